@@ -1,0 +1,138 @@
+"""Configuration: frozen pydantic models beside what they configure, YAML only as input.
+
+Order: defaults < preset < ``--config FILE`` < ``--set a.b=c``. Unknown keys are refused with the
+near word; keys that stand twice in a YAML file are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from histoscope.core.errors import ConfigError, near_word
+
+S = TypeVar("S", bound="Spec")
+
+
+class Spec(BaseModel):
+    """Base of all configuration: frozen, unknown keys refused, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys; this loader refuses them."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice:
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{node.start_mark.name}:{line}: {', '.join(twice)} stands twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: absent, not YAML, a key twice, or not a mapping at the top.
+    """
+    try:
+        with path.open(encoding="utf-8") as handle:
+            body = yaml.load(handle, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(fault).split())})") from None
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top")
+    return body
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings; where both hold a mapping they are merged, else ``over`` wins."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
+
+
+def apply_sets(base: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
+    """Apply ``a.b=c`` words; the value is YAML. A mapping as value replaces what stood there.
+
+    Raises:
+        ConfigError: a word without ``=``, or whose value is not YAML.
+    """
+    out = merge({}, base)
+    for word in sets:
+        path, equals, text = word.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {word}: expected KEY=VALUE, for example seed=1")
+        try:
+            value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {word}: the value is not YAML") from None
+        place = out
+        *parents, last = path.split(".")
+        for parent in parents:
+            inner = place.get(parent)
+            inner = dict(inner) if isinstance(inner, dict) else {}
+            place[parent] = inner
+            place = inner
+        place[last] = value
+    return out
+
+
+def build(spec: type[S], body: Mapping[str, Any], where: str) -> S:
+    """Make a ``spec`` from a mapping.
+
+    Raises:
+        ConfigError: one line with every fault: where, which key, what is wrong, the near word.
+    """
+    try:
+        return spec.model_validate(dict(body))
+    except ValidationError as fault:
+        lines = [_fault_line(spec, dict(error)) for error in fault.errors()]
+        raise ConfigError(f"{where}: {'; '.join(lines)}") from None
+
+
+def dump(spec: BaseModel) -> str:
+    """The resolved configuration as YAML, which :func:`load_yaml` reads back unchanged."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _fault_line(spec: type[BaseModel], error: Mapping[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    key = ".".join(place) or "the whole"
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(spec, place[:-1])
+        return f"{key}: unknown key{near_word(place[-1], known)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(spec: type[BaseModel], place: Iterable[str]) -> list[str]:
+    """Field names of the model that stands at ``place`` inside ``spec``, as far as it is known."""
+    model: type[BaseModel] | None = spec
+    for part in place:
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            continue  # the tag of a union
+        kinds = [field.annotation, *get_args(field.annotation)]
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        model = models[0] if models else None
+    return list(model.model_fields) if model else []

@@ -1,0 +1,314 @@
+"""What flows between the parts, and what each part owes the others.
+
+find -> Source -> open -> Reader -> plan -> rows -> read -> Sample -> store -> loader -> views
+-> objective -> encoder -> few labels -> package -> batch -> results -> report
+
+A *source* is what is opened; a *sample* is one image of it at a *location* whose columns the
+domain defines; a *case* is the unit of splits and intervals. Importing this module is cheap: no
+torch, no pyarrow, no reader.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+from histoscope.core.config import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+    from numpy.typing import NDArray
+
+    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+
+Scalar = str | int | float | bool | None
+Split = Literal["train", "valid", "test"]
+Level = Literal["sample", "source"]
+
+
+# ------------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to open.
+
+    Attributes:
+        id: opaque and stable, 16 hex digits; never a file name.
+        path: POSIX path relative to the root; ``"."`` when the root itself is the source.
+        root: name of the root; ``--root NAME=PATH`` says where it lies on this machine.
+        kind: how to open it, a word of the domain's.
+        case: patient or operation, None when unknown. Where cases differ inside the source,
+            the plan's rows carry them.
+        split: published or given split of the whole source, None when there is none.
+        note: what the user should know about how it was found, empty when nothing.
+    """
+
+    id: str
+    path: str
+    root: str = "input"
+    kind: str = ""
+    case: str | None = None
+    split: Split | None = None
+    note: str = ""
+
+
+Roots = Mapping[str, Path]
+
+
+def locate(source: Source, roots: Roots) -> Path:
+    """Where a source lies on this machine. A root that is a file stands for its folder."""
+    base = roots[source.root]
+    folder = base.parent if base.is_file() else base
+    return folder if source.path == "." else folder / source.path
+
+
+@dataclass(frozen=True)
+class LocationField:
+    """One column of a sample's location.
+
+    Attributes:
+        name: column name, with its unit and its coordinate frame in it.
+        type: Arrow type by name: ``int64``, ``float64`` or ``string``.
+        nullable: whether null is allowed.
+        meaning: one line for the documentation.
+    """
+
+    name: str
+    type: str
+    nullable: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a source holds.
+
+    Attributes:
+        rows: one row a sample: the domain's location columns, and optionally ``key`` (string,
+            unique within the source; made from the row's position where absent), ``case`` and
+            ``split`` where they differ inside the source.
+        labels: task name to one class name a row (null is unknown).
+        reason: why there are no rows, or what was left out; empty when all is plain.
+    """
+
+    rows: pa.Table
+    labels: Mapping[str, pa.Array] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: uint8, (height, width, 3), RGB; ``quality`` holds numbers measured on it."""
+
+    image: NDArray[np.uint8]
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CorruptSample:
+    """A sample that could not be read; ``reason`` is one line."""
+
+    reason: str
+
+
+class Reader(Protocol):
+    """An open source, a context manager. Not picklable: opened where it is used.
+
+    Attributes:
+        facts: whitelisted facts (vendor, scale, size, which path reads); no name, no date.
+        divisible: whether several workers may read parts of it at once.
+    """
+
+    facts: Mapping[str, Scalar]
+    divisible: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def plan(self) -> Plan:
+        """Sample rows in reading order, possibly none, then with a reason."""
+
+    def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
+        """One answer a row, in row order; every image has the sampling's size."""
+
+
+class Sampling(Spec):
+    """How samples are cut: what a store, an encoder and a package must agree on."""
+
+    size_px: int
+
+    @abstractmethod
+    def scale(self) -> Mapping[str, float]:
+        """Physical scale, for example ``{"mpp": 0.5}``; compared with 1 % tolerance."""
+
+
+# ---------------------------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    """Exclusive classes of a sample or a source.
+
+    Attributes:
+        name: for example ``"tissue"``.
+        classes: class names; the position is the id.
+        level: what one label speaks of.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    level: Level = "sample"
+
+
+# ------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class ViewNeeds:
+    """What an objective wants from the loader: how many views of each family."""
+
+    global_views: int = 2
+
+
+@dataclass(frozen=True)
+class Views:
+    """One batch.
+
+    Attributes:
+        index: dataset index of each image, int64, (batch,).
+        global_views: one float tensor a view, (batch, 3, height, width), normalised.
+    """
+
+    index: torch.Tensor
+    global_views: Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """A differentiable scalar and the numbers worth writing down."""
+
+    loss: torch.Tensor
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """Images to pooled features.
+
+    Attributes:
+        architecture: for example ``"timm:resnet18"``, ``"colour"``.
+        dim: width of a feature row.
+    """
+
+    architecture: str
+    dim: int
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, height, width), normalised, to (batch, dim), float32."""
+
+
+# -------------------------------------------------------------------------------- results
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a package says of one source.
+
+    Attributes:
+        rows: the plan's rows with ``status`` (``ok`` or the reason of a corrupt sample).
+        task: the head's task.
+        probabilities: float32, (rows, classes); NaN where a sample is corrupt.
+        colours: one ``#rrggbb`` a class.
+    """
+
+    rows: pa.Table
+    task: Task
+    probabilities: NDArray[np.float32]
+    colours: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One file that a result consists of.
+
+    Attributes:
+        file: name inside the source's result folder.
+        kind: ``picture``, ``table`` or ``data``.
+        title: heading for a person.
+        caption: one sentence that explains what is seen; may be empty.
+    """
+
+    file: str
+    kind: Literal["picture", "table", "data"]
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Drawings and tables of one source, and facts to print beside them (name to text)."""
+
+    artefacts: Sequence[Artefact]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+# -------------------------------------------------------------------------------- domains
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """A field of medicine. Found by entry point; declared without torch or a reader.
+
+    Attributes:
+        name: one word, as in ``--domain NAME``.
+        location: columns of a sample's location.
+        sampling: how samples are cut; fields become flags of ``prepare``.
+        options: command to a Spec whose fields become flags of that command.
+    """
+
+    name: str
+    location: Sequence[LocationField]
+    sampling: type[Sampling]
+    options: Mapping[str, type[Spec]]
+
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+        """Sources below the roots, in a stable order. Raises DataError on wrong input."""
+
+    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
+        """Open a source. Raises UnreadableSource with a true reason."""
+
+    def views(self, spec: ViewsSpec) -> ViewPlan:
+        """The augmentations of one view."""
+
+    def render(self, reader: Reader, results: Results, out: Path) -> Rendering:
+        """Write tables and drawings of one source into ``out``."""
+
+    def export_features(
+        self,
+        reader: Reader,
+        rows: pa.Table,
+        features: NDArray[np.float32],
+        attributes: Mapping[str, Scalar],
+        out: Path,
+    ) -> Sequence[Artefact]:
+        """Write one source's features in the layouts that the field reads."""
+
+    def phantom(self, out: Path, seed: int, **size: Any) -> Mapping[str, Path]:
+        """Write a built-in phantom.
+
+        Returns:
+            ``unlabelled``: folder for ``prepare``; ``labelled``: folder with labels for
+            ``prepare``; ``new``: folder for ``predict``.
+        """

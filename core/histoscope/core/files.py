@@ -1,0 +1,134 @@
+"""Files that are either whole or absent, and tables that say what they are.
+
+Everything the program writes goes to a temporary name beside the target, is fsynced and
+renamed. Tables and JSON carry ``format`` and ``version``; a newer version is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from histoscope.core.errors import DataError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is fsynced and takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, atomically."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 ``text`` to ``path``, atomically, with ``\\n`` line ends everywhere."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, format_name: str, version: int, body: Mapping[str, Any]) -> None:
+    """Write ``body`` behind ``format`` and ``version``, indented, keys in the order given."""
+    whole = {"format": format_name, "version": version, **body}
+    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, format_name: str, version: int) -> dict[str, Any]:
+    """Read a JSON file of ours.
+
+    Raises:
+        DataError: absent, not JSON, of another format, or written by a newer program.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, UnicodeDecodeError) as fault:
+        raise DataError(f"{path}: not a JSON file ({fault})") from None
+    if not isinstance(body, dict):
+        raise DataError(f"{path}: not a {format_name} file")
+    _check_version(path, body.get("format"), body.get("version"), format_name, version)
+    return body
+
+
+def write_table(path: Path, format_name: str, version: int, table: pa.Table) -> None:
+    """Write a Parquet table whose schema metadata carries ``format`` and ``version``."""
+    metadata = {**(table.schema.metadata or {}), b"format": format_name.encode()}
+    metadata[b"version"] = str(version).encode()
+    with atomic_path(path) as part:
+        pq.write_table(table.replace_schema_metadata(metadata), part)
+
+
+def read_table(path: Path, format_name: str, version: int) -> pa.Table:
+    """Read a Parquet table of ours; errors as in :func:`read_json`."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as fault:
+        raise DataError(f"{path}: not a Parquet table ({fault})") from None
+    metadata = table.schema.metadata or {}
+    found = metadata.get(b"format", b"").decode()
+    number = metadata.get(b"version", b"0").decode()
+    _check_version(path, found, int(number) if number.isdigit() else None, format_name, version)
+    return table
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Write a table as CSV, UTF-8, comma, header line, atomically; null is an empty field."""
+    with atomic_path(path) as part:
+        pyarrow.csv.write_csv(table, part)
+
+
+def _check_version(
+    path: Path, found: object, number: object, format_name: str, version: int
+) -> None:
+    if found != format_name:
+        raise DataError(f"{path}: not a {format_name} file (its format is {found!r})")
+    if not isinstance(number, int) or number < 1:
+        raise DataError(f"{path}: {format_name} without a version number")
+    if number > version:
+        raise DataError(
+            f"{path}: {format_name} version {number} is newer than this program reads "
+            f"({version}); install a newer histoscope"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, lower-case hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(path: Path, blocks: int = 16, block_bytes: int = 4096) -> str:
+    """Digest of a file's name, size and ``blocks`` evenly spaced blocks, 16 hex digits.
+
+    Stable when a folder moves; cheap on a network drive. Two files differ here unless name,
+    size and all blocks agree.
+    """
+    size = path.stat().st_size
+    digest = hashlib.blake2b(f"{path.name}\0{size}\0".encode(), digest_size=8)
+    with path.open("rb") as handle:
+        for block in range(blocks):
+            handle.seek(max(0, size - block_bytes) * block // max(1, blocks - 1))
+            digest.update(handle.read(block_bytes))
+    return digest.hexdigest()
