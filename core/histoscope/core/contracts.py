@@ -48,6 +48,8 @@ class Source:
             the plan's rows carry them.
         split: published or given split of the whole source, None when there is none.
         note: what the user should know about how it was found, empty when nothing.
+        independent: its samples are images cut by somebody else, not parts of one thing: where
+            cases are unknown, the sample and not the source is the unit.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Source:
     case: str | None = None
     split: Split | None = None
     note: str = ""
+    independent: bool = False
 
 
 Roots = Mapping[str, Path]
@@ -289,8 +292,8 @@ class Domain(Protocol):
     def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
         """Open a source. Raises UnreadableSource with a true reason."""
 
-    def views(self, spec: ViewsSpec) -> ViewPlan:
-        """The augmentations of one view."""
+    def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
+        """The augmentations of one view of an image whose side is ``size_px``."""
 
     def render(self, reader: Reader, results: Results, out: Path) -> Rendering:
         """Write tables and drawings of one source into ``out``."""

@@ -6,6 +6,7 @@ renamed. Tables and JSON carry ``format`` and ``version``; a newer version is re
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -23,14 +24,18 @@ from histoscope.core.errors import DataError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is fsynced and takes its name."""
+    """Yield a temporary path beside ``path``; on success it is fsynced and takes its name.
+
+    A file that already holds the same bytes is left alone, with its time stamp.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(part, path)
+        if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
+            with part.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -42,7 +47,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, atomically, with ``\\n`` line ends everywhere."""
+    """Write UTF-8 ``text`` to ``path``, atomically, line ends as they are."""
     write_bytes(path, text.encode("utf-8"))
 
 

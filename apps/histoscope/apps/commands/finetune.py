@@ -1,0 +1,64 @@
+"""``histoscope finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.configuration import resolve
+from histoscope.apps.console import Console
+
+
+@click.command("finetune")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--encoder", required=True, help="a run, a package, timm:NAME, random:NAME or colour")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="the package's folder")
+@click.option("--task", help="which label table of the store")
+@click.option("--labels", type=click.Path(path_type=Path), help="a label table's file instead")
+@click.option("--method", type=click.Choice(["probe", "full"]), help="[default: probe]")
+@click.option("--fraction", type=float, help="share of the labels a draw sees  [default: 0.01]")
+@click.option("--draws", type=int, help="how many draws; predict uses the first  [default: 5]")
+@click.option("--draw-by", type=click.Choice(["sample", "case"]), help="[default: sample]")
+@click.option("--seed", type=int, help="of the draws and of random:NAME  [default: 0]")
+@click.option("--config", type=click.Path(path_type=Path), help="YAML")
+@click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example full.steps=100")
+@click.option("--split", help="FILE:PART instead of the store's train split")
+def command(
+    store: Path,
+    encoder: str,
+    out: Path,
+    task: str | None,
+    labels: Path | None,
+    config: Path | None,
+    sets: tuple[str, ...],
+    split: str | None,
+    **flags: Any,
+) -> None:
+    """Turn an encoder and a few labels of STORE into a model package.
+
+    Each draw sees its own few labels, the same for every encoder; the first draw predicts, all
+    are evaluated.
+    """
+    from histoscope.core.data.store import Store
+    from histoscope.core.labels.finetune import finetune
+    from histoscope.core.labels.spec import FinetuneSpec
+
+    asked = {name: value for name, value in flags.items() if value is not None}
+    spec = resolve(FinetuneSpec, "finetune", None, config, sets, asked)
+    package = finetune(
+        Store(store),
+        encoder,
+        spec,
+        out,
+        task_name=task,
+        labels=labels,
+        split=split,
+        progress=Console(),
+    )
+    head = package.head_info
+    click.echo(
+        f"{out}: {head.task} ({', '.join(package.task.classes)}) by {head.method} on "
+        f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
+    )

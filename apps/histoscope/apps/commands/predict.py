@@ -1,0 +1,81 @@
+"""``histoscope predict``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.console import Console
+from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.core.errors import UsageError
+
+
+@click.command("predict")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--package", required=True, type=click.Path(path_type=Path), help="model package")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of results")
+@click.option("--shard", default="1/1", show_default=True, help="I/N: this call's part of INPUTS")
+@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--workers", default=1, show_default=True, help="processes; 0: this one")
+@click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
+@click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
+@domain_options("predict")
+def command(
+    inputs: tuple[Path, ...],
+    package: Path,
+    out: Path,
+    shard: str,
+    engine: str,
+    workers: int,
+    root: tuple[str, ...],
+    dry_run: bool,
+    **values: Any,
+) -> int:
+    """Run a model package over INPUTS (folders or files) and report.
+
+    One bad source never ends the batch: it is a row with a reason, and the exit code is 1. A
+    second call does what is left. With --shard, run 'histoscope report OUT' once all are done.
+    """
+    from histoscope.apps.report import write_predict_report
+    from histoscope.core.batch.predict import plan_prediction, predict
+    from histoscope.core.domains import load_domain
+    from histoscope.core.packages.package import open_package
+
+    opened = open_package(package)
+    domain = load_domain(opened.info.encoder.domain)
+    _, options = split_options(domain, "predict", values)
+    roots = roots_of(inputs, root)
+    part = parse_shard(shard)
+    if dry_run:
+        sources, _ = plan_prediction(opened, domain, roots, options, part)
+        for source in sources:
+            click.echo(f"{source.kind}\t{source.path}")
+        click.echo(f"{len(sources)} sources; would write {out}")
+        return 0
+    outcomes = predict(
+        package, roots, options, out, shard=part, workers=workers, progress=Console()
+    )
+    report = write_predict_report(out)
+    counts = Counter(outcome.status for outcome in outcomes)
+    samples = sum(outcome.samples for outcome in outcomes)
+    click.echo(
+        f"{samples} samples of {counts['done']} sources predicted; {counts['empty']} empty, "
+        f"{counts['failed']} failed (see {out / 'manifest.csv'})"
+    )
+    click.echo(f"report: {report}")
+    return 1 if counts["failed"] else 0
+
+
+def parse_shard(word: str) -> tuple[int, int]:
+    """``2/5`` to (2, 5).
+
+    Raises:
+        UsageError: not I/N with 1 <= I <= N.
+    """
+    number, slash, count = word.partition("/")
+    if slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise UsageError(f"--shard {word}: expected I/N with 1 <= I <= N, for example 2/5")

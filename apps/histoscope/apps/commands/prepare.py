@@ -1,0 +1,76 @@
+"""``histoscope prepare``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.console import Console
+from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.core.config import build
+from histoscope.core.domains import load_domain
+
+
+@click.command("prepare")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--domain", "domain_name", default="pathology", show_default=True, help="whose files")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="the store's folder")
+@click.option(
+    "--encoding",
+    type=click.Choice(["jpeg", "lossless"]),
+    default="jpeg",
+    show_default=True,
+    help="JPEG quality 95 4:4:4, or lossless WebP",
+)
+@click.option("--workers", default=1, show_default=True, help="processes that read; 0: this one")
+@click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
+@click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
+@domain_options("prepare")
+def command(
+    inputs: tuple[Path, ...],
+    domain_name: str,
+    out: Path,
+    encoding: Any,
+    workers: int,
+    root: tuple[str, ...],
+    dry_run: bool,
+    **values: Any,
+) -> int:
+    """Cut INPUTS (folders or files) into a store of samples.
+
+    The same command goes on where it was stopped. Sources that cannot be used are rows with a
+    reason in manifest.csv; the exit code is then 1.
+    """
+    domain = load_domain(domain_name)
+    own, options = split_options(domain, "prepare", values)
+    sampling = build(domain.sampling, own, "command line")
+    roots = roots_of(inputs, root)
+    if dry_run:
+        sources = list(domain.find(roots, options))
+        for source in sources:
+            click.echo(f"{source.kind}\t{source.path}")
+        click.echo(f"{len(sources)} sources; would write {out}")
+        return 0
+    from histoscope.core.data.prepare import prepare
+
+    outcomes = prepare(
+        domain,
+        roots,
+        sampling,
+        options,
+        out,
+        encoding=encoding,
+        workers=workers,
+        progress=Console(),
+    )
+    counts = Counter(outcome.status for outcome in outcomes)
+    samples = sum(outcome.samples for outcome in outcomes)
+    scale = ", ".join(f"{name} {value:g}" for name, value in sampling.scale().items())
+    click.echo(
+        f"{out}: {samples} samples of {sampling.size_px} px at {scale} from {counts['done']} "
+        f"sources; {counts['empty']} empty, {counts['failed']} failed (see manifest.csv)"
+    )
+    return 1 if counts["failed"] else 0

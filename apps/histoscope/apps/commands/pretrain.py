@@ -1,0 +1,68 @@
+"""``histoscope pretrain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.configuration import resolve
+from histoscope.apps.console import Console
+
+
+@click.command("pretrain")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="the run's folder")
+@click.option("--preset", help="a recipe that ships with the program, for example simclr")
+@click.option("--config", type=click.Path(path_type=Path), help="YAML over the preset")
+@click.option("--set", "sets", multiple=True, help="KEY=VALUE over the rest, for example a.b=1")
+@click.option("--init", help="start from a run, a package or timm:NAME")
+@click.option("--steps", type=int, help="optimiser steps (training.steps)")
+@click.option("--seed", type=int, help="of weights, order and views (training.seed)")
+@click.option("--workers", type=int, help="processes that read (training.workers)")
+@click.option("--checkpoint-every", type=int, help="steps (training.checkpoint_every)")
+@click.option("--device", help="auto, cpu, cuda or cuda:N (training.device)")
+@click.option("--split", help="FILE:PART instead of the store's train split")
+@click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
+def command(
+    store: Path,
+    out: Path,
+    preset: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
+    init: str | None,
+    split: str | None,
+    dry_run: bool,
+    **training: Any,
+) -> None:
+    """Learn an encoder from STORE's images, without labels.
+
+    Order of settings: defaults < preset < --config < --set < the flags. The same command goes on
+    where it was stopped.
+    """
+    from histoscope.core.config import dump
+    from histoscope.core.data.selection import select
+    from histoscope.core.data.store import Store
+    from histoscope.core.domains import load_domain
+    from histoscope.core.training.spec import PretrainSpec
+
+    flags: dict[str, Any] = {"training": {k: v for k, v in training.items() if v is not None}}
+    if init:
+        flags["init"] = init
+    spec = resolve(PretrainSpec, "recipe", preset, config, sets, flags)
+    opened = Store(store)
+    if dry_run:
+        click.echo(dump(spec), nl=False)
+        chosen = select(opened, "train", split)
+        epochs = spec.training.steps * spec.training.batch_size / len(chosen.rows)
+        click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
+        return
+    from histoscope.core.training.pretrain import pretrain
+
+    domain = load_domain(opened.domain)
+    info = pretrain(opened, domain, spec, out, split=split, progress=Console())
+    click.echo(
+        f"{out}: {info.architecture} after {spec.training.steps} steps; "
+        f"encoder.safetensors, metrics.csv, curves.png"
+    )

@@ -1,0 +1,113 @@
+"""Flags of the command line made from configuration models."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+
+from histoscope.core.config import Spec, build
+from histoscope.core.domains import DOMAINS, load_domain
+from histoscope.core.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def flag_of(name: str) -> str:
+    """``size_px`` to ``--size-px``."""
+    return "--" + name.replace("_", "-")
+
+
+def _click_type(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
+    if get_origin(annotation) is Literal:
+        return click.Choice([str(word) for word in get_args(annotation)])
+    if annotation is Path:
+        return click.Path(path_type=Path)
+    return annotation if annotation in (int, float, bool) else str
+
+
+def domain_options(command: str) -> Callable[[Command], Command]:
+    """Options of ``command`` of all installed domains, with the domain's name in the help.
+
+    Two domains may share a flag when it has the same type.
+    """
+    fields: dict[str, tuple[Any, list[str], str]] = {}
+    for domain_name in DOMAINS.names():
+        for name, field in _fields(load_domain(domain_name), command).items():
+            kind, owners, text = fields.get(name, (field.annotation, [], field.description or ""))
+            if kind != field.annotation:
+                raise UsageError(
+                    f"domains {owners} and {domain_name} disagree about {flag_of(name)}"
+                )
+            shown = "" if field.default is None else f"  [default: {field.default}]"
+            fields[name] = (kind, [*owners, domain_name], text if owners else text + shown)
+
+    def decorate(target: Command) -> Command:
+        for name, (kind, owners, text) in reversed(fields.items()):
+            target = click.option(
+                flag_of(name),
+                name,
+                type=_click_type(kind),
+                default=None,
+                is_flag=kind is bool,
+                help=f"({', '.join(owners)}) {text}",
+            )(target)
+        return target
+
+    return decorate
+
+
+def _fields(domain: Any, command: str) -> Mapping[str, Any]:
+    specs: Iterable[type[Spec]] = [
+        *([domain.sampling] if command == "prepare" else []),
+        *([domain.options[command]] if command in domain.options else []),
+    ]
+    return {name: field for spec in specs for name, field in spec.model_fields.items()}
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that stand on the command line."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    return {k: v for k, v in values.items() if context.get_parameter_source(k) is not default}
+
+
+def split_options(
+    domain: Any, command: str, values: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Spec]:
+    """What is for the sampling, and the domain's options of a command.
+
+    Raises:
+        UsageError: a flag of another domain.
+    """
+    asked = given(values)
+    for name in asked:
+        if name not in _fields(domain, command):
+            raise UsageError(f"{flag_of(name)} is not a flag of domain {domain.name!r}")
+    spec = domain.options.get(command, Spec)
+    own = {k: v for k, v in asked.items() if k in spec.model_fields}
+    rest = {k: v for k, v in asked.items() if k not in spec.model_fields}
+    return rest, build(spec, own, "command line")
+
+
+def roots_of(inputs: Iterable[Path], remapped: Iterable[str] = ()) -> dict[str, Path]:
+    """Name the inputs: ``input``, ``input2``, ...; ``NAME=PATH`` words add or replace.
+
+    Raises:
+        UsageError: an input that does not exist, or a word without ``=``.
+    """
+    roots = {f"input{place + 1 if place else ''}": path for place, path in enumerate(inputs)}
+    for word in remapped:
+        name, equals, place = word.partition("=")
+        if not equals:
+            raise UsageError(f"--root {word}: expected NAME=PATH")
+        roots[name] = Path(place)
+    for path in roots.values():
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    return roots

@@ -1,0 +1,297 @@
+"""From sources to a store: read each once, encode, index; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from histoscope.core import __version__
+from histoscope.core.batch.engine import Outcome, run_all, status_of
+from histoscope.core.batch.stop import StopFlag
+from histoscope.core.config import Spec
+from histoscope.core.contracts import (
+    CorruptSample,
+    Domain,
+    Plan,
+    Reader,
+    Roots,
+    Sampling,
+    Source,
+    Task,
+)
+from histoscope.core.data.codec import Encoding, encode
+from histoscope.core.data.shard import write_shard
+from histoscope.core.data.store import INDEX, LABELS, MANIFEST, STORE, label_table
+from histoscope.core.domains import load_domain
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.files import read_json, write_csv, write_json, write_table
+from histoscope.core.progress import Progress
+
+SOURCE = ("histoscope.source", 1)
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """Read one source into ``sources/<id>`` and ``shards/<id>.arrow`` of a store."""
+
+    domain: str
+    roots: Roots
+    sampling: Sampling
+    options: Spec
+    encoding: Encoding
+    store: Path
+
+    def __call__(self, source: Source) -> Outcome:
+        """Read, encode and index one source."""
+        domain = load_domain(self.domain)
+        with domain.open(source, self.roots, self.sampling, self.options) as reader:
+            plan = reader.plan()
+            tally = _Tally()
+            shard = self.store / "shards" / f"{source.id}.arrow"
+            if len(plan.rows):
+                write_shard(shard, self._encoded(reader, plan, tally))
+            rows = _index_rows(source, plan, tally, f"shards/{source.id}.arrow")
+            facts = dict(reader.facts)
+        read = len(tally.status) - tally.corrupt
+        reason = plan.reason
+        if tally.corrupt:
+            reason = "; ".join(filter(None, [reason, f"{tally.corrupt} samples unreadable"]))
+        outcome = Outcome(source, status_of(read, tally.corrupt), read, tally.corrupt, reason)
+        _write_source(self.store / "sources" / source.id, outcome, facts, rows, plan)
+        return outcome
+
+    def _encoded(self, reader: Reader, plan: Plan, tally: _Tally) -> Iterator[bytes]:
+        for sample in reader.read(plan.rows):
+            if isinstance(sample, CorruptSample):
+                tally.add(sample.reason, {})
+            else:
+                tally.add("ok", sample.quality)
+                yield encode(sample.image, self.encoding)
+
+
+@dataclass
+class _Tally:
+    """What reading said of each row."""
+
+    status: list[str] = field(default_factory=list)
+    quality: list[Mapping[str, float]] = field(default_factory=list)
+    corrupt: int = 0
+
+    def add(self, status: str, quality: Mapping[str, float]) -> None:
+        self.status.append(status)
+        self.quality.append(quality)
+        self.corrupt += status != "ok"
+
+
+def sample_keys(source: Source, rows: pa.Table) -> list[str]:
+    """Sample ids: the source's id and a key that is unique inside it."""
+    if "key" in rows.column_names:
+        return [f"{source.id}:{key}" for key in rows.column("key").to_pylist()]
+    return [f"{source.id}:{place}" for place in range(len(rows))]
+
+
+def units(source: Source, ids: Sequence[str], cases: Sequence[str | None]) -> list[str]:
+    """What splits, intervals and "seen before" speak of: the case, else the source or sample."""
+    return [
+        f"case:{case}"
+        if case
+        else f"sample:{sample}"
+        if source.independent
+        else f"source:{source.id}"
+        for sample, case in zip(ids, cases, strict=True)
+    ]
+
+
+def _index_rows(source: Source, plan: Plan, tally: _Tally, shard: str) -> pa.Table:
+    count = len(plan.rows)
+    ok = [status == "ok" for status in tally.status]
+    places, row = list[int | None](), 0
+    for good in ok:
+        places.append(row if good else None)
+        row += good
+    ids = sample_keys(source, plan.rows)
+    cases = _column(plan.rows, "case", source.case)
+    columns: dict[str, Any] = {
+        "id": pa.array(ids, pa.string()),
+        "source": pa.array([source.id] * count, pa.string()),
+        "case": cases,
+        "unit": pa.array(units(source, ids, cases.to_pylist()), pa.string()),
+        "split": _column(plan.rows, "split", source.split),
+        "status": pa.array(tally.status, pa.string()),
+        "shard": pa.array([shard if good else None for good in ok], pa.string()),
+        "row": pa.array(places, pa.int64()),
+    }
+    for name in plan.rows.column_names:
+        if name not in {"key", "case", "split"}:
+            columns[name] = plan.rows.column(name)
+    for name in sorted({key for quality in tally.quality for key in quality}):
+        values = [quality.get(name) for quality in tally.quality]
+        columns[name] = pa.array(values, pa.float64())
+    return pa.table(columns)
+
+
+def _column(rows: pa.Table, name: str, default: str | None) -> pa.Array:
+    if name in rows.column_names:
+        return rows.column(name).cast(pa.string())
+    return pa.array([default] * len(rows), pa.string())
+
+
+def _write_source(
+    folder: Path, outcome: Outcome, facts: Mapping[str, Any], rows: pa.Table, plan: Plan
+) -> None:
+    for task, values in plan.labels.items():
+        rows = rows.append_column(f"label:{task}", values.cast(pa.string()))
+    write_table(folder / "rows.parquet", "histoscope.source-rows", 1, rows)
+    body = {"outcome": {**asdict(outcome)}, "facts": dict(facts)}
+    write_json(folder / "done.json", *SOURCE, body)
+
+
+def prepare(
+    domain: Domain,
+    roots: Roots,
+    sampling: Sampling,
+    options: Spec,
+    out: Path,
+    *,
+    encoding: Encoding = "jpeg",
+    workers: int = 1,
+    progress: Progress,
+) -> list[Outcome]:
+    """Make or continue a store.
+
+    Args:
+        domain: who finds and reads.
+        roots: name to folder or file.
+        sampling: how samples are cut.
+        options: the domain's options of ``prepare``.
+        out: the store's folder; it may hold an unfinished store made with the same settings.
+        encoding: ``jpeg`` or ``lossless``.
+        workers: processes that read; 0 reads in this one.
+        progress: who is told.
+
+    Returns:
+        One outcome a source, in the order found; failed ones carry their reason.
+
+    Raises:
+        UsageError: ``out`` holds something else, or was made with other settings.
+        Interrupted: what is finished stays; the same call goes on.
+    """
+    sources = list(domain.find(roots, options))
+    if not sources:
+        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found to prepare")
+    settings = {
+        "domain": domain.name,
+        "sampling": sampling.model_dump(mode="json"),
+        "scale": dict(sampling.scale()),
+        "encoding": encoding,
+        "options": options.model_dump(mode="json"),
+    }
+    _claim(out, settings)
+    outcomes = {s.id: done for s in sources if (done := _finished(out, s)) is not None}
+    if outcomes:
+        progress.say(f"{len(outcomes)} of {len(sources)} sources are done already")
+    todo = [source for source in sources if source.id not in outcomes]
+    job = PrepareJob(domain.name, roots, sampling, options, encoding, out)
+    progress.start("prepare", len(todo), "sources")
+    with StopFlag() as stop:
+        for outcome in run_all(job, todo, workers, stop):
+            outcomes[outcome.source.id] = outcome
+            if outcome.status != "done":
+                progress.say(f"{outcome.source.path}: {outcome.status}: {outcome.reason}")
+            progress.advance()
+    progress.finish()
+    ordered = [outcomes[source.id] for source in sources]
+    _finish(out, settings, roots, ordered)
+    return ordered
+
+
+def _claim(out: Path, settings: Mapping[str, Any]) -> None:
+    """Take the folder for these settings, or see that it was made with the same."""
+    claim = out / "settings.json"
+    if claim.is_file():
+        before = read_json(claim, "histoscope.settings", 1)
+        differing = [key for key in settings if before.get(key) != settings[key]]
+        if differing:
+            raise UsageError(
+                f"{out}: was prepared with other settings ({', '.join(differing)}); "
+                "give another --out, or the same settings to go on"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out}: not empty and not a store; give another --out")
+    write_json(claim, "histoscope.settings", 1, settings)
+
+
+def _finished(out: Path, source: Source) -> Outcome | None:
+    file = out / "sources" / source.id / "done.json"
+    if not file.is_file():
+        return None
+    outcome = read_json(file, *SOURCE)["outcome"]
+    return Outcome(**{**outcome, "source": source})
+
+
+def _finish(
+    out: Path, settings: Mapping[str, Any], roots: Roots, outcomes: Sequence[Outcome]
+) -> None:
+    parts = [
+        pq.read_table(out / "sources" / outcome.source.id / "rows.parquet")
+        for outcome in outcomes
+        if outcome.status != "failed" or outcome.corrupt
+    ]
+    tables = [part.replace_schema_metadata(None) for part in parts]
+    merged = pa.concat_tables(tables, promote_options="permissive") if tables else None
+    if merged is None or not any(outcome.samples for outcome in outcomes):
+        reasons = "; ".join(sorted({outcome.reason for outcome in outcomes}))
+        write_manifest(out, outcomes)
+        raise DataError(f"{out}: no source could be used ({reasons[:300]}); see manifest.csv")
+    labels = [name for name in merged.column_names if name.startswith("label:")]
+    write_table(out / "index.parquet", *INDEX, merged.drop_columns(labels))
+    for name in labels:
+        values = merged.column(name).combine_chunks()
+        classes = tuple(sorted(set(values.drop_null().to_pylist())))
+        task = Task(name.removeprefix("label:"), classes)
+        table = label_table(task, merged.column("id").combine_chunks(), values, "prepare")
+        write_table(out / "labels" / f"{task.name}.parquet", *LABELS, table)
+    write_manifest(out, outcomes)
+    body = {
+        **settings,
+        "roots": {name: str(path) for name, path in roots.items()},
+        "sources": len(outcomes),
+        "samples": sum(outcome.samples for outcome in outcomes),
+        "corrupt": sum(outcome.corrupt for outcome in outcomes),
+        "program": __version__,
+    }
+    write_json(out / "store.json", *STORE, body)
+
+
+def write_manifest(out: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write ``manifest.parquet`` and ``manifest.csv``: one row a source, with its reason."""
+    facts = []
+    for outcome in outcomes:
+        file = out / "sources" / outcome.source.id / "done.json"
+        facts.append(json.dumps(read_json(file, *SOURCE)["facts"]) if file.is_file() else None)
+    text = pa.string()
+    sources = [outcome.source for outcome in outcomes]
+    table = pa.table(
+        {
+            "id": pa.array([s.id for s in sources], text),
+            "path": pa.array([s.path for s in sources], text),
+            "root": pa.array([s.root for s in sources], text),
+            "case": pa.array([s.case for s in sources], text),
+            "split": pa.array([s.split for s in sources], text),
+            "status": pa.array([o.status for o in outcomes], text),
+            "samples": pa.array([o.samples for o in outcomes], pa.int64()),
+            "corrupt": pa.array([o.corrupt for o in outcomes], pa.int64()),
+            "reason": pa.array([o.reason for o in outcomes], text),
+            "note": pa.array([s.note for s in sources], text),
+            "facts": pa.array(facts, text),
+        }
+    )
+    write_table(out / "manifest.parquet", *MANIFEST, table)
+    write_csv(out / "manifest.csv", table)

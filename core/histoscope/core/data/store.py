@@ -1,0 +1,140 @@
+"""A store: what ``prepare`` made of a folder. Index, labels, manifest, and shards of images.
+
+Paths in a store are relative to it, so it works wherever it is moved to. ``store.json`` is
+written last: a folder without it is not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.shard import Shard
+from histoscope.core.errors import DataError
+from histoscope.core.files import read_json, read_table
+
+STORE = ("histoscope.store", 1)
+INDEX = ("histoscope.index", 1)
+LABELS = ("histoscope.labels", 1)
+MANIFEST = ("histoscope.manifest", 1)
+
+
+class Store:
+    """A finished store, opened for reading.
+
+    Args:
+        path: the store's folder.
+
+    Raises:
+        DataError: not a store, or not finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not (path / "store.json").is_file():
+            hint = (
+                "prepare was interrupted: run the same command again"
+                if (path / "sources").is_dir()
+                else "give a folder that 'histoscope prepare' wrote"
+            )
+            raise DataError(f"{path}: no finished store ({hint})")
+        self.path = path
+        self.about: dict[str, Any] = read_json(path / "store.json", *STORE)
+
+    @property
+    def domain(self) -> str:
+        """Name of the domain that made it."""
+        return str(self.about["domain"])
+
+    @property
+    def scale(self) -> Mapping[str, float]:
+        """Physical scale of every image."""
+        return dict(self.about["scale"])
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """One row a sample, corrupt ones included; columns in docs/formats.md."""
+        return read_table(self.path / "index.parquet", *INDEX)
+
+    def tasks(self) -> list[str]:
+        """Names of the label tables."""
+        return sorted(file.stem for file in (self.path / "labels").glob("*.parquet"))
+
+    def labels(self, name: str | None = None) -> tuple[Task, pa.Table]:
+        """A label table and its task.
+
+        Args:
+            name: the task; None takes the only one.
+
+        Raises:
+            DataError: none there, several without a name, or no such task.
+        """
+        names = self.tasks()
+        if name is None and len(names) == 1:
+            name = names[0]
+        if not names:
+            raise DataError(f"{self.path}: no labels in this store; give --labels FILE")
+        if name is None or name not in names:
+            asked = "several tasks" if name is None else f"no task {name!r}"
+            raise DataError(f"{self.path}: {asked}; give --task with one of: {', '.join(names)}")
+        return read_labels(self.path / "labels" / f"{name}.parquet")
+
+    def images(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """Decode the images of index rows, in the order given."""
+        reader = ImageReader(self)
+        for row in rows:
+            yield reader.image(int(row))
+
+
+def read_labels(path: Path) -> tuple[Task, pa.Table]:
+    """Read a label table: columns ``sample`` and ``label`` (null is unknown)."""
+    table = read_table(path, *LABELS)
+    metadata = table.schema.metadata or {}
+    classes = tuple(metadata[b"classes"].decode().split("\n")) if b"classes" in metadata else ()
+    return Task(metadata.get(b"task", b"task").decode(), classes), table
+
+
+def label_table(task: Task, samples: pa.Array, labels: pa.Array, origin: str) -> pa.Table:
+    """A label table ready for ``write_table``; the task and its classes stand in the metadata."""
+    metadata = {"task": task.name, "classes": "\n".join(task.classes), "origin": origin}
+    schema = pa.schema(
+        [pa.field("sample", pa.string(), nullable=False), pa.field("label", pa.string())],
+        metadata=metadata,
+    )
+    return pa.table([samples, labels], schema=schema)
+
+
+class ImageReader:
+    """Reads images of a store by index row. Pickles as a path: shards open on first use."""
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.path
+        shards = store.index.column("shard").combine_chunks().dictionary_encode()
+        self._names: list[str] = shards.dictionary.to_pylist()
+        self._shard = shards.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        rows = store.index.column("row").combine_chunks()
+        self._row = rows.fill_null(-1).to_numpy(zero_copy_only=False)
+        self._open: dict[int, Shard] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open shards behind."""
+        return {**self.__dict__, "_open": {}}
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """Decode one image; uint8 (height, width, 3), RGB.
+
+        Raises:
+            DataError: the sample is corrupt and has no image.
+        """
+        shard = int(self._shard[row])
+        if shard < 0:
+            raise DataError(f"{self._path}: index row {row} is a corrupt sample without an image")
+        if shard not in self._open:
+            self._open[shard] = Shard(self._path / self._names[shard])
+        return self._open[shard].image(int(self._row[row]))

@@ -1,0 +1,1 @@
+"""Images to features: timm networks, and the baselines every figure stands beside."""

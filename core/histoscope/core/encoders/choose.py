@@ -1,0 +1,76 @@
+"""The encoder that a word of the command line names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histoscope.core.contracts import Scalar
+from histoscope.core.data.store import Store
+from histoscope.core.encoders.colour import ColourEncoder
+from histoscope.core.encoders.folder import (
+    EncoderInfo,
+    LoadedEncoder,
+    check_fits,
+    load_encoder,
+)
+from histoscope.core.encoders.pixels import Normalisation
+from histoscope.core.encoders.timm_encoder import TimmEncoder, random_encoder
+from histoscope.core.errors import UsageError
+from histoscope.core.packages.package import open_package
+
+FORMS = "a run, a package, timm:NAME, random:NAME or colour"
+
+
+def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
+    """The encoder that a word of the command line names.
+
+    Args:
+        word: a run or package folder, ``timm:NAME``, ``random:NAME`` or ``colour``.
+        store: what it will read; a folder's encoder must have the same scale.
+        seed: for ``random:NAME``.
+
+    Raises:
+        UsageError: none of these, or a single weight file.
+        DataError: damaged, or of another scale.
+    """
+    kind, _, name = word.partition(":")
+    if kind in {"timm", "random"} and name:
+        module = (
+            random_encoder(name, seed) if kind == "random" else TimmEncoder(name, pretrained=True)
+        )
+        info = _info_of(module, store, Normalisation(), {"kind": kind, "seed": seed})
+        return LoadedEncoder(module.eval(), info, frozenset())
+    if word == "colour":
+        identity = Normalisation(mean=(0, 0, 0), std=(1, 1, 1))
+        colour = ColourEncoder().eval()
+        info = _info_of(colour, store, identity, {"kind": "colour"})
+        return LoadedEncoder(colour, info, frozenset())
+    folder = Path(word)
+    if folder.is_file():
+        raise UsageError(
+            f"{word}: a file is no encoder (pickled weights are never loaded); give {FORMS}"
+        )
+    if (folder / "package.json").is_file():
+        loaded = open_package(folder).encoder()
+    elif (folder / "encoder.json").is_file():
+        loaded = load_encoder(folder)
+    else:
+        raise UsageError(f"{word}: no encoder here; give {FORMS}")
+    check_fits(loaded.info, store, word)
+    return loaded
+
+
+def _info_of(
+    encoder: Any, store: Store, normalisation: Normalisation, provenance: Mapping[str, Scalar]
+) -> EncoderInfo:
+    return EncoderInfo(
+        architecture=encoder.architecture,
+        dim=encoder.dim,
+        normalisation=normalisation,
+        domain=store.domain,
+        sampling=store.about["sampling"],
+        scale=store.scale,
+        provenance=provenance,
+    )

@@ -1,0 +1,73 @@
+"""Metrics of exclusive classes, each with one weight a sample, so that resamples are weights.
+
+``weights`` is (resamples, samples), counts of each sample in each resample; a plain metric is one
+row of ones. A class absent from a resample is left out of its mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+def recalls(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
+) -> Numbers:
+    """Recall of each class, (resamples, classes); NaN where the class is absent."""
+    is_class = truth[:, None] == np.arange(classes)  # (samples, classes)
+    hit = is_class & (truth == predicted)[:, None]
+    total = weights @ is_class
+    with np.errstate(invalid="ignore"):
+        return np.where(total > 0, (weights @ hit) / total, np.nan)
+
+
+def balanced_accuracy(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
+) -> Numbers:
+    """Mean recall over the classes present, (resamples,)."""
+    return np.nanmean(recalls(truth, predicted, weights, classes), axis=1)
+
+
+def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers) -> Numbers:
+    """Share of samples that are right, (resamples,)."""
+    return weights @ (truth == predicted) / weights.sum(axis=1)
+
+
+def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float32], weights: Numbers) -> Numbers:
+    """Area under the ROC curve, (resamples,); NaN where undefined.
+
+    Two classes: of the second. More: mean over classes of one against the rest, as
+    scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``.
+    """
+    classes = probabilities.shape[1]
+    if classes == 2:
+        return _auc_of(truth == 1, probabilities[:, 1], weights)
+    parts = [_auc_of(truth == k, probabilities[:, k], weights) for k in range(classes)]
+    stacked = np.stack(parts)
+    absent = np.isnan(stacked).all(axis=0)
+    means = np.nansum(stacked, axis=0) / np.maximum(1, (~np.isnan(stacked)).sum(axis=0))
+    return np.where(absent, np.nan, means)
+
+
+def _auc_of(positive: NDArray[np.bool_], scores: NDArray[np.float32], weights: Numbers) -> Numbers:
+    """Share of (positive, negative) pairs in the right order; ties count half."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    before = np.cumsum(below, axis=1) - below
+    pairs = above.sum(axis=1) * below.sum(axis=1)
+    won = (above * (before + 0.5 * below)).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, won / pairs, np.nan)
+
+
+def confusion(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Counts, (true class, predicted class)."""
+    out = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(out, (truth, predicted), 1)
+    return out

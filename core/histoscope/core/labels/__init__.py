@@ -1,0 +1,1 @@
+"""Label tables, draws of few labels, probes and fine-tuning."""

@@ -1,0 +1,70 @@
+"""Draws of few labels: seeded, stratified by class, nested, the same for every encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.errors import DataError
+from histoscope.core.randomness import generator
+
+DrawBy = Literal["sample", "case"]
+
+
+def draw_labels(
+    labels: NDArray[np.int64],
+    cases: Sequence[str | None],
+    fraction: float,
+    draw: int,
+    seed: int,
+    by: DrawBy,
+) -> NDArray[np.int64]:
+    """Positions of the labels that one draw sees.
+
+    By sample: of each class the first ``round(fraction · count)`` of a seeded order, at least
+    one, so that a smaller fraction of the same draw is a part of a larger one. By case: whole
+    cases in a seeded order until ``fraction`` of the labels and every class are in.
+
+    Args:
+        labels: class ids of the labelled samples, (samples,).
+        cases: case of each.
+        fraction: share of the labels, in (0, 1].
+        draw: number of the draw, from 0.
+        seed: of the run.
+        by: what is drawn.
+
+    Returns:
+        Sorted positions into ``labels``.
+
+    Raises:
+        DataError: by case, but cases are unknown.
+    """
+    rng = generator(seed, f"draw/{by}", draw)
+    if by == "case":
+        return _by_case(labels, cases, fraction, rng)
+    chosen = []
+    for kind in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == kind))
+        chosen.append(members[: max(1, round(fraction * len(members)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def _by_case(
+    labels: NDArray[np.int64],
+    cases: Sequence[str | None],
+    fraction: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    if any(case is None for case in cases):
+        raise DataError("--draw-by case: some labelled samples have no case; use --draw-by sample")
+    names = np.array(cases, dtype=object)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for case in rng.permutation(np.unique(names.astype(str))):
+        enough = chosen.sum() >= round(fraction * len(labels))
+        if enough and len(np.unique(labels[chosen])) == len(np.unique(labels)):
+            break
+        chosen |= names == case
+    return np.flatnonzero(chosen)

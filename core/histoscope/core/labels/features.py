@@ -1,0 +1,29 @@
+"""Features of many images of a store, in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histoscope.core.data.store import Store
+from histoscope.core.encoders.folder import LoadedEncoder, encode_batch
+from histoscope.core.progress import Progress
+
+BATCH = 128
+
+
+def features_of(
+    loaded: LoadedEncoder, store: Store, rows: NDArray[np.int64], progress: Progress
+) -> NDArray[np.float32]:
+    """Features of index rows, (rows, dim), float32, in order."""
+    progress.start("features", len(rows), "images")
+    device = next(iter(loaded.module.parameters()), torch.zeros(0)).device
+    out = []
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        images = torch.from_numpy(np.stack(list(store.images(part)))).to(device)
+        out.append(encode_batch(loaded, images).cpu().numpy())
+        progress.advance(len(part))
+    progress.finish()
+    return np.concatenate(out).astype(np.float32)

@@ -1,0 +1,70 @@
+"""The currency of contrastive objectives: cosines with what each column is to each row.
+
+Formulas are means over rows of -log p(positive), with the softmax in float32 or better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from histoscope.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Rows are queries, columns are candidates.
+
+    Attributes:
+        logits: cosines before temperature, float32 or better, (rows, columns).
+        positive: bool, (rows, columns).
+        ignored: bool, disjoint from ``positive``: in neither numerator nor denominator.
+    """
+
+    logits: Tensor
+    positive: Tensor
+    ignored: Tensor
+
+
+def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
+    """All 2·batch projections against all; self is ignored, the other view is the positive.
+
+    Args:
+        z1, z2: projections, (batch, dim); row i of both comes from the same image.
+
+    Raises:
+        UsageError: batch < 2, a row would have no negative.
+    """
+    count = len(z1)
+    if count < 2:
+        raise UsageError("in-batch negatives need at least 2 images a batch")
+    z = torch.cat([z1, z2])
+    z = normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+    place = torch.arange(2 * count, device=z.device)
+    other = (place + count) % (2 * count)
+    ignored = place[:, None] == place[None]
+    return Similarities(z @ z.T, other[:, None] == place[None], ignored)
+
+
+def infonce(sim: Similarities, temperature: float) -> Tensor:
+    """Rows of -mean over positives of log softmax over all columns that are not ignored.
+
+    Source: van den Oord et al. 2018, eq. 4, with temperature as in Chen et al. 2020, eq. 1.
+    """
+    logits = (sim.logits / temperature).masked_fill(sim.ignored, -torch.inf)
+    surprise = torch.logsumexp(logits, dim=1, keepdim=True) - logits
+    return surprise.masked_fill(~sim.positive, 0).sum(1) / sim.positive.sum(1)
+
+
+def decoupled(sim: Similarities, temperature: float) -> Tensor:
+    """As :func:`infonce`, but positives do not stand in the denominator.
+
+    Source: Yeh et al. 2021, "Decoupled Contrastive Learning", eq. 5 (DCL, without weights).
+    """
+    logits = sim.logits / temperature
+    others = torch.logsumexp(logits.masked_fill(sim.ignored | sim.positive, -torch.inf), dim=1)
+    attraction = logits.masked_fill(~sim.positive, 0).sum(1) / sim.positive.sum(1)
+    return others - attraction

@@ -1,0 +1,52 @@
+"""SimCLR: two views of an image attract, all other views of the batch repel."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from histoscope.core.contracts import LossReport, ViewNeeds, Views
+from histoscope.core.losses.contrast import decoupled, in_batch, infonce
+from histoscope.core.objectives.spec import ObjectiveSpec, ProjectorSpec
+
+
+def projector(dim: int, spec: ProjectorSpec) -> nn.Module:
+    """Two layers, batch norm after both (Chen et al. 2020, appendix B.9; last BN as in code)."""
+    return nn.Sequential(
+        nn.Linear(dim, spec.hidden, bias=False),
+        nn.BatchNorm1d(spec.hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(spec.hidden, spec.out, bias=False),
+        nn.BatchNorm1d(spec.out),
+    )
+
+
+class SimCLR(nn.Module):
+    """Chen et al. 2020, "A Simple Framework for Contrastive Learning", eq. 1, mean over rows.
+
+    Args:
+        encoder: images to features.
+        dim: width of the features.
+        spec: temperature, reduction and head.
+    """
+
+    needs = ViewNeeds(global_views=2)
+
+    def __init__(self, encoder: nn.Module, dim: int, spec: ObjectiveSpec) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector(dim, spec.projector)
+        self.spec = spec
+
+    def loss(self, batch: Views, step: int) -> LossReport:
+        """Both views through the network one after the other, as separate BN batches."""
+        z1, z2 = (cast(Tensor, self.projector(self.encoder(v))) for v in batch.global_views)
+        sim = in_batch(z1, z2)
+        reduce = infonce if self.spec.reduction == "infonce" else decoupled
+        loss = reduce(sim, self.spec.temperature.value).mean()
+        attraction = sim.logits[sim.positive].mean().item()
+        return LossReport(loss, {"positive_cosine": attraction})
+
+    def after_step(self, step: int) -> None:
+        """Nothing moves outside the optimiser."""

@@ -1,0 +1,1 @@
+"""The model package: write, verify, load, predict."""

@@ -1,0 +1,65 @@
+"""``metrics.csv`` of a run, and its picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from histoscope.core.files import atomic_path, write_text
+
+
+class MetricsFile:
+    """One row a step, flushed at once; cut back to the checkpoint on resume.
+
+    Args:
+        path: ``metrics.csv``.
+        done: steps that count; later rows are dropped.
+    """
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path = path
+        rows = [row for row in read_metrics(path) if int(row["step"]) <= done]
+        self._names = list(rows[0]) if rows else []
+        self._rows = len(rows)
+        lines = [",".join(self._names)] * bool(rows) + [",".join(row.values()) for row in rows]
+        write_text(path, "".join(line + "\n" for line in lines))
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row; the first row's keys are the columns."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            if not self._names:
+                self._names = list(row)
+                handle.write(",".join(self._names) + "\n")
+            handle.write(",".join(_text(row[name]) for name in self._names) + "\n")
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv``, empty when absent."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
+    """Draw every column of ``metrics.csv`` against the step, one panel each, as PNG."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in (rows[0] if rows else {}) if name not in {"step", "seconds"}]
+    if not names:
+        return
+    steps = [int(row["step"]) for row in rows]
+    figure = Figure(figsize=(8, 2.2 * len(names)), layout="constrained")
+    for place, name in enumerate(names):
+        panel = figure.add_subplot(len(names), 1, place + 1)
+        panel.plot(steps, [float(row[name]) for row in rows], linewidth=1)
+        panel.set_ylabel(name.replace("_", " "))
+        panel.grid(alpha=0.3)
+    panel.set_xlabel("step")
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=110)

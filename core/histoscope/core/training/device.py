@@ -1,0 +1,42 @@
+"""Which device, how many threads; what is chosen is said."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from histoscope.core.errors import UsageError
+from histoscope.core.progress import Progress
+
+
+def choose_device(word: str) -> torch.device:
+    """``auto`` takes a CUDA device where torch can use one, else the CPU.
+
+    Raises:
+        UsageError: a CUDA device was asked for and cannot be used; nothing falls to the CPU.
+    """
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if word.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {word}: torch finds no usable GPU; see 'histoscope doctor'")
+    try:
+        return torch.device(word)
+    except RuntimeError:
+        raise UsageError(f"--device {word}: unknown; give auto, cpu, cuda or cuda:N") from None
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(asked: int | None, workers: int, progress: Progress) -> int:
+    """Set torch's threads and say so when workers and threads exceed the cores."""
+    threads = asked or max(1, cores() - workers)
+    torch.set_num_threads(threads)
+    if threads + workers > cores():
+        progress.say(
+            f"{threads} threads and {workers} workers on {cores()} cores: expect it to be slow"
+        )
+    return threads

@@ -1,0 +1,203 @@
+"""Pretraining: a plain loop under Lightning Fabric, that a step number resumes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from histoscope.core import __version__
+from histoscope.core.batch.stop import StopFlag
+from histoscope.core.config import build, dump, load_yaml
+from histoscope.core.contracts import Domain, Encoder, Views
+from histoscope.core.data.loader import Drawn, StepOrder, ViewDataset, view_loader
+from histoscope.core.data.selection import select
+from histoscope.core.data.store import ImageReader, Store
+from histoscope.core.encoders.choose import open_encoder
+from histoscope.core.encoders.folder import EncoderInfo, digest_units, save_encoder
+from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
+from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.errors import Diverged, Interrupted, UsageError
+from histoscope.core.files import write_text
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.progress import Progress
+from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
+from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
+from histoscope.core.training.device import choose_device, set_threads
+from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
+from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.views.plan import ViewPlan
+
+
+@dataclass
+class _Run:
+    """What the loop works on."""
+
+    spec: PretrainSpec
+    folder: Path
+    plan: ViewPlan
+    normalisation: Normalisation
+    objective: Any
+    optimiser: Any
+    fabric: Fabric
+    seen: frozenset[str]
+    done: int
+
+
+def pretrain(
+    store: Store,
+    domain: Domain,
+    spec: PretrainSpec,
+    out: Path,
+    *,
+    split: str | None = None,
+    progress: Progress,
+) -> EncoderInfo:
+    """Learn an encoder from a store's images, without labels.
+
+    Args:
+        store: whose ``train`` split is read.
+        domain: of the store; it makes the views.
+        spec: everything else; written to ``config.yaml``.
+        out: the run's folder; an unfinished run of the same configuration goes on.
+        split: ``FILE:PART`` instead of the store's own split.
+        progress: who is told.
+
+    Raises:
+        Diverged: the loss is not finite; the last good checkpoint is named.
+        Interrupted: a checkpoint of the last whole step is written.
+    """
+    chosen = select(store, "train", split)
+    progress.say(f"pretrain reads {chosen.said}")
+    size_px = int(store.about["sampling"]["size_px"])
+    plan = domain.views(spec.views, size_px)
+    dataset = ViewDataset(ImageReader(store), chosen.rows, plan, 2, spec.training.seed)
+    run = _start(store, spec, out, plan, progress)
+    info = _info(store, spec, run)
+    order = StepOrder(
+        len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
+    )
+    _train(run, view_loader(dataset, order, spec.training.workers), progress)
+    units = store.index.column("unit").take(chosen.rows).to_pylist()
+    save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
+    draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
+    return info
+
+
+def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, progress: Progress) -> _Run:
+    """Claim the folder, build the network, and load the last checkpoint if there is one."""
+    config = out / "config.yaml"
+    if config.is_file():
+        before = build(PretrainSpec, load_yaml(config), str(config))
+        if before != spec:
+            raise UsageError(
+                f"{out}: holds a run of another configuration (config.yaml); give another --out"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out}: not empty and not a run; give another --out")
+    write_text(config, dump(spec))
+    training = spec.training
+    threads = set_threads(training.threads, training.workers, progress)
+    device = choose_device(training.device)
+    progress.say(f"device {device}, {threads} threads, batch {training.batch_size}")
+    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1)
+    encoder, seen, normalisation = _first_encoder(store, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        method = OBJECTIVES.load(spec.objective.base)
+        objective = method(encoder, encoder.dim, spec.objective)
+    objective = objective.to(fabric.device, memory_format=torch.channels_last)
+    optimiser = make_optimiser(objective, training.optimiser)
+    checkpoints = finished(out / "checkpoints")
+    done = load_checkpoint(checkpoints[-1], objective, optimiser) if checkpoints else 0
+    if done:
+        progress.say(f"resumes after step {done}")
+    return _Run(spec, out, plan, normalisation, objective, optimiser, fabric, seen, done)
+
+
+def _first_encoder(store: Store, spec: PretrainSpec) -> tuple[Any, frozenset[str], Normalisation]:
+    """The network that training starts from, what it has seen, and its normalisation."""
+    if spec.init is None:
+        return random_encoder(spec.encoder, spec.training.seed), frozenset(), Normalisation()
+    loaded = open_encoder(spec.init, store, spec.training.seed)
+    return loaded.module.train(), loaded.seen, loaded.info.normalisation
+
+
+def _train(run: _Run, batches: Any, progress: Progress) -> None:
+    """The loop: one optimiser step a batch."""
+    training = run.spec.training
+    metrics = MetricsFile(run.folder / "metrics.csv", run.done)
+    checkpoints = run.folder / "checkpoints"
+    progress.start("pretrain", training.steps - run.done, "steps")
+    run.objective.train()
+    with StopFlag() as stop:
+        for step, batch in enumerate(batches, start=run.done):
+            began = time.perf_counter()
+            set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
+            report = run.objective.loss(_views(run, batch), step)
+            loss = report.loss.item()
+            if loss != loss or loss in (float("inf"), float("-inf")):
+                raise Diverged(_diverged(step, checkpoints))
+            run.optimiser.zero_grad(set_to_none=True)
+            run.fabric.backward(report.loss)
+            run.optimiser.step()
+            run.objective.after_step(step)
+            row = {"step": step + 1, "loss": loss, **report.terms}
+            row["learning_rate"] = run.optimiser.param_groups[0]["lr"]
+            metrics.add({**row, "seconds": time.perf_counter() - began})
+            progress.advance()
+            last = step + 1 == training.steps
+            if last or (step + 1) % training.checkpoint_every == 0 or stop.asked:
+                save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser)
+            if stop.asked and not last:
+                done = f"step {step + 1} of {training.steps} is saved"
+                raise Interrupted(f"interrupted; {done}; the same command goes on")
+    progress.finish()
+
+
+def _views(run: _Run, batch: Drawn) -> Views:
+    """Move a batch to the device and finish its views there."""
+    device = run.fabric.device
+    views = [
+        normalise(
+            run.plan.apply_on_device(to_unit(images.to(device)), drawn.to(device)),
+            run.normalisation,
+        )
+        for images, drawn in zip(batch.images, batch.drawn, strict=True)
+    ]
+    return Views(batch.index.to(device), views)
+
+
+def _diverged(step: int, checkpoints: Path) -> str:
+    good = finished(checkpoints)
+    kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was written yet"
+    return (
+        f"step {step + 1}: the loss is not finite; {kept}; "
+        "try a smaller rate (--set training.optimiser.learning_rate=...)"
+    )
+
+
+def _info(store: Store, spec: PretrainSpec, run: _Run) -> EncoderInfo:
+    encoder = cast(Encoder, run.objective.encoder)
+    return EncoderInfo(
+        architecture=encoder.architecture,
+        dim=encoder.dim,
+        normalisation=run.normalisation,
+        domain=store.domain,
+        sampling=store.about["sampling"],
+        scale=store.scale,
+        provenance={
+            "kind": "pretrained",
+            "objective": spec.objective.base,
+            "init": spec.init or f"random:{spec.encoder}",
+            "steps": spec.training.steps,
+            "batch_size": spec.training.batch_size,
+            "seed": spec.training.seed,
+            "view_size_px": run.plan.geometry.size_px,
+            "program": __version__,
+        },
+    )

@@ -1,0 +1,40 @@
+"""Configuration of pretraining."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from histoscope.core.config import Spec
+from histoscope.core.objectives.spec import ObjectiveSpec
+from histoscope.core.views.plan import ViewsSpec
+
+
+class OptimiserSpec(Spec):
+    """AdamW with linear warm-up and cosine decay, stepped per optimiser step."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="at the end of warm-up")
+    weight_decay: float = Field(1e-4, ge=0, description="on matrices only, never on 1-d parameters")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+
+
+class TrainingSpec(Spec):
+    """How long, in what pieces, with what."""
+
+    steps: int = Field(450, ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=2, description="images a step")
+    seed: int = Field(0, ge=0, description="of weights, order and views")
+    workers: int = Field(1, ge=0, description="processes that read and cut; 0: this one")
+    threads: int | None = Field(None, ge=1, description="of torch; default: cores - workers")
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    optimiser: OptimiserSpec = Field(OptimiserSpec(), description="AdamW, warm-up, cosine")
+
+
+class PretrainSpec(Spec):
+    """Everything that ``config.yaml`` of a run holds."""
+
+    encoder: str = Field("resnet18", description="timm's name of the network")
+    init: str | None = Field(None, description="start from a run, a package or timm:NAME")
+    objective: ObjectiveSpec = Field(ObjectiveSpec(), description="what is learnt")
+    views: ViewsSpec = Field(ViewsSpec(), description="augmentations")
+    training: TrainingSpec = Field(TrainingSpec(), description="how")

@@ -1,0 +1,1 @@
+"""Augmentations: drawn on the worker, applied on the device."""

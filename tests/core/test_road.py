@@ -1,0 +1,192 @@
+"""prepare -> pretrain -> finetune -> evaluate -> predict on a domain from outside the package."""
+
+import json
+
+import numpy as np
+import pytest
+
+from histoscope.core.batch.predict import predict, read_outcomes
+from histoscope.core.config import build
+from histoscope.core.data.prepare import prepare
+from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.evaluation.evaluate import evaluate
+from histoscope.core.labels.finetune import finetune
+from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.progress import Silent
+from histoscope.core.training.curves import read_metrics
+from histoscope.core.training.pretrain import pretrain
+from histoscope.core.training.spec import PretrainSpec
+
+
+def small(steps=3, **more):
+    training = {"steps": steps, "batch_size": 8, "workers": 0, "threads": 1, "checkpoint_every": 2}
+    body = {"encoder": "resnet10t", "training": {**training, **more}}
+    return build(PretrainSpec, body, "test")
+
+
+def run(store, toy, spec, out):
+    return pretrain(store, toy.DOMAIN, spec, out, progress=Silent())
+
+
+def test_the_whole_road(toy, toy_store, toy_folder, tmp_path):
+    run(toy_store, toy, small(), tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 3
+    assert (tmp_path / "run" / "curves.png").is_file()
+    spec = FinetuneSpec(fraction=0.2, draws=2)
+    package = finetune(
+        toy_store, str(tmp_path / "run"), spec, tmp_path / "package", progress=Silent()
+    )
+    assert package.task.classes == ("blue", "green")
+    body = evaluate(package, toy_store, tmp_path / "evaluation", progress=Silent())
+    assert body["samples"] == 24
+    assert body["interval_over"] == "samples"
+    assert body["balanced_accuracy"]["value"] > 0.9  # the colour gives it away
+    outcomes = predict(
+        tmp_path / "package",
+        {"input": toy_folder},
+        toy.ToyOptions(),
+        tmp_path / "out",
+        workers=0,
+        progress=Silent(),
+    )
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
+    assert sum(outcome.samples for outcome in outcomes) == 76
+
+
+def test_prediction_survives_bad_crashing_and_corrupt_sources(toy, toy_store, tmp_path):
+    spec = FinetuneSpec(fraction=0.5, draws=1)
+    finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name, corrupt in (("crash-1", 0), ("bad-1", 0), ("z-good", 0), ("y-some", 2)):
+        toy.write_stack(folder / f"{name}.npy", 6, 7, corrupt)
+    np.save(folder / "x-empty.npy", np.zeros((0, 16, 16, 3), np.uint8))
+
+    def call():
+        return predict(
+            tmp_path / "package",
+            {"input": folder},
+            toy.ToyOptions(),
+            tmp_path / "out",
+            workers=1,
+            progress=Silent(),
+        )
+
+    outcomes = {outcome.source.path: outcome for outcome in call()}
+    assert outcomes["bad-1.npy"].reason == "it is bad"
+    assert "crashed" in outcomes["crash-1.npy"].reason
+    assert outcomes["x-empty.npy"].status == "empty"
+    assert outcomes["y-some.npy"].corrupt == 2
+    assert outcomes["y-some.npy"].samples == 4
+    assert outcomes["z-good.npy"].status == "done"
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files(tmp_path / "out")}
+    call()
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files(tmp_path / "out")} == before
+    assert len(read_outcomes(tmp_path / "out")) == 5
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_shards_together_do_what_one_call_does(toy, toy_store, toy_folder, tmp_path):
+    spec = FinetuneSpec(fraction=0.5, draws=1)
+    finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
+
+    def call(out, shard):
+        predict(
+            tmp_path / "package",
+            {"input": toy_folder},
+            toy.ToyOptions(),
+            out,
+            shard=shard,
+            workers=0,
+            progress=Silent(),
+        )
+
+    call(tmp_path / "one", (1, 1))
+    for number in (1, 2):
+        call(tmp_path / "two", (number, 2))
+    ours = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in files(tmp_path / "one")}
+    theirs = {p.relative_to(tmp_path / "two"): p.read_bytes() for p in files(tmp_path / "two")}
+    assert ours == theirs
+
+
+def test_evaluation_refuses_what_the_package_has_seen(toy, toy_store, tmp_path):
+    spec = FinetuneSpec(fraction=1.0, draws=1)
+    package = finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
+    split = tmp_path / "split.csv"
+    ids = toy_store.index.filter(
+        __import__("pyarrow.compute").compute.equal(toy_store.index.column("split"), "train")
+    ).column("id")
+    split.write_text("id,split\n" + "".join(f"{i},test\n" for i in ids.to_pylist()))
+    with pytest.raises(DataError, match="was trained on 40 of 40 samples"):
+        evaluate(package, toy_store, tmp_path / "e", split=f"{split}:test", progress=Silent())
+    body = evaluate(
+        package,
+        toy_store,
+        tmp_path / "e",
+        split=f"{split}:test",
+        allow_seen=True,
+        progress=Silent(),
+    )
+    assert any("SEEN BEFORE" in caution for caution in body["cautions"])
+
+
+def test_training_goes_on_where_it_was_stopped(toy, toy_store, tmp_path):
+    run(toy_store, toy, small(6), tmp_path / "whole")
+    folder = tmp_path / "halves"
+    run(toy_store, toy, small(6), folder)
+    last = sorted((folder / "checkpoints").iterdir())[-1]
+    __import__("shutil").rmtree(last)  # as if it had been killed after step 4
+    run(toy_store, toy, small(6), folder)
+    whole = (tmp_path / "whole" / "encoder.safetensors").read_bytes()
+    assert (folder / "encoder.safetensors").read_bytes() == whole
+    losses = [
+        [row["loss"] for row in read_metrics(f / "metrics.csv")]
+        for f in (tmp_path / "whole", folder)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
+    run(toy_store, toy, small(2), tmp_path / "run")
+    with pytest.raises(UsageError, match="another configuration"):
+        run(toy_store, toy, small(3), tmp_path / "run")
+
+
+def test_a_changed_package_is_refused(toy, toy_store, tmp_path):
+    from histoscope.core.packages.package import open_package
+
+    finetune(
+        toy_store, "colour", FinetuneSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
+    )
+    body = json.loads((tmp_path / "p" / "package.json").read_text())
+    (tmp_path / "p" / "package.json").write_text(json.dumps(body))
+    with pytest.raises(DataError, match=r"package\.json was changed"):
+        open_package(tmp_path / "p")
+
+
+def test_a_package_of_another_scale_is_refused(toy, toy_store, toy_folder, tmp_path):
+    package = finetune(
+        toy_store, "colour", FinetuneSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
+    )
+    prepare(
+        toy.DOMAIN,
+        {"input": toy_folder},
+        toy.ToySampling(pitch=2.0),
+        toy.ToyOptions(),
+        tmp_path / "other",
+        workers=0,
+        progress=Silent(),
+    )
+    with pytest.raises(DataError, match="made at pitch 1, but .* is at pitch 2"):
+        evaluate(package, Store(tmp_path / "other"), tmp_path / "e", progress=Silent())
+
+
+def test_a_store_works_where_it_is_moved_to(toy, toy_store, tmp_path):
+    first = [image.copy() for image in toy_store.images(range(5))]
+    (tmp_path / "store").rename(tmp_path / "moved")
+    again = list(Store(tmp_path / "moved").images(range(5)))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))

@@ -1,0 +1,126 @@
+"""A domain from outside the package: .npy stacks of images, (count, side, side, 3) uint8.
+
+The first pixel's red value is the class; 255 there makes the sample corrupt; a file that begins
+with ``crash`` kills its process, one that begins with ``bad`` cannot be opened.
+"""
+
+import os
+
+import numpy as np
+import pyarrow as pa
+
+from histoscope.core.config import Spec
+from histoscope.core.contracts import (
+    Artefact,
+    CorruptSample,
+    LocationField,
+    Plan,
+    Rendering,
+    Sample,
+    Sampling,
+    Source,
+    locate,
+)
+from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.files import fingerprint, write_text
+
+CLASSES = ("blue", "green")
+
+
+class ToySampling(Sampling):
+    size_px: int = 16
+    pitch: float = 1.0
+
+    def scale(self):
+        return {"pitch": self.pitch}
+
+
+class ToyOptions(Spec):
+    with_cases: bool = False
+
+
+class ToyReader:
+    divisible = True
+
+    def __init__(self, path, options, split):
+        self.images = np.load(path)
+        self.facts = {"count": len(self.images)}
+        self.case = path.stem.split("-")[0] if options.with_cases else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *fault):
+        pass
+
+    def plan(self):
+        count = len(self.images)
+        rows = pa.table({"place": pa.array(range(count), pa.int64())})
+        if self.case:
+            rows = rows.append_column("case", pa.array([self.case] * count))
+        names = [CLASSES[int(image[0, 0, 0]) % 2] for image in self.images]
+        return Plan(rows, {"hue": pa.array(names, pa.string())}, "" if count else "no images in it")
+
+    def read(self, rows):
+        for place in rows.column("place").to_pylist():
+            image = self.images[place]
+            if image[0, 0, 0] == 255:
+                yield CorruptSample("marked as corrupt")
+            else:
+                yield Sample(image, {"mean": float(image.mean())})
+
+
+class ToyDomain:
+    name = "toy"
+    location = (LocationField("place", "int64", False, "position in the file"),)
+    sampling = ToySampling
+    options = {"prepare": ToyOptions, "predict": ToyOptions, "embed": ToyOptions}
+
+    def find(self, roots, options):
+        for root, base in roots.items():
+            files = [base] if base.is_file() else sorted(base.glob("**/*.npy"))
+            folder = base.parent if base.is_file() else base
+            for file in files:
+                part = next((p for p in ("train", "valid", "test") if p in file.stem), None)
+                path = file.relative_to(folder).as_posix()
+                yield Source(fingerprint(file), path, root, "npy", split=part, independent=True)
+        if not roots:
+            raise DataError("nothing")
+
+    def open(self, source, roots, sampling, options):
+        path = locate(source, roots)
+        if path.name.startswith("bad"):
+            raise UnreadableSource("it is bad")
+        if path.name.startswith("crash"):
+            os._exit(66)
+        return ToyReader(path, options, source.split)
+
+    def views(self, spec, size_px):
+        from histoscope.core.views.plan import plain_plan
+
+        return plain_plan(spec, size_px)
+
+    def render(self, reader, results, out):
+        write_text(out / "note.txt", f"{len(results.rows)} samples\n")
+        return Rendering(
+            [Artefact("note.txt", "data", "A note")], {"samples": str(len(results.rows))}
+        )
+
+    def export_features(self, reader, rows, features, attributes, out):
+        return []
+
+    def phantom(self, out, seed, **size):
+        return {}
+
+
+DOMAIN = ToyDomain()
+
+
+def write_stack(path, count, seed, corrupt=0):
+    """Images whose class shows in the mean colour, with noise."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(60, 120, (count, 16, 16, 3), dtype=np.uint8)
+    for place, image in enumerate(images):
+        image[..., 2 if place % 2 == 0 else 1] += 80
+        image[0, 0, 0] = 255 if place < corrupt else place % 2
+    np.save(path, images)
