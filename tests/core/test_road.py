@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from histoscope.core.batch.predict import predict, read_outcomes
+from histoscope.core.batch.folder import read_outcomes
+from histoscope.core.batch.predict import predict
 from histoscope.core.config import build
 from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store

@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Spec)
 
 
 def presets_folder() -> Path:
-    """``configs/`` of the checkout if this is one (an installed copy goes stale), else the wheel's."""
+    """``configs/`` of the checkout if this is one (a copy goes stale), else the wheel's."""
     checkout = Path(__file__).resolve().parents[3] / "configs"
     if (checkout / "recipe").is_dir():
         return checkout

@@ -32,9 +32,6 @@ Split = Literal["train", "valid", "test"]
 Level = Literal["sample", "source"]
 
 
-# ------------------------------------------------------------------------------- sources
-
-
 @dataclass(frozen=True)
 class Source:
     """One thing to open.
@@ -158,9 +155,6 @@ class Sampling(Spec):
         """Physical scale, for example ``{"mpp": 0.5}``; compared with 1 % tolerance."""
 
 
-# ---------------------------------------------------------------------------------- tasks
-
-
 @dataclass(frozen=True)
 class Task:
     """Exclusive classes of a sample or a source.
@@ -174,9 +168,6 @@ class Task:
     name: str
     classes: tuple[str, ...]
     level: Level = "sample"
-
-
-# ------------------------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)
@@ -222,9 +213,6 @@ class Encoder(Protocol):
         """(batch, 3, height, width), normalised, to (batch, dim), float32."""
 
 
-# -------------------------------------------------------------------------------- results
-
-
 @dataclass(frozen=True)
 class Results:
     """What a package says of one source.
@@ -267,7 +255,25 @@ class Rendering:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-# -------------------------------------------------------------------------------- domains
+@dataclass(frozen=True)
+class Phantom:
+    """What ``demo`` runs on.
+
+    Attributes:
+        labelled: folder for ``prepare``, with labels and splits.
+        new: folder for ``predict``.
+        sampling: how ``prepare`` cuts.
+        prepare_options: the domain's options of ``prepare``.
+        predict_options: the domain's options of ``predict``.
+        pretrain: settings of pretraining that suit it, as in ``config.yaml``.
+    """
+
+    labelled: Path
+    new: Path
+    sampling: Sampling
+    prepare_options: Spec
+    predict_options: Spec
+    pretrain: Mapping[str, Any]
 
 
 @runtime_checkable
@@ -308,10 +314,5 @@ class Domain(Protocol):
     ) -> Sequence[Artefact]:
         """Write one source's features in the layouts that the field reads."""
 
-    def phantom(self, out: Path, seed: int, **size: Any) -> Mapping[str, Path]:
-        """Write a built-in phantom.
-
-        Returns:
-            ``unlabelled``: folder for ``prepare``; ``labelled``: folder with labels for
-            ``prepare``; ``new``: folder for ``predict``.
-        """
+    def phantom(self, out: Path, seed: int) -> Phantom:
+        """Write a built-in phantom, or find it written already."""

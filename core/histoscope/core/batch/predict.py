@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core import __version__
-from histoscope.core.batch.engine import Outcome, run_all, status_of
-from histoscope.core.batch.stop import StopFlag
+from histoscope.core.batch.engine import Outcome, status_of
+from histoscope.core.batch.folder import claim, work_through
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import (
     CorruptSample,
@@ -34,14 +34,8 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.data.prepare import sample_keys
 from histoscope.core.domains import load_domain
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import (
-    read_json,
-    sha256_of,
-    write_csv,
-    write_json,
-    write_table,
-)
+from histoscope.core.errors import DataError
+from histoscope.core.files import sha256_of, write_csv, write_json, write_table
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.training.device import set_threads
@@ -49,7 +43,6 @@ from histoscope.core.training.device import set_threads
 PREDICT = ("histoscope.predict", 1)
 RESULT = ("histoscope.result", 1)
 PREDICTIONS = ("histoscope.predictions", 1)
-OUTCOME = ("histoscope.outcome", 1)
 BATCH = 64
 
 
@@ -226,86 +219,16 @@ def predict(
     domain = load_domain(package.info.encoder.domain)
     sources, sampling = plan_prediction(package, domain, roots, options, shard)
     digest = sha256_of(package_folder / "model.safetensors")
-    _claim(out, package, digest, options)
-    outcomes = {s.id: done for s in sources if (done := _finished(out, s)) is not None}
-    todo = [source for source in sources if source.id not in outcomes]
-    if outcomes:
-        progress.say(f"{len(outcomes)} of {len(sources)} sources are done already")
-    threads = set_threads(None, 0, progress) // max(1, workers) or 1
-    job = PredictJob(domain.name, roots, sampling, options, package_folder, digest, out, threads)
-    progress.start("predict", len(todo), "sources")
-    with StopFlag() as stop:
-        for outcome in run_all(job, todo, workers, stop):
-            outcomes[outcome.source.id] = outcome
-            _note(out, outcome)
-            if outcome.status != "done":
-                progress.say(f"{outcome.source.path}: {outcome.status}: {outcome.reason}")
-            progress.advance()
-    progress.finish()
-    write_manifest(out)
-    return [outcomes[source.id] for source in sources]
-
-
-def _claim(out: Path, package: Package, digest: str, options: Spec) -> None:
-    """Take the folder for this package and these options, or see that it is theirs."""
-    file = out / "predict.json"
     body = {
-        "domain": package.info.encoder.domain,
+        "domain": domain.name,
         "model": digest,
         "options": options.model_dump(mode="json"),
         "program": __version__,
         "package": package.info.model_dump(mode="json"),
     }
-    if file.is_file():
-        before = read_json(file, *PREDICT)
-        for key, what in (("model", "another package"), ("options", "other options")):
-            if before[key] != body[key]:
-                raise UsageError(f"{out}: holds results of {what}; give another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out}: not empty and not results of predict; give another --out")
-    write_json(file, *PREDICT, body)
-
-
-def _note(out: Path, outcome: Outcome) -> None:
-    """Keep an outcome, from which the manifest is derived."""
-    write_json(out / "outcomes" / f"{outcome.source.id}.json", *OUTCOME, asdict(outcome))
-
-
-def _finished(out: Path, source: Source) -> Outcome | None:
-    """The outcome of a source that is done or empty; a failed one is tried again."""
-    file = out / "outcomes" / f"{source.id}.json"
-    outcome = _read_outcome(file) if file.is_file() else None
-    if outcome is None or outcome.status == "failed":
-        return None
-    closed = (out / "results" / source.id / "done.json").is_file()
-    return outcome if closed or outcome.status == "empty" else None
-
-
-def _read_outcome(file: Path) -> Outcome:
-    body = read_json(file, *OUTCOME)
-    fields = {key: body[key] for key in ("status", "samples", "corrupt", "reason")}
-    return Outcome(source=Source(**body["source"]), **fields)
-
-
-def read_outcomes(out: Path) -> list[Outcome]:
-    """All outcomes of a result folder, whichever shard made them, by root and path."""
-    if not (out / "predict.json").is_file():
-        raise DataError(f"{out}: no results here; give a folder that 'histoscope predict' wrote")
-    outcomes = [_read_outcome(file) for file in sorted((out / "outcomes").glob("*.json"))]
-    return sorted(outcomes, key=lambda o: (o.source.root, o.source.path))
-
-
-def write_manifest(out: Path) -> None:
-    """Write ``manifest.csv`` from the outcomes: one row a source, with its reason."""
-    outcomes = read_outcomes(out)
-    text = pa.string()
-    columns = {
-        name: pa.array([getattr(o.source, name) for o in outcomes], text)
-        for name in ("id", "path", "root", "case")
-    }
-    columns["status"] = pa.array([o.status for o in outcomes], text)
-    columns["samples"] = pa.array([o.samples for o in outcomes], pa.int64())
-    columns["corrupt"] = pa.array([o.corrupt for o in outcomes], pa.int64())
-    columns["reason"] = pa.array([o.reason for o in outcomes], text)
-    columns["note"] = pa.array([o.source.note for o in outcomes], text)
-    write_csv(out / "manifest.csv", pa.table(columns))
+    claim(out, PREDICT, body, {"model": "another package", "options": "other options"})
+    threads = max(1, set_threads(None, 0, progress) // max(1, workers))
+    job = PredictJob(domain.name, roots, sampling, options, package_folder, digest, out, threads)
+    return work_through(
+        out, sources, job, lambda s: out / "results" / s.id / "done.json", workers, progress
+    )

@@ -47,19 +47,26 @@ def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
         colour = ColourEncoder().eval()
         info = _info_of(colour, store, identity, {"kind": "colour"})
         return LoadedEncoder(colour, info, frozenset())
-    folder = Path(word)
-    if folder.is_file():
-        raise UsageError(
-            f"{word}: a file is no encoder (pickled weights are never loaded); give {FORMS}"
-        )
-    if (folder / "package.json").is_file():
-        loaded = open_package(folder).encoder()
-    elif (folder / "encoder.json").is_file():
-        loaded = load_encoder(folder)
-    else:
-        raise UsageError(f"{word}: no encoder here; give {FORMS}")
+    loaded = open_folder(Path(word))
     check_fits(loaded.info, store, word)
     return loaded
+
+
+def open_folder(folder: Path) -> LoadedEncoder:
+    """The encoder of a run's or a package's folder.
+
+    Raises:
+        UsageError: neither, or a single weight file.
+    """
+    if folder.is_file():
+        raise UsageError(
+            f"{folder}: a file is no encoder (pickled weights are never loaded); give {FORMS}"
+        )
+    if (folder / "package.json").is_file():
+        return open_package(folder).encoder()
+    if (folder / "encoder.json").is_file():
+        return load_encoder(folder)
+    raise UsageError(f"{folder}: no encoder here; give {FORMS}")
 
 
 def _info_of(

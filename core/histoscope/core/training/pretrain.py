@@ -27,7 +27,7 @@ from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.progress import Progress
 from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
 from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
-from histoscope.core.training.device import choose_device, set_threads
+from histoscope.core.training.device import choose_device, choose_workers, set_threads
 from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
@@ -45,6 +45,7 @@ class _Run:
     optimiser: Any
     fabric: Fabric
     seen: frozenset[str]
+    workers: int
     done: int
 
 
@@ -81,7 +82,7 @@ def pretrain(
     order = StepOrder(
         len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
     )
-    _train(run, view_loader(dataset, order, spec.training.workers), progress)
+    _train(run, view_loader(dataset, order, run.workers), progress)
     units = store.index.column("unit").take(chosen.rows).to_pylist()
     save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
     draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
@@ -101,9 +102,12 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, progress
         raise UsageError(f"{out}: not empty and not a run; give another --out")
     write_text(config, dump(spec))
     training = spec.training
-    threads = set_threads(training.threads, training.workers, progress)
+    workers = choose_workers(training.workers)
+    threads = set_threads(training.threads, workers, progress)
     device = choose_device(training.device)
-    progress.say(f"device {device}, {threads} threads, batch {training.batch_size}")
+    progress.say(
+        f"device {device}, {threads} threads, {workers} workers, batch {training.batch_size}"
+    )
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1)
     encoder, seen, normalisation = _first_encoder(store, spec)
     with torch.random.fork_rng(devices=[]):
@@ -116,7 +120,7 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, progress
     done = load_checkpoint(checkpoints[-1], objective, optimiser) if checkpoints else 0
     if done:
         progress.say(f"resumes after step {done}")
-    return _Run(spec, out, plan, normalisation, objective, optimiser, fabric, seen, done)
+    return _Run(spec, out, plan, normalisation, objective, optimiser, fabric, seen, workers, done)
 
 
 def _first_encoder(store: Store, spec: PretrainSpec) -> tuple[Any, frozenset[str], Normalisation]:
@@ -134,9 +138,9 @@ def _train(run: _Run, batches: Any, progress: Progress) -> None:
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     run.objective.train()
+    began = time.perf_counter()
     with StopFlag() as stop:
         for step, batch in enumerate(batches, start=run.done):
-            began = time.perf_counter()
             set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
             report = run.objective.loss(_views(run, batch), step)
             loss = report.loss.item()
@@ -148,7 +152,9 @@ def _train(run: _Run, batches: Any, progress: Progress) -> None:
             run.objective.after_step(step)
             row = {"step": step + 1, "loss": loss, **report.terms}
             row["learning_rate"] = run.optimiser.param_groups[0]["lr"]
-            metrics.add({**row, "seconds": time.perf_counter() - began})
+            now = time.perf_counter()
+            metrics.add({**row, "seconds": now - began})
+            began = now
             progress.advance()
             last = step + 1 == training.steps
             if last or (step + 1) % training.checkpoint_every == 0 or stop.asked:

@@ -23,7 +23,9 @@ class TrainingSpec(Spec):
     steps: int = Field(450, ge=1, description="optimiser steps")
     batch_size: int = Field(128, ge=2, description="images a step")
     seed: int = Field(0, ge=0, description="of weights, order and views")
-    workers: int = Field(1, ge=0, description="processes that read and cut; 0: this one")
+    workers: int | None = Field(
+        None, ge=0, description="processes that read and cut; 0: this one; default: half the cores"
+    )
     threads: int | None = Field(None, ge=1, description="of torch; default: cores - workers")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

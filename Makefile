@@ -1,0 +1,69 @@
+# Two commands do all the set-up on a fresh machine with Python 3.11 or newer: make demo, make test.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV_VERSION := 0.13.9
+export OMP_WAIT_POLICY := PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint type format lock phantom-study benchmarks image image-smoke clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/ready ## make .venv from the lock; does nothing when it is current
+
+$(VENV)/ready: requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or set PYTHON=..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the whole road on a built-in phantom; prints last where the report is
+	$(BIN)/histoscope demo --out out/demo
+
+test: setup ## all tests but the slow ones
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-slow: setup ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: setup ## ruff, format and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+type: setup ## mypy, strict for core
+	$(BIN)/mypy
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup ## make the locks anew
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --upgrade -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml docker/build.in --extra dev -c requirements.lock --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		--upgrade -q -o requirements-dev.lock
+	$(BIN)/uv pip compile docker/build.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --upgrade -q -o docker/build.lock
+
+phantom-study: setup ## ten draws: what pretraining gains on the phantom (at most 15 minutes)
+	$(BIN)/histoscope demo --out out/phantom-study --steps 300 --draws 10 --require-gain 0.08
+
+benchmarks: setup ## ratios, each measured in one run
+	$(BIN)/python -m tests.benchmarks
+
+image: ## build the container image with docker, podman or IMAGE_TOOL
+	docker/image.sh build
+
+image-smoke: setup ## doctor and predict in the image, without network
+	docker/image.sh smoke
+
+clean: ## remove outputs, not .venv
+	rm -rf out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,56 @@
+"""``histoscope embed``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.console import Console
+from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.core.errors import UsageError
+
+
+@click.command("embed")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--package", type=click.Path(path_type=Path), help="features of a model package")
+@click.option("--encoder", type=click.Path(path_type=Path), help="features of a run")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of features")
+@click.option("--workers", default=1, show_default=True, help="processes; 0: this one")
+@click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
+@domain_options("embed")
+def command(
+    inputs: tuple[Path, ...],
+    package: Path | None,
+    encoder: Path | None,
+    out: Path,
+    workers: int,
+    root: tuple[str, ...],
+    **values: Any,
+) -> int:
+    """Write features of INPUTS (folders or files): Parquet, and HDF5 as other tools read it.
+
+    Same promises as predict: a bad source is a row with a reason, a second call does what is left.
+    """
+    from histoscope.core.batch.embed import embed
+    from histoscope.core.domains import load_domain
+    from histoscope.core.encoders.choose import open_folder
+
+    if (package is None) == (encoder is None):
+        raise UsageError("embed: give either --package or --encoder")
+    folder = package or encoder
+    assert folder is not None
+    domain = load_domain(open_folder(folder).info.domain)
+    _, options = split_options(domain, "embed", values)
+    outcomes = embed(
+        folder, roots_of(inputs, root), options, out, workers=workers, progress=Console()
+    )
+    counts = Counter(outcome.status for outcome in outcomes)
+    samples = sum(outcome.samples for outcome in outcomes)
+    click.echo(
+        f"{out}: features of {samples} samples of {counts['done']} sources; {counts['empty']} "
+        f"empty, {counts['failed']} failed (see manifest.csv)"
+    )
+    return 1 if counts["failed"] else 0

@@ -1,0 +1,115 @@
+"""The whole road on a phantom, and what pretraining gained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.report import write_evaluation_report, write_predict_report
+from histoscope.core.batch.predict import predict
+from histoscope.core.config import build, merge
+from histoscope.core.contracts import Domain, Phantom
+from histoscope.core.data.prepare import prepare
+from histoscope.core.data.store import Store
+from histoscope.core.domains import load_domain
+from histoscope.core.evaluation.evaluate import evaluate, summary
+from histoscope.core.evaluation.intervals import Difference, paired_difference
+from histoscope.core.files import write_json
+from histoscope.core.labels.finetune import finetune
+from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.packages.package import open_package, record_evaluation
+from histoscope.core.progress import Progress
+from histoscope.core.training.pretrain import pretrain
+from histoscope.core.training.spec import PretrainSpec
+
+COMPARISON = ("histoscope.comparison", 1)
+
+
+def demonstrate(
+    domain_name: str, out: Path, steps: int | None, draws: int, seed: int, progress: Progress
+) -> tuple[Difference, Path]:
+    """Prepare to report.
+
+    Returns:
+        Gain of the pretrained encoder over the better baseline, and the report's path.
+    """
+    domain = load_domain(domain_name)
+    phantom = domain.phantom(out / "phantom", seed)
+    store = _store(domain, phantom, out / "store", progress)
+    spec = _pretrain_spec(phantom, steps, seed)
+    pretrain(store, domain, spec, out / "run", progress=progress)
+    encoders = {
+        "pretrained": str(out / "run"),
+        f"random:{spec.encoder}": f"random:{spec.encoder}",
+        "colour": "colour",
+    }
+    bodies = {
+        name: _score(store, word, draws, seed, out / name.replace(":", "-"), progress)
+        for name, word in encoders.items()
+    }
+    gain, against = _compare(bodies, out)
+    for name, body in bodies.items():
+        click.echo(_line(name, body["balanced_accuracy"], body["labels"]))
+    click.echo(
+        f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
+        f"{gain.high:+.3f}, paired over {gain.draws} draws)"
+    )
+    roots = {"input": phantom.new}
+    package = out / "pretrained" / "package"
+    predict(package, roots, phantom.predict_options, out / "predicted", progress=progress)
+    return gain, write_predict_report(out / "predicted")
+
+
+def _store(domain: Domain, phantom: Phantom, out: Path, progress: Progress) -> Store:
+    if not (out / "store.json").is_file():
+        roots = {"input": phantom.labelled}
+        prepare(domain, roots, phantom.sampling, phantom.prepare_options, out, progress=progress)
+    return Store(out)
+
+
+def _pretrain_spec(phantom: Phantom, steps: int | None, seed: int) -> PretrainSpec:
+    asked: dict[str, Any] = {"training": {"seed": seed, **({"steps": steps} if steps else {})}}
+    return build(PretrainSpec, merge(phantom.pretrain, asked), "demo")
+
+
+def _score(
+    store: Store, encoder: str, draws: int, seed: int, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Fine-tune by probe on 1 % of the labels and evaluate; a finished package is kept."""
+    spec = FinetuneSpec(fraction=0.01, draws=draws, seed=seed)
+    if not (out / "package" / "SHA256SUMS").is_file():
+        finetune(store, encoder, spec, out / "package", progress=progress)
+    package = open_package(out / "package")
+    body = evaluate(package, store, out / "evaluation", progress=progress)
+    write_evaluation_report(out / "evaluation", package.info.model_dump(mode="json"))
+    record_evaluation(package, summary(body))
+    return body
+
+
+def _compare(bodies: Mapping[str, Mapping[str, Any]], out: Path) -> tuple[Difference, str]:
+    """Pretrained minus the better baseline, draw by draw; written to ``comparison.json``."""
+    scores = {name: body["balanced_accuracy"]["per_draw"] for name, body in bodies.items()}
+    ours = scores.pop("pretrained")
+    against = max(scores, key=lambda name: sum(scores[name]))
+    gain = paired_difference(ours, scores[against])
+    body = {
+        "metric": "balanced_accuracy",
+        "unit": "fraction",
+        "per_draw": {"pretrained": ours, **scores},
+        "against": against,
+        "gain": asdict(gain),
+    }
+    write_json(out / "comparison.json", *COMPARISON, body)
+    return gain, against
+
+
+def _line(name: str, metric: Mapping[str, Any], labels: list[int]) -> str:
+    low, high = metric["interval"]
+    return (
+        f"{name}: balanced accuracy {metric['value']:.3f} ({low:.3f} to {high:.3f} over test "
+        f"cases; sd over {len(labels)} draws of {labels[0]} labels {metric['sd_over_draws']:.3f})"
+    )

@@ -1,0 +1,101 @@
+"""Which class lies where on a slide: exact areas, also where tiles overlap.
+
+The edges of all tiles cut the slide into cells; a cell lies in a tile wholly or not at all. Every
+tile adds its scores to its cells, and the best sum names the cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+NOTHING = -1
+PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """The classes of a slide's cells.
+
+    Attributes:
+        x_edges, y_edges: level-0 px, ascending, (columns + 1,) and (rows + 1,).
+        cells: class id, int16, (rows, columns); ``NOTHING`` where no tile lies, the number of
+            classes where only unreadable tiles lie.
+        classes: the number of classes.
+    """
+
+    x_edges: NDArray[np.float64]
+    y_edges: NDArray[np.float64]
+    cells: NDArray[np.int16]
+    classes: int
+
+    @property
+    def unreadable(self) -> int:
+        """The id of cells that only unreadable tiles cover."""
+        return self.classes
+
+    def areas_px(self) -> NDArray[np.float64]:
+        """Level-0 pixels of each class, then of what is unreadable, (classes + 1,)."""
+        sizes = np.diff(self.y_edges)[:, None] * np.diff(self.x_edges)[None, :]
+        seen = self.cells != NOTHING
+        areas = np.bincount(self.cells[seen], sizes[seen], minlength=self.classes + 1)
+        return areas.astype(np.float64)
+
+    def on_picture(self, shape: tuple[int, int], ratio: tuple[float, float]) -> NDArray[np.int16]:
+        """The class at the centre of each pixel of a small picture.
+
+        Args:
+            shape: height and width of the picture.
+            ratio: level-0 px per pixel of the picture, x and y.
+        """
+        column = _cell((np.arange(shape[1]) + 0.5) * ratio[0], self.x_edges)
+        row = _cell((np.arange(shape[0]) + 0.5) * ratio[1], self.y_edges)
+        inside = ((row >= 0) & (row < self.cells.shape[0]))[:, None] & (
+            (column >= 0) & (column < self.cells.shape[1])
+        )
+        picked = self.cells.take(row, 0, mode="clip").take(column, 1, mode="clip")
+        return np.where(inside, picked, np.int16(NOTHING))
+
+
+def has_places(rows: pa.Table) -> bool:
+    """Whether every row says where on the slide it lies."""
+    return len(rows) > 0 and all(rows.column(name).null_count == 0 for name in PLACE)
+
+
+def class_map(
+    rows: pa.Table, probabilities: NDArray[np.float32], size: tuple[int, int]
+) -> ClassMap:
+    """Sum the scores of tiles over the cells that their edges make.
+
+    Args:
+        rows: tiles with their place; at least one.
+        probabilities: (tiles, classes); NaN where a tile is unreadable.
+        size: width and height of level 0; what reaches over the edge is cut off.
+    """
+    x, y, width, height = (
+        rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in PLACE
+    )
+    right, bottom = np.minimum(x + width, size[0]), np.minimum(y + height, size[1])
+    x_edges, y_edges = np.unique(np.concatenate([x, right])), np.unique(np.concatenate([y, bottom]))
+    spans = [
+        np.searchsorted(edges, ends)
+        for edges, ends in ((y_edges, y), (y_edges, bottom), (x_edges, x), (x_edges, right))
+    ]
+    classes = probabilities.shape[1]
+    sums = np.zeros((len(y_edges) - 1, len(x_edges) - 1, classes), np.float32)
+    covered = np.zeros(sums.shape[:2], np.bool_)
+    readable = np.isfinite(probabilities.sum(axis=1))
+    for place, (top, low, left, far) in enumerate(zip(*spans, strict=True)):
+        covered[top:low, left:far] = True
+        if readable[place]:
+            sums[top:low, left:far] += probabilities[place]
+    voted = sums.any(axis=2)
+    best = np.where(voted, sums.argmax(axis=2), np.where(covered, classes, NOTHING))
+    return ClassMap(x_edges, y_edges, best.astype(np.int16), classes)
+
+
+def _cell(places: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.searchsorted(edges, places, side="right") - 1

@@ -1,0 +1,142 @@
+"""Find slides and section pictures below a folder, one source each, in a stable order.
+
+A DICOM slide of several files is one source, and so is a MIRAX file with its folder. What is
+plainly no picture (text, tables, annotations) is passed over; what should be one and does not
+open becomes a source all the same, so that its reason is reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from histoscope.core.contracts import Source
+from histoscope.core.errors import DataError
+from histoscope.domains.pathology.cases import Cases
+from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
+from histoscope.domains.pathology.formats import (
+    DICOM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    SLIDE_SUFFIXES,
+    TILE_SUFFIXES,
+    may_be_bare_dicom,
+    suffix_of,
+)
+
+_FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files that make one source.
+
+    Attributes:
+        path: the file that is opened.
+        members: all files that identify it, sorted; ``path`` among them.
+    """
+
+    path: Path
+    members: tuple[Path, ...]
+
+
+def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
+    """One source a slide or picture below ``place``.
+
+    Args:
+        root: the root's name.
+        place: its folder, or one file.
+        cases: whose slide is whose.
+
+    Raises:
+        DataError: ``place`` does not exist or cannot be listed.
+    """
+    base = place.parent if place.is_file() else place
+    same: dict[str, list[Path]] = {}
+    for found in _group(_files(place)):
+        same.setdefault(identify(found.members, base), []).append(found.path)
+    for identity, paths in same.items():
+        relative, *others = (path.relative_to(base).as_posix() for path in paths)
+        kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"
+        note = f"the same content lies in {', '.join(others)}" if others else ""
+        yield Source(identity, relative, root, kind, cases.find(relative), note=note)
+
+
+def identify(members: Sequence[Path], base: Path) -> str:
+    """Opaque id of one or several files, 16 hex digits; of the path where none can be read."""
+    from histoscope.core.files import fingerprint
+
+    try:
+        digests = sorted(fingerprint(path) for path in members)
+    except OSError:
+        digests = [path.relative_to(base).as_posix() for path in members]
+    if len(digests) == 1 and len(digests[0]) == 16:
+        return digests[0]
+    return hashlib.blake2b("\0".join(digests).encode(), digest_size=8).hexdigest()
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """All files below ``place`` in sorted order; a MIRAX slide's own folder is not entered."""
+    if place.is_file():
+        yield place
+        return
+    yield from _walk(place, set())
+
+
+def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in entered:
+        return  # a link that leads back
+    entered.add(real)
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as fault:
+        raise DataError(f"{folder}: {fault.strerror or fault}") from None
+    entries = [path for path in entries if not path.name.startswith(".")]
+    companions = {path.stem for path in entries if suffix_of(path) == ".mrxs"}
+    framed = _framed(entries)
+    for path in entries:
+        if path.is_dir():
+            if path.name not in companions:
+                yield from _walk(path, entered)
+        elif path.name not in framed:
+            yield path
+
+
+def _framed(entries: Sequence[Path]) -> set[str]:
+    """Names of the pictures that belong to a Hamamatsu VMS or VMU file of this folder."""
+    names: set[str] = set()
+    for path in entries:
+        if suffix_of(path) in _FRAMED and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            names |= {line.partition("=")[2].strip() for line in text.splitlines()}
+    return names - {""}
+
+
+def _group(files: Iterator[Path]) -> Iterator[Found]:
+    series: dict[tuple[Path, str], list[tuple[Path, DicomHead]]] = {}
+    single: list[Found] = []
+    for path in files:
+        suffix = suffix_of(path)
+        bare = suffix not in SLIDE_SUFFIXES | TILE_SUFFIXES and may_be_bare_dicom(path)
+        head = read_head(path) if bare or suffix in DICOM_SUFFIXES else None
+        if head is not None and head.series:
+            series.setdefault((path.parent, head.series), []).append((path, head))
+        elif suffix in SLIDE_SUFFIXES | TILE_SUFFIXES or (bare and is_dicom(path)):
+            single.append(Found(path, _with_companions(path)))
+    several = [_one_series(members) for members in series.values()]
+    yield from sorted([*single, *several], key=lambda found: found.path.as_posix())
+
+
+def _one_series(members: list[tuple[Path, DicomHead]]) -> Found:
+    """A DICOM slide: opened by a file that holds a level, where one does."""
+    volumes = [path for path, head in members if head.flavour == "VOLUME"]
+    paths = tuple(sorted(path for path, _ in members))
+    return Found(min(volumes) if volumes else paths[0], paths)
+
+
+def _with_companions(path: Path) -> tuple[Path, ...]:
+    """A MIRAX file is a small preview; what tells slides apart is in its folder."""
+    settings = path.with_suffix("") / "Slidedat.ini"
+    return (path, settings) if suffix_of(path) == ".mrxs" and settings.is_file() else (path,)

@@ -1,0 +1,170 @@
+"""The pathology domain: its declaration is light, its work is imported where it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoscope.core.contracts import LocationField, Sampling, locate
+from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from histoscope.core.config import Spec
+    from histoscope.core.contracts import (
+        Artefact,
+        Reader,
+        Rendering,
+        Results,
+        Roots,
+        Scalar,
+        Source,
+    )
+    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+
+_IN_A_SET = "null in a labelled set, where the place on the slide is unknown"
+LOCATION = (
+    LocationField("x_level0_px", "int64", True, f"left edge of the tile; {_IN_A_SET}"),
+    LocationField("y_level0_px", "int64", True, f"top edge of the tile; {_IN_A_SET}"),
+    LocationField("width_level0_px", "float64", True, f"what the tile spans; {_IN_A_SET}"),
+    LocationField("height_level0_px", "float64", True, f"what the tile spans; {_IN_A_SET}"),
+    LocationField("item", "int64", True, "position inside a labelled set; null on a slide"),
+    LocationField("member", "string", True, "path inside a labelled set; null on a slide"),
+)
+NO_SET_SCALE = "tiles of a set have no scale: give --mpp"
+
+
+class PathologyDomain:
+    """Slides, section pictures and labelled tile sets. See :class:`core.contracts.Domain`."""
+
+    name: str = "pathology"
+    location: Sequence[LocationField] = LOCATION
+    sampling: type[Sampling] = TileSampling
+    options: Mapping[str, type[Spec]] = {
+        "prepare": PrepareOptions,
+        "predict": ReadOptions,
+        "embed": ReadOptions,
+    }
+
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+        """Sources below the roots, root by root, each in sorted order.
+
+        Raises:
+            DataError: a root is absent, holds two layouts or nothing, or a set lacks ``--mpp``.
+        """
+        from histoscope.domains.pathology.cases import Cases
+        from histoscope.domains.pathology.discovery import find_slides
+        from histoscope.domains.pathology.layouts import choose_layout
+        from histoscope.domains.pathology.set_sources import find_sets
+
+        chosen = _options(options)
+        prepare = chosen if isinstance(chosen, PrepareOptions) else None
+        wanted = prepare.layout if prepare else "slides"
+        mpp = prepare.mpp if prepare else None
+        layouts = {root: choose_layout(place, wanted) for root, place in roots.items()}
+        if mpp is not None and set(layouts.values()) == {"slides"}:
+            raise DataError(
+                "--mpp is for labelled sets; for slides give --default-mpp or --mpp-csv"
+            )
+        cases = Cases(chosen)
+        count = 0
+        for root, layout in layouts.items():
+            if layout != "slides" and mpp is None:
+                raise DataError(f"{roots[root]}: {NO_SET_SCALE}")
+            found = (
+                find_slides(root, roots[root], cases)
+                if layout == "slides"
+                else find_sets(root, roots[root], layout)
+            )
+            for source in found:
+                count += 1
+                yield source
+        if not count:
+            raise DataError(f"{', '.join(map(str, roots.values()))}: no slide or picture found")
+
+    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
+        """Open a slide, a picture or a set.
+
+        Raises:
+            UnreadableSource: with the true reason.
+            DataError: wrong options, or a set that cannot give the tile asked for.
+        """
+        if not isinstance(sampling, TileSampling):
+            raise DataError(f"pathology cuts by TileSampling, not {type(sampling).__name__}")
+        chosen = _options(options)
+        path = locate(source, roots)
+        if source.kind.startswith("set-"):
+            return _open_set(source, path, sampling, chosen)
+        return _open_slide(source, path, sampling, chosen)
+
+    def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
+        """The augmentations of one view of a tile whose side is ``size_px``."""
+        from histoscope.domains.pathology.stain_views import make_views
+
+        return make_views(spec, size_px)
+
+    def render(self, reader: Reader, results: Results, out: Path) -> Rendering:
+        """Write tables and drawings of one slide or set into ``out``."""
+        from histoscope.domains.pathology.drawings import render
+
+        return render(reader, results, out)
+
+    def export_features(
+        self,
+        reader: Reader,
+        rows: pa.Table,
+        features: NDArray[np.float32],
+        attributes: Mapping[str, Scalar],
+        out: Path,
+    ) -> Sequence[Artefact]:
+        """Write one slide's features in the layouts that TRIDENT and CLAM read."""
+        from histoscope.domains.pathology.exports import export_features
+
+        return export_features(reader, rows, features, attributes, out)
+
+    def phantom(self, out: Path, seed: int, **size: Any) -> Mapping[str, Path]:
+        """Write the built-in phantom."""
+        from histoscope.domains.pathology.phantom import write_phantom
+
+        return write_phantom(out, seed, **size)
+
+
+def _options(options: Spec) -> ReadOptions:
+    if not isinstance(options, ReadOptions):
+        raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
+    return options
+
+
+def _open_slide(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
+    from histoscope.domains.pathology.readers.choose import open_pyramid
+    from histoscope.domains.pathology.scale import ScaleList, resolve
+    from histoscope.domains.pathology.slide_reader import SlideReader
+
+    listed = None if options.mpp_csv is None else ScaleList(options.mpp_csv).find(source.path)
+    pyramid = open_pyramid(path)
+    try:
+        scale = resolve(pyramid.mpp, listed, options.default_mpp)
+        return SlideReader(pyramid, scale, sampling, allow_anisotropic=options.allow_anisotropic)
+    except UnreadableSource:
+        pyramid.close()
+        raise
+
+
+def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
+    from histoscope.domains.pathology.cases import Cases
+    from histoscope.domains.pathology.set_reader import SetReader
+    from histoscope.domains.pathology.set_sources import open_set
+
+    if not isinstance(options, PrepareOptions) or options.mpp is None:
+        raise DataError(NO_SET_SCALE)
+    tiles = open_set(path, source.kind)
+    try:
+        return SetReader(tiles, options.mpp, sampling, options.task, Cases(options).find)
+    except (UnreadableSource, DataError):
+        tiles.close()
+        raise

@@ -1,0 +1,121 @@
+"""Features of one source in the HDF5 layout that TRIDENT writes and CLAM reads.
+
+``features`` float32 (N, D) and ``coords`` int64 (N, 2): x and y of each tile's upper left corner
+at level 0. Differs from TRIDENT: row chunks of 256 instead of 1 (seven times faster to read),
+``name`` is opaque, ``savetodir`` is empty (it would tell a folder's name), and magnifications are
+written only where the file states one. ``complete`` on the file is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Artefact, Reader, Scalar
+from histoscope.core.errors import DataError
+from histoscope.core.files import atomic_path
+from histoscope.domains.pathology.class_map import has_places
+
+CHUNK_ROWS = 256
+NOMINAL = 0.02  # a magnification this near to a whole number is that number
+FORMAT = ("histoscope.features", 1)
+
+
+def export_features(
+    reader: Reader,
+    rows: pa.Table,
+    features: NDArray[np.float32],
+    attributes: Mapping[str, Scalar],
+    out: Path,
+) -> Sequence[Artefact]:
+    """Write ``NAME.h5``.
+
+    Args:
+        reader: the open slide or set.
+        rows: one row a tile; where ``status`` is there, tiles that are not ``ok`` are left out.
+        features: (tiles, dim), one row a row.
+        attributes: ``name`` (default: the name of ``out``), ``encoder``, ``size_px`` and
+            ``stride_px`` (px of a tile) are used where given; all are written.
+        out: folder of the file.
+
+    Raises:
+        DataError: rows and features differ in number, or ``name`` is no plain file name.
+    """
+    if len(rows) != len(features):
+        raise DataError(f"{len(features)} rows of features for {len(rows)} tiles")
+    name = str(attributes.get("name") or out.name)
+    if not name or name != Path(name).name or "\\" in name:
+        raise DataError(f"{name!r}: not a plain name for a file of features")
+    kept = np.ones(len(rows), np.bool_)
+    if "status" in rows.column_names:
+        kept = pc.equal(rows.column("status"), "ok").to_numpy(zero_copy_only=False).astype(np.bool_)
+    good = rows.filter(pa.array(kept))
+    said = {**attributes, "name": name, "savetodir": "", "unreadable": int((~kept).sum())}
+    said["encoder"] = attributes.get("encoder") or "None"
+    with atomic_path(out / f"{name}.h5") as part, h5py.File(part, "w") as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT
+        _dataset(file, "features", features[kept].astype(np.float32), said)
+        if has_places(good) or not len(good):
+            _dataset(file, "coords", _corners(good), _patch(reader, good, attributes, name))
+        else:
+            _dataset(file, "item", good.column("item").to_numpy().astype(np.int64), {"name": name})
+        file.attrs["complete"] = True
+    caption = "float32 features and level-0 corners, laid out as TRIDENT's and CLAM's."
+    return [Artefact(f"{name}.h5", "data", "Features", caption)]
+
+
+def _dataset(
+    file: h5py.File, name: str, values: NDArray[np.generic], attributes: Mapping[str, Scalar]
+) -> None:
+    rows = min(CHUNK_ROWS, len(values))
+    chunks = (rows, *values.shape[1:]) if rows else None
+    made = file.create_dataset(name, data=values, chunks=chunks)
+    for key, value in attributes.items():
+        if value is not None:
+            made.attrs[key] = value
+
+
+def _corners(rows: pa.Table) -> NDArray[np.int64]:
+    """(tiles, 2): x, y."""
+    columns = [rows.column(name).to_numpy() for name in ("x_level0_px", "y_level0_px")]
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _patch(
+    reader: Reader, rows: pa.Table, attributes: Mapping[str, Scalar], name: str
+) -> dict[str, Scalar]:
+    """TRIDENT's words for how tiles were cut, only what is known."""
+    facts = reader.facts
+    size, stride = attributes.get("size_px"), attributes.get("stride_px")
+    said: dict[str, Scalar] = {"name": name, "savetodir": "", "patch_size": size}
+    said["level0_width"] = facts.get("width_level0_px")
+    said["level0_height"] = facts.get("height_level0_px")
+    said["level0_mpp_x"], said["level0_mpp_y"] = facts.get("mpp_x"), facts.get("mpp_y")
+    if isinstance(size, int):
+        said["overlap"] = size - (stride if isinstance(stride, int) else size)
+    if len(rows):
+        width = rows.column("width_level0_px")[0].as_py()
+        height = rows.column("height_level0_px")[0].as_py()
+        said["patch_size_level0"] = _whole(width)
+        if height != width:
+            said["patch_height_level0"] = _whole(height)
+        power = facts.get("objective_power")
+        if isinstance(power, int | float) and power > 0 and isinstance(size, int):
+            said["level0_magnification"] = _whole(float(power))
+            said["target_magnification"] = _nominal(power * size / width)
+    return said
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def _nominal(value: float) -> int | float:
+    near = round(value)
+    return near if near and abs(value / near - 1) <= NOMINAL else value

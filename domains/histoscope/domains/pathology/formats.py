@@ -1,0 +1,35 @@
+"""File names of slides and pictures."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+TO_CONVERT = {
+    ".vsi": "Olympus VSI",
+    ".isyntax": "Philips iSyntax",
+    ".i2syntax": "Philips iSyntax",
+    ".kfb": "KFBio KFB",
+    ".sdpc": "Sqray SDPC",
+    ".lif": "Leica LIF",
+}
+SLIDE_SUFFIXES = frozenset(
+    {".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".bif", ".svslide", ".czi", ".qptiff"}
+    | DICOM_SUFFIXES
+    | set(TO_CONVERT)
+)
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp"})
+EITHER_SUFFIXES = frozenset({".tif", ".tiff"})
+TILE_SUFFIXES = PICTURE_SUFFIXES | EITHER_SUFFIXES
+
+
+def suffix_of(path: PurePath) -> str:
+    """Lower-case suffix with its dot."""
+    return path.suffix.lower()
+
+
+def may_be_bare_dicom(path: PurePath) -> bool:
+    """Whether a name is one that DICOM files have when they carry no suffix of their own."""
+    suffix = path.suffix.removeprefix(".")
+    return not suffix or suffix.isdigit()

@@ -1,0 +1,81 @@
+"""What a person may choose when tiles are cut: the sampling and the options of each command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from histoscope.core.config import Spec
+from histoscope.core.contracts import Sampling
+
+Layout = Literal["auto", "slides", "folders", "zip", "h5", "csv"]
+
+
+class TileSampling(Sampling):
+    """How tiles are cut from a slide, or fitted from the images of a labelled set."""
+
+    size_px: int = Field(224, ge=8, le=4096, description="side of a tile, px")
+    tile_mpp: float = Field(0.5, ge=0.05, le=100, description="scale of a tile, um per pixel")
+    stride_px: int | None = Field(
+        None, ge=1, description="step from tile to tile in px of the tile; default: its side"
+    )
+    min_tissue: float = Field(
+        0.3, ge=0, le=1, description="smallest part of a tile that must be tissue, 0 to 1"
+    )
+    partial: Literal["drop", "fill"] = Field(
+        "drop", description="tiles that reach over the edge: left out, or filled with white"
+    )
+
+    def scale(self) -> Mapping[str, float]:
+        """Physical scale of a tile: micrometres per pixel."""
+        return {"mpp": self.tile_mpp}
+
+
+class ReadOptions(Spec):
+    """What a slide's file may not say: its scale and whose it is."""
+
+    mpp_csv: Path | None = Field(
+        None, description="CSV with columns slide,mpp: um per pixel by file name; beats the file"
+    )
+    default_mpp: float | None = Field(
+        None, ge=0.05, le=100, description="um per pixel of slides whose file gives none"
+    )
+    cases: Path | None = Field(None, description="CSV with columns slide,case: whose slide it is")
+    case_regex: str | None = Field(
+        None, description="pattern on the relative path; its first group is the case"
+    )
+    allow_anisotropic: bool = Field(
+        False, description="read slides whose pixels are more than 2 % off square"
+    )
+
+    @field_validator("case_regex")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as fault:
+            raise ValueError(f"not a regular expression ({fault})") from None
+        if groups < 1:
+            raise ValueError("needs a group, for example '^(TCGA-..-....)'")
+        return pattern
+
+
+class PrepareOptions(ReadOptions):
+    """Options of ``prepare``: a slide's, and those of labelled tile sets."""
+
+    layout: Layout = Field("auto", description="how the input lies; auto looks for itself")
+    mpp: float | None = Field(
+        None, ge=0.05, le=100, description="um per pixel of the images of a labelled tile set"
+    )
+    task: str = Field(
+        "tissue",
+        min_length=1,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="name of the label table that a labelled set gives",
+    )

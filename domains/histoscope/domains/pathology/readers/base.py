@@ -1,0 +1,80 @@
+"""What the tile reader asks of any picture file: levels, pixels of a level, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Scalar
+from histoscope.domains.pathology.tiling import Box
+
+WHITE = (255, 255, 255)
+
+
+class RegionFault(Exception):
+    """A region could not be read; the next one may be. The message is one line, without names."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Pixels of one level.
+
+    Attributes:
+        image: uint8, (height, width, 3), RGB, on the file's background colour.
+        valid: bool, (height, width); False where the scanner saw nothing. None: all seen.
+        x, y: where its upper left corner lies, px of the level; may be a fraction.
+    """
+
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None
+    x: float
+    y: float
+
+
+class Pyramid(Protocol):
+    """An open picture.
+
+    Attributes:
+        levels: width and height of every level, finest first.
+        mpp: um per level-0 pixel, x and y, as the file has it; None when it says nothing.
+        scanned: box at level 0 outside of which there is nothing to search.
+        facts: whitelisted facts; never a name, a date, a label or a description.
+    """
+
+    levels: Sequence[tuple[int, int]]
+    mpp: tuple[float, float] | None
+    scanned: Box
+    facts: Mapping[str, Scalar]
+
+    def read(self, level: int, box: Box) -> Region:
+        """Pixels that cover at least ``box`` (px of ``level``, inside the level).
+
+        Raises:
+            RegionFault: this region cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+def on_background(
+    image: NDArray[np.uint8], background: tuple[int, int, int] = WHITE
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Put RGBA on a background; alpha below one half is background, above it is picture.
+
+    Scanners write no half-transparent pixels: fractions come from OpenSlide's blending at the
+    seams of levels whose downsample is no whole number, where fading to white would be wrong.
+
+    Returns:
+        RGB and where it was seen (None when everywhere).
+    """
+    seen = image[:, :, 3] >= 128
+    colour = np.ascontiguousarray(image[:, :, :3])
+    if seen.all():
+        return colour, None
+    colour[~seen] = background
+    return colour, seen

@@ -1,0 +1,122 @@
+"""Micrometres per pixel: what a file may claim, what a person may say, what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.domains.pathology.spreadsheet import SlideTable
+
+SMALLEST_UM, LARGEST_UM = 0.05, 100.0
+OVERVIEW_UM = 2.0  # no scanner's full resolution is this coarse
+DPI_DEFAULTS = {72: 25400 / 72, 96: 25400 / 96}  # what image programs write when they know nothing
+DPI_TOLERANCE = 0.001
+ANISOTROPY = 0.02
+UPSAMPLING = 1.05
+HOW_TO_GIVE = "give --default-mpp or --mpp-csv"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Size of a level-0 pixel.
+
+    Attributes:
+        x_um, y_um: micrometres per pixel along each axis.
+        source: who says so: ``file``, ``mpp-csv``, ``default-mpp`` or ``--mpp``.
+    """
+
+    x_um: float
+    y_um: float
+    source: str
+
+
+def implausible(mpp: float | None) -> str:
+    """Why a stated scale counts as missing; empty when it may be true."""
+    if mpp is None or math.isnan(mpp) or mpp == 0:
+        return "no mpp in the file"
+    for dpi, value in DPI_DEFAULTS.items():
+        if abs(mpp / value - 1) <= DPI_TOLERANCE:
+            return f"{mpp:.2f} um/px is the {dpi} dpi default of image programs, not a scale"
+    if not SMALLEST_UM <= mpp <= LARGEST_UM:
+        return f"{mpp:g} um/px cannot be the scale of a slide"
+    return ""
+
+
+def resolve(
+    stated: tuple[float, float] | None, listed: float | None, default: float | None
+) -> Scale:
+    """Decide a slide's scale: the CSV beats the file, the default only fills a gap.
+
+    Args:
+        stated: x and y in um/px as the file has them, None when it has none.
+        listed: um/px from ``--mpp-csv`` for this slide.
+        default: um/px from ``--default-mpp``.
+
+    Raises:
+        UnreadableSource: no plausible scale from anywhere.
+    """
+    if listed is not None:
+        return Scale(listed, listed, "mpp-csv")
+    x_um, y_um = stated or (None, None)
+    fault = implausible(x_um) or implausible(y_um)
+    if not fault and x_um is not None and y_um is not None:
+        return Scale(x_um, y_um, "file")
+    if default is not None:
+        return Scale(default, default, "default-mpp")
+    raise UnreadableSource(f"{fault}; {HOW_TO_GIVE}")
+
+
+def check(scale: Scale, wanted_um: float, *, allow_anisotropic: bool) -> None:
+    """Refuse what cannot be cut honestly at ``wanted_um``.
+
+    Raises:
+        UnreadableSource: pixels not square; an overview or a wrong scale (from 2 um/px up when
+            the file alone says so); or tiles would be upsampled by more than 5 %.
+    """
+    skew = abs(scale.x_um / scale.y_um - 1)
+    if skew > ANISOTROPY and not allow_anisotropic:
+        raise UnreadableSource(
+            f"pixels are not square ({scale.x_um:.4g} x {scale.y_um:.4g} um, {skew:.0%} apart); "
+            "--allow-anisotropic reads them as they are"
+        )
+    coarsest = max(scale.x_um, scale.y_um)
+    if coarsest >= OVERVIEW_UM and scale.source == "file":
+        raise UnreadableSource(
+            f"{coarsest:.4g} um/px is an overview, or a wrong scale ({wanted_um:g} um/px is asked "
+            "for and nothing is upsampled); a true scale can be given with --mpp-csv"
+        )
+    if coarsest > wanted_um * UPSAMPLING:
+        raise UnreadableSource(
+            f"{coarsest:.4g} um/px ({scale.source}) is coarser than the {wanted_um:g} um/px asked "
+            "for: it would be upsampled"
+        )
+
+
+class ScaleList:
+    """The scales of ``--mpp-csv``.
+
+    Raises:
+        DataError: unreadable, or a value that is no plausible um/px.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._table = SlideTable(path, "mpp")
+        self._path = path
+        for slide, text in self._table.items().items():
+            self._number(slide, text)
+
+    def find(self, relative: str) -> float | None:
+        """um/px for the slide at this path relative to its root, or None."""
+        text = self._table.find(relative)
+        return None if text is None else self._number(relative, text)
+
+    def _number(self, slide: str, text: str) -> float:
+        try:
+            value = float(text.replace(",", "."))
+        except ValueError:
+            raise DataError(f"{self._path}: {slide}: mpp {text!r} is not a number") from None
+        if fault := implausible(value):
+            raise DataError(f"{self._path}: {slide}: {fault}")
+        return value

@@ -1,0 +1,179 @@
+"""Read a labelled tile set at one sampling: every picture is fitted to the tile asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
+from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.readers.base import RegionFault
+from histoscope.domains.pathology.resample import resample
+from histoscope.domains.pathology.scale import UPSAMPLING
+from histoscope.domains.pathology.sets import Member, TileSet
+
+FIELD_TOLERANCE = 0.01
+_TRIED = 16
+
+
+class SetReader:
+    """An open labelled set. Implements :class:`histoscope.core.contracts.Reader`.
+
+    Args:
+        tiles: the open set; closed with the reader.
+        mpp: um per pixel of its pictures.
+        sampling: the tile asked for.
+        task: name of its labels.
+        case_of: case by member path, None when unknown.
+
+    Raises:
+        DataError: its pictures are too coarse or too small for the tile asked for.
+        UnreadableSource: the set is empty.
+    """
+
+    divisible = True
+
+    def __init__(
+        self,
+        tiles: TileSet,
+        mpp: float,
+        sampling: TileSampling,
+        task: str,
+        case_of: Callable[[str], str | None],
+    ) -> None:
+        self._tiles = tiles
+        self._mpp = mpp
+        self._sampling = sampling
+        self._task = task
+        self._case_of = case_of
+        if not tiles.members:
+            raise UnreadableSource("a set without pictures")
+        first = self._first()
+        self.facts: Mapping[str, Scalar] = {
+            "reader": tiles.kind,
+            "mpp_x": mpp,
+            "mpp_y": mpp,
+            "mpp_source": "--mpp",
+            "tiles": len(tiles.members),
+            "first_width_px": None if first is None else first.shape[1],
+            "first_height_px": None if first is None else first.shape[0],
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tiles.close()
+
+    def plan(self) -> Plan:
+        """One row a picture, with its label."""
+        members = self._tiles.members
+        labels = pa.array([member.label for member in members], pa.string())
+        known = any(member.label is not None for member in members)
+        return Plan(
+            _rows(members, self._tiles, self._case_of), {self._task: labels} if known else {}
+        )
+
+    def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
+        """One picture a row, fitted to the tile; a damaged one becomes a CorruptSample."""
+        for item in rows.column("item").to_pylist():
+            try:
+                yield Sample(fit(self._tiles.load(item), self._mpp, self._sampling))
+            except RegionFault as fault:
+                yield CorruptSample(f"unreadable ({fault})")
+            except DataError as fault:
+                yield CorruptSample(str(fault))
+
+    def _first(self) -> NDArray[np.uint8] | None:
+        """The first picture that can be read and fitted; refuses when none of those read fits."""
+        misfit: DataError | None = None
+        for item in range(min(_TRIED, len(self._tiles.members))):
+            try:
+                image = self._tiles.load(item)
+                fit(image, self._mpp, self._sampling)
+            except RegionFault:
+                continue
+            except DataError as fault:
+                misfit = misfit or fault
+            else:
+                return image
+        if misfit is not None:
+            raise misfit
+        return None
+
+
+def fit(image: NDArray[np.uint8], mpp: float, sampling: TileSampling) -> NDArray[np.uint8]:
+    """Bring a picture to the tile asked for: the same field, or its centre.
+
+    Args:
+        image: (height, width, 3).
+        mpp: its um per pixel.
+        sampling: side and scale of the tile.
+
+    Returns:
+        (size_px, size_px, 3). A field that agrees within 1 % is taken whole; a larger one is cut
+        to its centre.
+
+    Raises:
+        DataError: the picture is more than 5 % coarser, or shows less than the tile.
+    """
+    wanted, side = sampling.tile_mpp, sampling.size_px
+    if mpp > wanted * UPSAMPLING:
+        raise DataError(
+            f"tiles of {mpp:g} um/px would be upsampled to the {wanted:g} um/px asked for; "
+            "give a coarser --tile-mpp"
+        )
+    height, width = image.shape[:2]
+    span = side * wanted / mpp
+    if min(width, height) < span * (1 - FIELD_TOLERANCE):
+        shown_um = min(width, height) * mpp
+        raise DataError(
+            f"tiles of {width} x {height} px at {mpp:g} um/px show {shown_um:.1f} um, "
+            f"less than the {side * wanted:.1f} um asked for ({side} px at {wanted:g} um/px); "
+            "give a smaller --size-px or --tile-mpp"
+        )
+    x, columns = _centre(width, span)
+    y, rows = _centre(height, span)
+    return resample(image, x, y, columns, rows, (side, side))
+
+
+def _centre(extent: int, span: float) -> tuple[float, float]:
+    """Start and length along one axis: all of it within 1 %, else the middle."""
+    if extent <= span * (1 + FIELD_TOLERANCE):
+        return 0.0, float(extent)
+    return float(int((extent - span) / 2)), span
+
+
+def _rows(
+    members: Sequence[Member], tiles: TileSet, case_of: Callable[[str], str | None]
+) -> pa.Table:
+    count = len(members)
+    keys = [hashlib.blake2b(member.name.encode(), digest_size=8).hexdigest() for member in members]
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        "x_level0_px": pa.nulls(count, pa.int64()),
+        "y_level0_px": pa.nulls(count, pa.int64()),
+        "width_level0_px": pa.nulls(count, pa.float64()),
+        "height_level0_px": pa.nulls(count, pa.float64()),
+        "item": pa.array(range(count), pa.int64()),
+        "member": pa.array([m.name if tiles.named else None for m in members], pa.string()),
+    }
+    cases = [member.case or (case_of(member.name) if tiles.named else None) for member in members]
+    splits = [member.split for member in members]
+    if any(case is not None for case in cases):
+        columns["case"] = pa.array(cases, pa.string())
+    if any(split is not None for split in splits):
+        columns["split"] = pa.array(splits, pa.string())
+    return pa.table(columns)

@@ -1,0 +1,100 @@
+"""Find labelled tile sets below a root and open the one a source stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from histoscope.core.contracts import Source, Split
+from histoscope.core.errors import DataError
+from histoscope.domains.pathology.discovery import identify
+from histoscope.domains.pathology.formats import suffix_of
+from histoscope.domains.pathology.layouts import h5_pairs, holds_classes, is_label_csv
+from histoscope.domains.pathology.options import Layout
+from histoscope.domains.pathology.sets import (
+    CsvSet,
+    FolderSet,
+    H5Set,
+    TileSet,
+    ZipSet,
+    folder_names,
+    split_of,
+)
+
+
+def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
+    """One source a zip, a pair of HDF5 files, a CSV, or a root of class folders.
+
+    Raises:
+        DataError: the root does not hold this layout.
+    """
+    files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
+    if layout == "folders":
+        yield _folder_source(root, place)
+        return
+    count = 0
+    for path, members in _of_layout(files, place, layout):
+        count += 1
+        yield Source(
+            id=identify(members, path.parent),
+            path=path.name,
+            root=root,
+            kind=f"set-{layout}",
+            split=_split_in(path.stem),
+            independent=True,
+        )
+    if not count:
+        raise DataError(f"{place}: nothing of layout {layout} here")
+
+
+def _of_layout(
+    files: list[Path], place: Path, layout: Layout
+) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    """The file that is opened, and the files that identify the set."""
+    if layout == "h5":
+        beside = sorted(place.parent.iterdir()) if place.is_file() else files
+        for images, labels in h5_pairs(beside):
+            if images in files or labels in files:
+                yield images, (images, labels)
+        return
+    for path in files:
+        if layout == "zip" and suffix_of(path) == ".zip" and (path == place or holds_classes(path)):
+            yield path, (path,)
+        if layout == "csv" and suffix_of(path) == ".csv" and (path == place or is_label_csv(path)):
+            yield path, (path,)
+
+
+def _folder_source(root: str, place: Path) -> Source:
+    if place.is_file():
+        raise DataError(f"{place}: a file, where --layout folders needs a folder")
+    names = folder_names(place)
+    if not names:
+        raise DataError(f"{place}: no picture below it")
+    digest = hashlib.blake2b(digest_size=8)
+    for name in names:
+        digest.update(f"{name}\0{(place / name).stat().st_size}\0".encode())
+    note = "read as class folders; --layout slides reads every picture as a section of its own"
+    return Source(digest.hexdigest(), ".", root, "set-folders", note=note, independent=True)
+
+
+def _split_in(stem: str) -> Split | None:
+    """The split that a file's name states as a word, for example ``..._split_train_x``."""
+    found = {split for word in stem.replace("-", "_").split("_") if (split := split_of(word))}
+    return found.pop() if len(found) == 1 else None
+
+
+def open_set(path: Path, kind: str) -> TileSet:
+    """Open a set found by :func:`find_sets`.
+
+    Raises:
+        UnreadableSource: damaged.
+        DataError: a CSV that is not what it should be.
+    """
+    if kind == "set-folders":
+        return FolderSet(path)
+    if kind == "set-zip":
+        return ZipSet(path)
+    if kind == "set-csv":
+        return CsvSet(path)
+    return H5Set(path, path.with_name(path.stem.removesuffix("x") + "y" + path.suffix))

@@ -1,0 +1,198 @@
+"""Tiles of one slide or section picture: where they are planned and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
+from histoscope.core.errors import UnreadableSource
+from histoscope.domains.pathology.coverage import tissue_parts
+from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.readers.base import Pyramid, RegionFault
+from histoscope.domains.pathology.readers.choose import why_no_pixels
+from histoscope.domains.pathology.resample import resample
+from histoscope.domains.pathology.scale import Scale, check
+from histoscope.domains.pathology.thumbnail import Thumbnail, make_thumbnail, thumbnail_size
+from histoscope.domains.pathology.tiling import (
+    Grid,
+    Rectangle,
+    downsample,
+    enclosing,
+    grid,
+    on_level,
+    pick_level,
+)
+from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, void_free
+
+SEARCH_UM = 8.0
+PARTS_OF_A_TILE = 8  # a tile spans at least this many pixels of the search picture
+LONGEST_SEARCH_PX = 2048
+MASK_VALUES = 32
+
+
+class SlideReader:
+    """An open slide, cut at one sampling. Implements :class:`histoscope.core.contracts.Reader`.
+
+    Args:
+        pyramid: the open picture; closed with the reader.
+        scale: um per level-0 pixel.
+        sampling: how tiles are cut.
+        allow_anisotropic: read pixels that are not square.
+
+    Raises:
+        UnreadableSource: the scale is refused, or no pixel can be read.
+    """
+
+    divisible = True
+
+    def __init__(
+        self, pyramid: Pyramid, scale: Scale, sampling: TileSampling, *, allow_anisotropic: bool
+    ) -> None:
+        check(scale, sampling.tile_mpp, allow_anisotropic=allow_anisotropic)
+        self._pyramid = pyramid
+        self._mpp = (scale.x_um, scale.y_um)
+        self._sampling = sampling
+        self._level = pick_level(pyramid.levels, self._mpp, sampling.tile_mpp)
+        self._ratio = downsample(pyramid.levels, self._level)
+        if fault := why_no_pixels(pyramid, self._level):
+            raise UnreadableSource(f"opens, but no part of it can be read ({fault})")
+        self.facts: Mapping[str, Scalar] = self._facts(scale)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pyramid.close()
+
+    @cached_property
+    def search_picture(self) -> Thumbnail:
+        """The thumbnail on which tissue was looked for, also a ground for drawings."""
+        tile_um = self._sampling.size_px * self._sampling.tile_mpp
+        wanted_um = min(SEARCH_UM, tile_um / PARTS_OF_A_TILE)
+        size = thumbnail_size(self._pyramid, self._mpp, wanted_um, LONGEST_SEARCH_PX)
+        return make_thumbnail(self._pyramid, size)
+
+    @cached_property
+    def tissue(self) -> NDArray[np.bool_]:
+        """Tissue on :attr:`search_picture`; what could not be read there counts as tissue."""
+        picture = self.search_picture
+        found = tissue_mask(picture.image, picture.valid & picture.readable)
+        return found | ~picture.readable
+
+    def overview(self, longest_px: int) -> Thumbnail:
+        """A picture of the whole slide, no side longer than ``longest_px``."""
+        size = thumbnail_size(self._pyramid, self._mpp, 0.0, longest_px)
+        return make_thumbnail(self._pyramid, size)
+
+    def plan(self) -> Plan:
+        """Tiles with enough tissue, row by row; none, with the reason, on an empty slide."""
+        cut = self._sampling
+        tiles = grid(
+            self._pyramid.scanned,
+            self._mpp,
+            cut.tile_mpp,
+            cut.size_px,
+            cut.stride_px,
+            cut.partial,
+        )
+        if not len(tiles.x_level0_px):
+            box = self._pyramid.scanned
+            reason = (
+                f"smaller than one tile ({box.width} x {box.height} px, a tile spans "
+                f"{tiles.width_level0_px:.0f} x {tiles.height_level0_px:.0f} px)"
+            )
+            return Plan(_rows(tiles, np.zeros(0)), reason=reason)
+        parts = tissue_parts(self.tissue, self.search_picture.ratio, tiles)
+        kept = (parts >= cut.min_tissue) & ((parts > 0) | (cut.min_tissue == 0))
+        chosen = Grid(
+            tiles.x_level0_px[kept],
+            tiles.y_level0_px[kept],
+            tiles.width_level0_px,
+            tiles.height_level0_px,
+        )
+        return Plan(_rows(chosen, parts[kept]), reason="" if kept.any() else self._why_empty())
+
+    def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
+        """One tile a row, in row order; a region that fails becomes a CorruptSample."""
+        columns = [rows.column(name).to_pylist() for name in _PLACE]
+        for x, y, width, height in zip(*columns, strict=True):
+            try:
+                yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
+            except RegionFault as fault:
+                yield CorruptSample(f"unreadable ({fault})")
+
+    def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
+        side = (self._sampling.size_px, self._sampling.size_px)
+        level = self._pyramid.levels[self._level]
+        region = self._pyramid.read(self._level, enclosing(place, level))
+        corner = place.x - region.x, place.y - region.y
+        end = level[0] - region.x, level[1] - region.y
+        return resample(region.image, *corner, place.width, place.height, side, end)
+
+    def _why_empty(self) -> str:
+        picture = self.search_picture
+        if not picture.valid.any():
+            return "no tissue found: nothing was scanned"
+        grey = (np.ptp(picture.image.astype(np.int16), axis=2) == 0).all()
+        values = len(np.unique(picture.image[:, :, 0]))
+        if grey and values <= MASK_VALUES:
+            return f"no tissue found: it looks like a label mask ({values} grey values)"
+        seen = picture.valid & void_free(picture.image)
+        if not seen.any() or is_dark_field(picture.image, seen):
+            return "no tissue found: a dark picture, fluorescence or a mask"
+        if self.tissue.any():
+            part = self._sampling.min_tissue
+            return f"no tile has enough tissue (at least {part:.0%} is asked for)"
+        return "no tissue found"
+
+    def _facts(self, scale: Scale) -> dict[str, Scalar]:
+        width, height = self._pyramid.levels[0]
+        box = self._pyramid.scanned
+        return {
+            **self._pyramid.facts,
+            "width_level0_px": width,
+            "height_level0_px": height,
+            "levels": len(self._pyramid.levels),
+            "mpp_x": scale.x_um,
+            "mpp_y": scale.y_um,
+            "mpp_source": scale.source,
+            "read_level": self._level,
+            "bounds_x_level0_px": box.x,
+            "bounds_y_level0_px": box.y,
+            "bounds_width_level0_px": box.width,
+            "bounds_height_level0_px": box.height,
+            "partial_tiles": "white fill" if self._sampling.partial == "fill" else "dropped",
+        }
+
+
+_PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+
+
+def _rows(tiles: Grid, parts: NDArray[np.float64]) -> pa.Table:
+    """Plan rows: place, key and tissue part; item and member belong to sets."""
+    count = len(tiles.x_level0_px)
+    places = zip(tiles.x_level0_px.tolist(), tiles.y_level0_px.tolist(), strict=True)
+    return pa.table(
+        {
+            "key": pa.array([f"{x}-{y}" for x, y in places], pa.string()),
+            "x_level0_px": pa.array(tiles.x_level0_px, pa.int64()),
+            "y_level0_px": pa.array(tiles.y_level0_px, pa.int64()),
+            "width_level0_px": pa.array([tiles.width_level0_px] * count, pa.float64()),
+            "height_level0_px": pa.array([tiles.height_level0_px] * count, pa.float64()),
+            "item": pa.nulls(count, pa.int64()),
+            "member": pa.nulls(count, pa.string()),
+            "tissue": pa.array(parts[:count], pa.float64()),
+        }
+    )

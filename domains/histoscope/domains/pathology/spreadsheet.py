@@ -1,0 +1,98 @@
+"""Small CSV files that people write by hand: BOM, semicolons, tabs and odd headers tolerated."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from histoscope.core.errors import DataError
+
+SLIDE_COLUMNS = ("slide", "wsi", "path", "file", "filename", "slide_id")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by lower-case column name; empty lines are left out.
+
+    Raises:
+        DataError: absent, not text, or without a header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as fault:
+        raise DataError(f"{path}: {fault.strerror or fault}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    lines = text.splitlines()
+    if not lines:
+        raise DataError(f"{path}: empty")
+    delimiter = max(",;\t", key=lines[0].count)
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    reader.fieldnames = names
+    return [
+        {name: (row.get(name) or "").strip() for name in names}
+        for row in reader
+        if any((value or "").strip() for value in row.values() if not isinstance(value, list))
+    ]
+
+
+def header_of(path: Path) -> set[str]:
+    """Lower-case column names of a CSV file; empty when it is no readable text."""
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            first = handle.readline(65536)
+    except (OSError, UnicodeDecodeError):
+        return set()
+    delimiter = max(",;\t", key=first.count)
+    return {name.strip().strip('"').lower() for name in first.split(delimiter)}
+
+
+def column(path: Path, names: Iterable[str], wanted: Iterable[str]) -> str:
+    """The first of ``wanted`` that stands among ``names``.
+
+    Raises:
+        DataError: none of them does.
+    """
+    known = set(names)
+    for name in wanted:
+        if name in known:
+            return name
+    raise DataError(f"{path}: no column {' or '.join(wanted)} (it has {', '.join(sorted(known))})")
+
+
+class SlideTable:
+    """One value a slide, found by relative path, by file name or by file name without suffix.
+
+    Args:
+        path: CSV file with a slide column (``slide``, ``wsi``, ``path``, ``file``).
+        value: name of the value column.
+
+    Raises:
+        DataError: unreadable, a column is missing, or one slide stands twice with two values.
+    """
+
+    def __init__(self, path: Path, value: str) -> None:
+        rows = read_rows(path)
+        names = rows[0].keys() if rows else header_of(path)
+        slide = column(path, names, SLIDE_COLUMNS)
+        column(path, names, (value,))
+        self._values: dict[str, str] = {}
+        for row in rows:
+            key = row[slide].replace("\\", "/").removeprefix("./")
+            if not key or not row[value]:
+                continue
+            if self._values.setdefault(key, row[value]) != row[value]:
+                raise DataError(f"{path}: {key} stands twice with two values of {value}")
+
+    def find(self, relative: str) -> str | None:
+        """The value for a slide at this POSIX path relative to its root, or None."""
+        place = PurePosixPath(relative)
+        for key in (relative, place.name, str(place.with_suffix("")), place.stem):
+            if key in self._values:
+                return self._values[key]
+        return None
+
+    def items(self) -> Mapping[str, str]:
+        """All values by what stands in the slide column."""
+        return self._values

@@ -1,0 +1,16 @@
+"""Fixtures for every part of the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real test data beside the checkout: ``../shared/data``."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real test data at {folder}")
+    return folder

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from histoscope.core.contracts import Domain, Source
+from histoscope.core.errors import DataError
+from histoscope.domains.pathology import DOMAIN
+from histoscope.domains.pathology.dicom import SLIDE_CLASS, read_head
+from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+
+
+def find(place: Path, **options: object) -> list[Source]:
+    return list(DOMAIN.find({"input": place}, ReadOptions.model_validate(options)))
+
+
+def draw(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    value += b" " * (len(value) % 2)
+    return struct.pack("<HH2sH", group, number, kind, len(value)) + value
+
+
+def dicom(path: Path, flavour: str, series: str) -> None:
+    nested = element(0x0008, 0x0008, b"CS", b"WRONG\\ONE\\INSIDE")
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + nested
+    item += struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    sequence = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + item
+    sequence += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    body = [
+        element(0x0002, 0x0010, b"UI", b"1.2.840.10008.1.2.1"),
+        element(0x0008, 0x0008, b"CS", f"ORIGINAL\\PRIMARY\\{flavour}\\NONE".encode()),
+        element(0x0008, 0x0016, b"UI", SLIDE_CLASS.encode()),
+        sequence,
+        element(0x0020, 0x000E, b"UI", series.encode()),
+        element(0x0028, 0x0004, b"CS", b"RGB"),
+        element(0x0028, 0x0010, b"US", b"\1\0"),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\0" * 128 + b"DICM" + b"".join(body))
+
+
+def test_the_domain_keeps_its_contract() -> None:
+    assert isinstance(DOMAIN, Domain)
+    assert set(DOMAIN.options) == {"prepare", "predict", "embed"}
+
+
+def test_declaring_the_domain_loads_nothing_heavy() -> None:
+    heavy = "torch,openslide,tifffile,h5py,PIL,cv2,pyarrow"
+    code = (
+        "import sys, histoscope.domains.pathology\n"
+        f"print([name for name in '{heavy}'.split(',') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("model", [PrepareOptions, ReadOptions, TileSampling])
+def test_every_option_explains_itself(model: type[ReadOptions]) -> None:
+    assert all(field.description for field in model.model_fields.values())
+
+
+def test_a_pattern_without_a_group_is_refused() -> None:
+    with pytest.raises(ValidationError, match="needs a group"):
+        ReadOptions(case_regex="TCGA")
+
+
+def test_slides_are_found_in_order_and_text_is_passed_over(tmp_path: Path) -> None:
+    for seed, name in enumerate(["b/2.png", "a.jpg", "b/1.png"]):
+        draw(tmp_path / name, seed)
+    for name in ["notes.txt", "labels.csv", "b/a.geojson", "README", ".hidden.png"]:
+        (tmp_path / name).write_text("text")
+    found = find(tmp_path)
+    assert [source.path for source in found] == ["a.jpg", "b/1.png", "b/2.png"]
+    assert all(len(source.id) == 16 and int(source.id, 16) >= 0 for source in found)
+
+
+def test_ids_stay_when_the_folder_moves(tmp_path: Path) -> None:
+    draw(tmp_path / "one/a.png")
+    before = find(tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert find(tmp_path / "two") == before
+
+
+def test_a_copy_is_read_once_and_said(tmp_path: Path) -> None:
+    draw(tmp_path / "x/a.png")
+    draw(tmp_path / "y/a.png")
+    (source,) = find(tmp_path)
+    assert source.path == "x/a.png"
+    assert "y/a.png" in source.note
+
+
+def test_one_file_may_be_the_root(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    draw(tmp_path / "b.png", 1)
+    assert [source.path for source in find(tmp_path / "a.png")] == ["a.png"]
+
+
+def test_a_dicom_slide_of_several_files_is_one_source(tmp_path: Path) -> None:
+    dicom(tmp_path / "s/1", "LABEL", "1.2.3")
+    dicom(tmp_path / "s/2", "VOLUME", "1.2.3")
+    dicom(tmp_path / "s/1.2.3.4", "VOLUME", "1.2.4")
+    found = find(tmp_path)
+    assert [source.path for source in found] == ["s/1.2.3.4", "s/2"]
+
+
+def test_dicom_tags_inside_sequences_are_not_taken(tmp_path: Path) -> None:
+    dicom(tmp_path / "a.dcm", "VOLUME", "1.2.3")
+    head = read_head(tmp_path / "a.dcm")
+    assert head is not None
+    assert (head.flavour, head.series, head.photometric) == ("VOLUME", "1.2.3", "RGB")
+
+
+@pytest.mark.parametrize("length", [132, 140, 180, 230, 300])
+def test_a_cut_dicom_head_says_what_it_can(tmp_path: Path, length: int) -> None:
+    dicom(tmp_path / "a.dcm", "VOLUME", "1.2.3")
+    whole = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(whole[:length])
+    assert read_head(tmp_path / "a.dcm") is not None
+
+
+def test_a_mirax_folder_is_not_searched(tmp_path: Path) -> None:
+    (tmp_path / "a.mrxs").write_bytes(b"x")
+    draw(tmp_path / "a/inside.png")
+    assert [source.path for source in find(tmp_path)] == ["a.mrxs"]
+
+
+def test_pictures_that_a_vms_file_names_belong_to_it(tmp_path: Path) -> None:
+    (tmp_path / "s.vms").write_text("[Virtual Microscope Specimen]\nImageFile=s.jpg\n")
+    draw(tmp_path / "s.jpg")
+    assert [source.path for source in find(tmp_path)] == ["s.vms"]
+
+
+def test_cases_come_from_a_table_or_a_pattern(tmp_path: Path) -> None:
+    draw(tmp_path / "in/P7/a.png")
+    draw(tmp_path / "in/P8/b.png", 1)
+    (tmp_path / "cases.csv").write_text("slide;case\nb;K9\n")
+    options = {"cases": tmp_path / "cases.csv", "case_regex": r"^(P\d+)/"}
+    assert [source.case for source in find(tmp_path / "in", **options)] == ["P7", "K9"]
+
+
+def test_nothing_found_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no slide or picture found"):
+        find(tmp_path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        find(tmp_path / "absent")
+
+
+def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [source.path for source in find(tmp_path)] == ["a.png"]
