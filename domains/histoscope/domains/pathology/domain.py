@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Sampling, locate
+from histoscope.core.contracts import LocationField, Phantom, Sampling, locate
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 
@@ -127,11 +127,21 @@ class PathologyDomain:
 
         return export_features(reader, rows, features, attributes, out)
 
-    def phantom(self, out: Path, seed: int, **size: Any) -> Mapping[str, Path]:
-        """Write the built-in phantom."""
-        from histoscope.domains.pathology.phantom import write_phantom
+    def phantom(self, out: Path, seed: int) -> Phantom:
+        """Sections of six tissues in the stains of two laboratories."""
+        from histoscope.domains.pathology.phantom import TILE_MPP, TILE_PX, write_phantom
 
-        return write_phantom(out, seed, **size)
+        write_phantom(out, seed)
+        return Phantom(
+            labelled=out / "labelled",
+            new=out / "new",
+            sampling=TileSampling(size_px=TILE_PX, tile_mpp=TILE_MPP),
+            prepare_options=PrepareOptions(
+                layout="folders", mpp=TILE_MPP, case_regex=r"(case-\d+)_"
+            ),
+            predict_options=ReadOptions(case_regex=r"(case-\d+)_"),
+            pretrain={"encoder": "resnet18", "training": {"steps": 90, "batch_size": 128}},
+        )
 
 
 def _options(options: Spec) -> ReadOptions:

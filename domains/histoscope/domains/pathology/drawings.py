@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 
 from histoscope.core.contracts import Artefact, Reader, Rendering, Results, Scalar
 from histoscope.core.files import atomic_path, write_csv
@@ -47,12 +46,14 @@ class _Ground:
     Attributes:
         image: (height, width, 3).
         ratio: level-0 px per pixel of the picture, x and y.
-        mpp: um per level-0 px, x and y.
+        um_per_px: of the picture, along x.
+        whole: whether all of the slide could be read for it.
     """
 
     image: NDArray[np.uint8]
     ratio: tuple[float, float]
-    mpp: tuple[float, float]
+    um_per_px: float
+    whole: bool
 
 
 def render(reader: Reader, results: Results, out: Path) -> Rendering:
@@ -73,9 +74,9 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
     mpp = (_number(reader, "mpp_x"), _number(reader, "mpp_y"))
     where = class_map(results.rows, results.probabilities, size)
     areas = where.areas_px() * mpp[0] * mpp[1] / 1e6  # mm2
-    ground = _ground(reader, mpp)
+    ground = _ground(reader, mpp[0])
     artefacts = [
-        _draw_overlay(ground, where, results, out, hatched=unreadable > 0),
+        _draw_overlay(ground, where, results, out),
         _draw_plain(ground, out),
         _write_classes(results, counts, areas[:classes], out),
     ]
@@ -108,7 +109,7 @@ def _write_classes(
     return Artefact("classes.csv", "table", "Classes", said)
 
 
-def _ground(reader: Pictured, mpp: tuple[float, float]) -> _Ground:
+def _ground(reader: Pictured, mpp_x: float) -> _Ground:
     """The slide's picture, unreadable parts grey, enlarged when it is very small."""
     small = reader.overview(LONGEST_PX)
     image = np.where(small.readable[:, :, None], small.image, np.uint8(GROUND[0]))
@@ -118,37 +119,33 @@ def _ground(reader: Pictured, mpp: tuple[float, float]) -> _Ground:
         times = -(-SMALLEST_PX // longest)
         larger = cv2.resize(image, (width * times, height * times), interpolation=cv2.INTER_CUBIC)
         image, ratio = np.asarray(larger, np.uint8), (ratio[0] / times, ratio[1] / times)
-    return _Ground(image, ratio, mpp)
+    return _Ground(image, ratio, ratio[0] * mpp_x, bool(small.readable.all()))
 
 
-def _draw_overlay(
-    ground: _Ground, where: ClassMap, results: Results, out: Path, *, hatched: bool
-) -> Artefact:
-    shape = (ground.image.shape[0], ground.image.shape[1])
-    painted = paint(ground.image, where.on_picture(shape, ground.ratio), results.colours)
+def _draw_overlay(ground: _Ground, where: ClassMap, results: Results, out: Path) -> Artefact:
+    """Class colours over the picture; the legend names what is there."""
+    classes = where.on_picture((ground.image.shape[0], ground.image.shape[1]), ground.ratio)
+    present = set(np.unique(where.cells).tolist())
     legend = [
-        Entry(name, rgb(colour))
-        for name, colour in zip(results.task.classes, results.colours, strict=True)
+        Entry(name, rgb(results.colours[number]))
+        for number, name in enumerate(results.task.classes)
+        if number in present
     ]
-    if hatched:
-        legend.append(Entry("unreadable", None))
-    um_per_px = ground.ratio[0] * ground.mpp[0]
-    _save(with_strip(painted, um_per_px, legend), out / "overlay.png")
     caption = "Colour is the class with the best score; what is left uncoloured was not analysed."
-    if hatched:
+    if where.unreadable in present:
+        legend.append(Entry("unreadable", None))
         caption += " Hatched tiles could not be read."
+    painted = paint(ground.image, classes, results.colours)
+    with atomic_path(out / "overlay.png") as part:
+        with_strip(painted, ground.um_per_px, legend).save(part, format="png")
     return Artefact("overlay.png", "picture", "Predicted classes", caption)
 
 
 def _draw_plain(ground: _Ground, out: Path) -> Artefact:
-    picture = with_strip(ground.image, ground.ratio[0] * ground.mpp[0], [])
-    _save(picture, out / "thumbnail.png")
-    return Artefact("thumbnail.png", "picture", "The same without colours")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    with atomic_path(path) as part:
-        picture.save(part, format="png")
+    with atomic_path(out / "thumbnail.jpg") as part:
+        with_strip(ground.image, ground.um_per_px, []).save(part, format="jpeg", quality=90)
+    caption = "" if ground.whole else "Plain grey could not be read."
+    return Artefact("thumbnail.jpg", "picture", "The same without colours", caption)
 
 
 def _count_facts(reader: Reader, counts: NDArray[np.int64], unreadable: int) -> dict[str, str]:

@@ -3,28 +3,42 @@
 ``features`` float32 (N, D) and ``coords`` int64 (N, 2): x and y of each tile's upper left corner
 at level 0. Differs from TRIDENT: row chunks of 256 instead of 1 (seven times faster to read),
 ``name`` is opaque, ``savetodir`` is empty (it would tell a folder's name), and magnifications are
-written only where the file states one. ``complete`` on the file is written last.
+written only where the file states one. ``complete`` on the file is written last. Pictures of a
+labelled set lie nowhere on a slide: they have ``item``, their position in the set, and no
+``coords``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Artefact, Reader, Scalar
 from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
 from histoscope.domains.pathology.class_map import has_places
+from histoscope.domains.pathology.options import TileSampling
 
 CHUNK_ROWS = 256
 NOMINAL = 0.02  # a magnification this near to a whole number is that number
-FORMAT = ("histoscope.features", 1)
+FORMAT = ("histoscope.features-h5", 1)
+
+
+@runtime_checkable
+class Cut(Protocol):
+    """A reader of a slide, which knows how it is cut."""
+
+    facts: Mapping[str, Scalar]
+
+    @property
+    def sampling(self) -> TileSampling:
+        """How tiles are cut."""
 
 
 def export_features(
@@ -38,10 +52,9 @@ def export_features(
 
     Args:
         reader: the open slide or set.
-        rows: one row a tile; where ``status`` is there, tiles that are not ``ok`` are left out.
+        rows: one row a tile that could be read.
         features: (tiles, dim), one row a row.
-        attributes: ``name`` (default: the name of ``out``), ``encoder``, ``size_px`` and
-            ``stride_px`` (px of a tile) are used where given; all are written.
+        attributes: of ``features``; ``name`` (default: the name of ``out``) names the file.
         out: folder of the file.
 
     Raises:
@@ -50,21 +63,17 @@ def export_features(
     if len(rows) != len(features):
         raise DataError(f"{len(features)} rows of features for {len(rows)} tiles")
     name = str(attributes.get("name") or out.name)
-    if not name or name != Path(name).name or "\\" in name:
+    if name in {"", ".", ".."} or set(name) & set("/\\:"):
         raise DataError(f"{name!r}: not a plain name for a file of features")
-    kept = np.ones(len(rows), np.bool_)
-    if "status" in rows.column_names:
-        kept = pc.equal(rows.column("status"), "ok").to_numpy(zero_copy_only=False).astype(np.bool_)
-    good = rows.filter(pa.array(kept))
-    said = {**attributes, "name": name, "savetodir": "", "unreadable": int((~kept).sum())}
-    said["encoder"] = attributes.get("encoder") or "None"
+    common: dict[str, Scalar] = {"name": name, "savetodir": ""}
+    said = {**attributes, **common, "encoder": attributes.get("encoder") or "None"}
     with atomic_path(out / f"{name}.h5") as part, h5py.File(part, "w") as file:
         file.attrs["format"], file.attrs["version"] = FORMAT
-        _dataset(file, "features", features[kept].astype(np.float32), said)
-        if has_places(good) or not len(good):
-            _dataset(file, "coords", _corners(good), _patch(reader, good, attributes, name))
+        _dataset(file, "features", features.astype(np.float32), said)
+        if has_places(rows) or (isinstance(reader, Cut) and not len(rows)):
+            _dataset(file, "coords", _corners(rows), {**common, **_patch(reader, rows)})
         else:
-            _dataset(file, "item", good.column("item").to_numpy().astype(np.int64), {"name": name})
+            _dataset(file, "item", rows.column("item").to_numpy(), common)
         file.attrs["complete"] = True
     caption = "float32 features and level-0 corners, laid out as TRIDENT's and CLAM's."
     return [Artefact(f"{name}.h5", "data", "Features", caption)]
@@ -87,18 +96,20 @@ def _corners(rows: pa.Table) -> NDArray[np.int64]:
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def _patch(
-    reader: Reader, rows: pa.Table, attributes: Mapping[str, Scalar], name: str
-) -> dict[str, Scalar]:
+def _patch(reader: Reader, rows: pa.Table) -> dict[str, Scalar]:
     """TRIDENT's words for how tiles were cut, only what is known."""
     facts = reader.facts
-    size, stride = attributes.get("size_px"), attributes.get("stride_px")
-    said: dict[str, Scalar] = {"name": name, "savetodir": "", "patch_size": size}
-    said["level0_width"] = facts.get("width_level0_px")
-    said["level0_height"] = facts.get("height_level0_px")
-    said["level0_mpp_x"], said["level0_mpp_y"] = facts.get("mpp_x"), facts.get("mpp_y")
-    if isinstance(size, int):
-        said["overlap"] = size - (stride if isinstance(stride, int) else size)
+    said: dict[str, Scalar] = {
+        "level0_width": facts.get("width_level0_px"),
+        "level0_height": facts.get("height_level0_px"),
+        "level0_mpp_x": facts.get("mpp_x"),
+        "level0_mpp_y": facts.get("mpp_y"),
+    }
+    if isinstance(reader, Cut):
+        cut = reader.sampling
+        said["patch_size"] = cut.size_px
+        said["overlap"] = cut.size_px - (cut.stride_px or cut.size_px)
+        said["target_mpp"] = cut.tile_mpp
     if len(rows):
         width = rows.column("width_level0_px")[0].as_py()
         height = rows.column("height_level0_px")[0].as_py()
@@ -106,9 +117,9 @@ def _patch(
         if height != width:
             said["patch_height_level0"] = _whole(height)
         power = facts.get("objective_power")
-        if isinstance(power, int | float) and power > 0 and isinstance(size, int):
+        if isinstance(power, int | float) and power > 0 and isinstance(reader, Cut):
             said["level0_magnification"] = _whole(float(power))
-            said["target_magnification"] = _nominal(power * size / width)
+            said["target_magnification"] = _nominal(power * reader.sampling.size_px / width)
     return said
 
 

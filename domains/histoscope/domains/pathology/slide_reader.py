@@ -76,6 +76,11 @@ class SlideReader:
     ) -> None:
         self._pyramid.close()
 
+    @property
+    def sampling(self) -> TileSampling:
+        """How tiles are cut."""
+        return self._sampling
+
     @cached_property
     def search_picture(self) -> Thumbnail:
         """The thumbnail on which tissue was looked for, also a ground for drawings."""
