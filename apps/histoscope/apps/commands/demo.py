@@ -38,8 +38,7 @@ def command(
     gain, report = demonstrate(domain_name, out, steps, draws, seed, Console())
     met = require_gain is None or (gain.mean >= require_gain and gain.low > 0)
     if require_gain is not None:
-        click.echo(
-            f"asked for at least {require_gain:+.3f}, interval above 0: {'met' if met else 'NOT MET'}"
-        )
+        verdict = "met" if met else "NOT MET"
+        click.echo(f"asked for at least {require_gain:+.3f}, interval above 0: {verdict}")
     click.echo(f"report: {report}")
     return 0 if met else 1

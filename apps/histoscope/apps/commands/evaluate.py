@@ -63,8 +63,8 @@ def describe(body: Mapping[str, Any]) -> str:
         low, high = metric["interval"]
         spread = metric["sd_over_draws"]
         lines.append(
-            f"{name.replace('_', ' ')} {metric['value']:.3f}, 95 % interval {low:.3f} to {high:.3f} "
-            f"over {body['interval_over']}"
+            f"{name.replace('_', ' ')} {metric['value']:.3f}, 95 % interval {low:.3f} to "
+            f"{high:.3f} over {body['interval_over']}"
             + (f", sd over draws {spread:.3f}" if spread is not None else "")
         )
     lines += [f"recall of {name} {metric['value']:.3f}" for name, metric in body["recall"].items()]

@@ -1,0 +1,184 @@
+"""The sources of a result folder, each as the page shows it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from histoscope.apps.report.page import heading, share
+from histoscope.apps.report.pictures import Embedded, embed
+from histoscope.core.batch.engine import Outcome
+from histoscope.core.batch.predict import RESULT
+from histoscope.core.errors import DataError
+from histoscope.core.files import read_json
+
+PICTURES_BYTES = 150_000  # of one source, before base64
+PAGE_BYTES = 24_000_000  # of all sources
+LEAST_BYTES = 20_000
+TABLE_ROWS = 50
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Samples of one class: ``part`` of those read, from 0 to 1, ``start`` where its bar begins."""
+
+    name: str
+    colour: str
+    samples: int
+    part: float
+    start: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a source; ``embedded`` is None when the file is missing or broken."""
+
+    file: str
+    title: str
+    caption: str
+    embedded: Embedded | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table: its cells as text, ``numeric`` says which columns hold numbers."""
+
+    file: str
+    title: str
+    caption: str
+    columns: list[str]
+    numeric: list[bool]
+    rows: list[list[str]]
+    more: int
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """One source.
+
+    Attributes:
+        id, path, root, case, note: of the source.
+        status: ``done``, ``empty`` or ``failed``.
+        samples, corrupt: how many were read, how many could not be.
+        reason: why not, or what was left out.
+        classes: counts, empty unless done.
+        facts: name to text.
+        pictures, tables: drawn by the domain.
+        files: all its files, relative to the report.
+    """
+
+    id: str
+    path: str
+    root: str
+    case: str | None
+    note: str
+    status: str
+    samples: int
+    corrupt: int
+    reason: str
+    classes: list[ClassCount] = field(default_factory=list)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def in_words(self) -> str:
+        """The classes of the bar, largest first, for those who do not see it."""
+        found = sorted((one for one in self.classes if one.samples), key=lambda one: -one.part)
+        return ", ".join(f"{one.name} {share(one.part)}" for one in found)
+
+
+def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> SourceView:
+    """Read what a source's folder holds; a damaged folder becomes a reason, not an end."""
+    source = outcome.source
+    view = SourceView(
+        id=source.id,
+        path=source.path,
+        root=source.root,
+        case=source.case,
+        note=source.note,
+        status=outcome.status,
+        samples=outcome.samples,
+        corrupt=outcome.corrupt,
+        reason=outcome.reason,
+    )
+    if outcome.status != "done":
+        return view
+    folder = directory / "results" / source.id
+    try:
+        done = read_json(folder / "done.json", *RESULT)
+    except DataError:
+        lost = "its results are missing or damaged: run predict again"
+        return replace(view, status="failed", reason=lost)
+    # what a file names is opened only if it lies in this folder
+    artefacts = [a for a in done["artefacts"] if a["file"] == Path(a["file"]).name]
+    drawn = [a for a in artefacts if a["kind"] == "picture"]
+    each = max(1, pictures_bytes // max(1, len(drawn)))
+    tables = [_table(folder, a) for a in artefacts if a["kind"] == "table"]
+    names = ["predictions.csv", *(a["file"] for a in artefacts)]
+    return replace(
+        view,
+        classes=_counts(done["classes"]),
+        facts=done["shown"],
+        pictures=[
+            Picture(a["file"], a["title"], a["caption"], embed(folder / a["file"], each))
+            for a in drawn
+        ],
+        tables=[table for table in tables if table is not None],
+        files=[f"results/{source.id}/{name}" for name in names],
+    )
+
+
+def bytes_for(sources: int) -> int:
+    """How much the pictures of one source may take in a page of so many."""
+    return max(LEAST_BYTES, min(PICTURES_BYTES, PAGE_BYTES // max(1, sources)))
+
+
+def _counts(classes: list[dict[str, Any]]) -> list[ClassCount]:
+    total = max(1, sum(one["samples"] for one in classes))
+    out, start = list[ClassCount](), 0.0
+    for one in classes:
+        part = one["samples"] / total
+        out.append(ClassCount(one["name"], one["colour"], one["samples"], part, start))
+        start += part
+    return out
+
+
+def _table(folder: Path, artefact: Mapping[str, str]) -> Table | None:
+    """The first rows of a CSV file; None when it cannot be read."""
+    try:
+        with (folder / artefact["file"]).open(encoding="utf-8", newline="") as handle:
+            columns, *rows = csv.reader(handle)
+    except (OSError, ValueError, csv.Error):
+        return None
+    shown = rows[:TABLE_ROWS]
+    return Table(
+        artefact["file"],
+        artefact["title"],
+        artefact["caption"],
+        [heading(name) for name in columns],
+        [all(_is_number(row[place]) for row in shown) for place in range(len(columns))],
+        [[_cell(name, text) for name, text in zip(columns, row, strict=True)] for row in shown],
+        len(rows) - len(shown),
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _cell(column: str, text: str) -> str:
+    """Text of a cell; a column ``share`` is told in per cent, long numbers are rounded."""
+    if not text or not _is_number(text):
+        return text
+    if column == "share":
+        return share(float(text))
+    return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"

@@ -1,0 +1,265 @@
+"""The pages: complete, escaped, reproducible, and honest about what is not known."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoscope.apps.report import write_evaluation_report, write_predict_report
+from histoscope.apps.report.page import safe_colour, share, visible
+from histoscope.apps.report.pictures import embed
+from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for
+from histoscope.core.batch.folder import read_outcomes
+from histoscope.core.errors import DataError
+from histoscope.core.evaluation.pictures import draw_confusion
+from histoscope.core.files import write_json
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())  # narrow spaces become plain ones
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_of(folder: Path) -> Page:
+    return Page(write_predict_report(folder))
+
+
+def change(file: Path, act) -> None:
+    body = json.loads(file.read_text(encoding="utf-8"))
+    act(body)
+    file.write_text(json.dumps(body), encoding="utf-8")
+
+
+def record(folder: Path, evaluation) -> None:
+    """Put an evaluation (None: none) into the package that predict.json keeps."""
+    change(
+        folder / "predict.json",
+        lambda body: body["package"]["heads"][0].update(evaluation=evaluation),
+    )
+
+
+def test_every_source_is_named_with_its_fate(result_folder):
+    page = page_of(result_folder)
+    outcomes = read_outcomes(result_folder)
+    assert {o.status for o in outcomes} == {"done", "empty", "failed"}
+    for outcome in outcomes:
+        assert outcome.source.id in page.text
+        assert visible(outcome.source.path) in html.unescape(page.source)
+        assert outcome.reason in page.text
+    assert "it is bad" in page.text
+    assert "3 of 9 samples could not be read" in page.text
+
+
+def test_how_good_the_package_is_comes_before_every_result(result_folder):
+    page = page_of(result_folder)
+    places = [
+        page.text.index(words)
+        for words in (
+            "For research only.",
+            "Do not trust these numbers. SEEN BEFORE: 3 of 9 cases",
+            "Caution: cases are unknown",
+            "1 234 labelled samples",
+            "0.871",
+            "0.801 to 0.912",
+            "0.951",
+            "0.653 to 0.857",
+            "Every source that was given",
+            "What was found",
+        )
+    ]
+    assert places == sorted(places)
+    assert "5 to 6 labels, in 2 independent draws" in page.text
+
+
+def test_a_package_without_evaluation_is_called_unproven(result_folder):
+    record(result_folder, None)
+    text = page_of(result_folder).text
+    assert "No evaluation is recorded: treat everything below as unproven." in text
+    assert "histoscope evaluate PACKAGE STORE --record" in text
+
+
+def test_a_metric_that_could_not_be_computed_is_unknown(result_folder):
+    unknown = {"value": None, "interval": [None, None], "sd_over_draws": None, "per_draw": [None]}
+
+    def act(body):
+        body["package"]["heads"][0]["evaluation"]["auc"] = unknown
+
+    change(result_folder / "predict.json", act)
+    assert "unknown" in page_of(result_folder).text
+
+
+def test_names_are_text_and_never_marks(result_folder):
+    page = page_of(result_folder)
+    assert not page.all("script")
+    assert not page.all("em")
+    assert not page.all("b")
+    assert all(image["src"].startswith("data:") for image in page.all("img"))
+    assert "<script>document.title='run'</script>" in page.text
+    assert "good\\u202egnp.npy" in page.text
+    assert "\u202e" not in page.source
+
+
+def test_nothing_is_loaded_and_the_policy_holds_the_style(result_folder):
+    page = page_of(result_folder)
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv"))
+    style = re.search(r"<style>(.*?)</style>", page.source, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    for tag, attributes in page.tags:
+        assert "style" not in attributes, tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "action", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, value)
+
+
+def test_links_lead_somewhere_and_ids_are_unique(result_folder):
+    page = page_of(result_folder)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.all("a")} <= set(ids)
+    assert len(page.all("a")) == len(read_outcomes(result_folder))
+
+
+def test_tables_pictures_and_drawings_speak_to_those_who_do_not_see(result_folder):
+    page = page_of(result_folder)
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert len(page.all("h1")) == 1
+    assert all(image["alt"] for image in page.all("img"))
+    for drawing in page.all("svg"):
+        assert drawing.get("aria-label") or drawing.get("aria-hidden") == "true"
+
+
+def test_the_same_files_give_the_same_bytes_wherever_they_lie(result_folder, tmp_path):
+    path = write_predict_report(result_folder)
+    first, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    assert write_predict_report(result_folder).stat().st_mtime_ns == stamp
+    result_folder.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "report.html").unlink()
+    assert write_predict_report(tmp_path / "moved").read_bytes() == first
+
+
+def test_a_file_outside_the_result_folder_is_never_opened(result_folder):
+    Image.new("RGB", (50, 50)).save(result_folder.parent / "outside.png")
+    page = page_of(result_folder)
+    assert "Not ours" not in page.text
+    assert "outside.png" not in page.source
+
+
+def test_damaged_results_are_a_reason_and_not_an_end(result_folder):
+    first, second, *_ = sorted((result_folder / "results").iterdir())
+    (first / "done.json").unlink()
+    (second / "map.png").write_bytes(b"no picture")
+    text = page_of(result_folder).text
+    assert "its results are missing or damaged: run predict again" in text
+    assert "The picture map.png is missing or damaged." in text
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no results here"):
+        write_predict_report(tmp_path)
+
+
+def test_a_colour_that_is_no_colour_becomes_grey(result_folder):
+    change(
+        next((result_folder / "results").glob("*/done.json")),
+        lambda body: body["classes"][0].update(colour='red"/><script>'),
+    )
+    page = page_of(result_folder)
+    assert not page.all("script")
+    assert safe_colour("red") == "#777777"
+    assert safe_colour("#00aaFF") == "#00aaFF"
+
+
+def test_columns_of_a_table_are_told_as_a_person_writes_them(result_folder):
+    text = page_of(result_folder).text
+    assert "area mm²" in text
+    assert "0.1235" in text
+    assert "75.0 %" in text
+
+
+def test_pictures_of_many_sources_stay_small(tmp_path, result_folder):
+    picture = next((result_folder / "results").glob("*/map.png"))
+    for most in (150_000, 30_000):
+        found = embed(picture, most)
+        data = base64.b64decode(found.uri.partition(",")[2])
+        assert most / 10 < len(data) <= most
+    assert bytes_for(1) == PICTURES_BYTES
+    assert 500 * bytes_for(500) <= 24_000_000
+
+
+def test_a_share_is_never_rounded_to_nothing_or_all():
+    assert [share(part) for part in (0, 0.0001, 0.5, 0.99999, 1)] == [
+        "0.0\u202f%",
+        "<\u202f0.1\u202f%",
+        "50.0\u202f%",
+        ">\u202f99.9\u202f%",
+        "100.0\u202f%",
+    ]
+
+
+@pytest.fixture
+def evaluated(result_folder, tmp_path):
+    """A folder as ``evaluate`` writes it, and the package's info."""
+    about = json.loads((result_folder / "predict.json").read_text(encoding="utf-8"))
+    package = about["package"]
+    recorded = package["heads"][0]["evaluation"]
+    names = list(recorded["recall"])
+    body = {
+        "task": "hue",
+        "classes": names,
+        **recorded,
+        "accuracy": recorded["auc"],
+        "confusion": [[70, 23], [4, 1137]],
+    }
+    folder = tmp_path / "evaluation"
+    write_json(folder / "metrics.json", "histoscope.metrics", 1, body)
+    draw_confusion(np.array(body["confusion"]), names, folder / "confusion.png")
+    return folder, package
+
+
+def test_the_evaluation_page_holds_numbers_table_and_picture(evaluated):
+    folder, package = evaluated
+    page = Page(write_evaluation_report(folder, package))
+    for words in ("SEEN BEFORE", "0.871", "0.801 to 0.912", "1 137", "histoscope", "colour"):
+        assert words in page.text
+    assert len(page.all("img")) == 1
+    assert page.all("img")[0]["src"].startswith("data:image/png")
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert not page.all("b")
+    first = (folder / "report.html").read_bytes()
+    assert write_evaluation_report(folder, package).read_bytes() == first
+
+
+def test_the_evaluation_page_does_without_pictures(evaluated):
+    folder, package = evaluated
+    (folder / "confusion.png").unlink()
+    assert not Page(write_evaluation_report(folder, package)).all("img")
