@@ -21,7 +21,7 @@ HATCH_PX = 8  # of the picture, from line to line
 LINE, GROUND = (55, 55, 55), (225, 225, 225)
 INK = (20, 20, 20)
 NARROWEST_PX = 640  # a strip narrower than this cannot hold a legend
-LETTERS = 48  # the strip's text is this small a part of the picture's longest side
+LETTERS = 40  # the strip's text is this small a part of the picture's longest side
 BAR_PART = 0.25  # the scale bar takes at most this part of the picture's width
 
 

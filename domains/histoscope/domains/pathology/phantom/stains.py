@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.domains.pathology.phantom.textures import Field, smooth_noise
+from histoscope.domains.pathology.phantom.textures import Field, Mask, blur, smooth_noise
+
+# Moments of (haematoxylin, eosin) that every class is brought to, seen through a mean scanner.
+MEAN = np.array([0.38, 0.42])
+SPREAD = np.array([0.30, 0.17])
+CORRELATION = -0.30
+SEEN_BLUR_PX = 0.8
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,57 @@ class Laboratory:
 
 
 LABORATORIES = (
-    Laboratory("a", (0.62, 0.72, 0.31), (0.10, 0.83, 0.55), 0.55, 3.0, (243, 242, 244)),
-    Laboratory("b", (0.72, 0.62, 0.25), (0.21, 0.90, 0.38), 0.90, 5.0, (236, 238, 234)),
+    Laboratory("a", (0.62, 0.72, 0.31), (0.10, 0.83, 0.55), 0.55, 2.0, (243, 242, 244)),
+    Laboratory("b", (0.72, 0.62, 0.25), (0.21, 0.90, 0.38), 0.80, 3.5, (236, 238, 234)),
 )
 
 
+def level(nuclei: Field, matrix: Field, inside: Mask, rng: np.random.Generator) -> Field:
+    """Amounts of both stains with the distribution that every class has.
+
+    The order of a field's values is kept, the values are replaced: a quarter of the area is
+    nucleus, the rest cytoplasm and stroma. Then mean, spread and correlation of the two stains
+    are made equal between classes as they look through a scanner's blur, which takes more from
+    fine textures than from coarse ones. What is left in colour is chance.
+
+    Args:
+        nuclei, matrix: a texture, (side, side).
+        inside: where the class lies.
+        rng: breaks ties, which flat parts would turn into one value.
+
+    Returns:
+        Haematoxylin and eosin, (2, side, side), at least 0.02.
+    """
+    shares = np.linspace(0, 1, 65)
+    dark = 0.12 + 0.95 / (1 + np.exp(-(shares - 0.74) * 14))
+    pink = 0.10 + 0.75 * shares**1.3
+    stains = np.stack([_replace(nuclei, dark, inside, rng), _replace(matrix, pink, inside, rng)])
+    seen = np.stack([blur(stain, SEEN_BLUR_PX)[inside] for stain in stains])
+    wanted = np.outer(SPREAD, SPREAD) * np.array([[1, CORRELATION], [CORRELATION, 1]])
+    turn = np.linalg.cholesky(wanted) @ np.linalg.inv(np.linalg.cholesky(np.cov(seen)))
+    moved = stains - seen.mean(axis=1)[:, None, None]
+    levelled = np.stack([turn[0, 0] * moved[0], turn[1, 0] * moved[0] + turn[1, 1] * moved[1]])
+    return np.asarray(np.maximum(levelled + MEAN[:, None, None], 0.02))
+
+
+def _replace(values: Field, quantiles: Field, inside: Mask, rng: np.random.Generator) -> Field:
+    """Map values to a distribution given by its quantiles at evenly spaced shares.
+
+    Outside, beyond what a blur can reach, 0.
+    """
+    reach = np.ones((15, 15), np.uint8)
+    near = cv2.dilate(inside.astype(np.uint8), reach) > 0
+    mottled = values + 0.08 * values[inside].std() * smooth_noise(len(values), 3, rng)
+    shares = np.linspace(0, 1, 257)
+    edges = np.quantile(mottled[inside][::7], shares)
+    wanted = np.interp(shares, np.linspace(0, 1, len(quantiles)), quantiles)
+    replaced = np.zeros(values.shape)
+    replaced[near] = np.interp(mottled[near], edges, wanted)
+    return replaced
+
+
 def record(
-    haematoxylin: Field,
-    eosin: Field,
-    tissue: Field,
-    laboratory: Laboratory,
-    rng: np.random.Generator,
+    stains: Field, tissue: Field, laboratory: Laboratory, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Beer-Lambert: light falls off exponentially with the amount of stain in its way.
 
@@ -50,7 +96,7 @@ def record(
     focus and brightness. None of it depends on the class.
 
     Args:
-        haematoxylin, eosin: amounts, (side, side), about 0 to 1.
+        stains: amounts of haematoxylin and eosin, (2, side, side), about 0 to 1.
         tissue: 1 on tissue, 0 on glass, soft at the edge, (side, side).
         laboratory: stains and scanner.
         rng: of this section.
@@ -59,17 +105,10 @@ def record(
         RGB, uint8, (side, side, 3).
     """
     side = len(tissue)
-    drift = [np.exp(0.30 * smooth_noise(side, scale, rng)) for scale in (70, 70)]
-    amounts = (
-        haematoxylin * tissue * drift[0] * rng.uniform(0.75, 1.25),
-        eosin * tissue * drift[1] * rng.uniform(0.75, 1.25),
-    )
-    density = sum(
-        amount[..., None] * np.array(stain, dtype=np.float32)
-        for amount, stain in zip(amounts, (laboratory.haematoxylin, laboratory.eosin), strict=True)
-    )
-    light = np.array(laboratory.glass, dtype=np.float32) * np.exp(-np.asarray(density))
-    light = cv2.GaussianBlur(light, (0, 0), laboratory.blur_px * rng.uniform(0.8, 1.5))
-    light = light * rng.uniform(0.94, 1.02)
-    light += rng.normal(0, laboratory.noise, light.shape).astype(np.float32)
+    drift = np.stack([np.exp(0.10 * smooth_noise(side, 160, rng)) for _ in stains])
+    amounts = stains * drift * tissue * rng.uniform(0.75, 1.25, (2, 1, 1))
+    vectors = np.array([laboratory.haematoxylin, laboratory.eosin])
+    light = np.array(laboratory.glass) * np.exp(-np.moveaxis(amounts, 0, -1) @ vectors)
+    light = blur(light, laboratory.blur_px * rng.uniform(0.8, 1.2))
+    light = light * rng.uniform(0.94, 1.02) + rng.normal(0, laboratory.noise, light.shape)
     return np.clip(np.round(light), 0, 255).astype(np.uint8)
