@@ -10,7 +10,10 @@ from histoscope.core.training.spec import PretrainSpec
 @pytest.mark.parametrize(
     ("body", "line"),
     [
-        ({"objective": {"temprature": 1}}, "objective.temprature: unknown key, did you mean 'temperature'?"),
+        (
+            {"objective": {"temprature": 1}},
+            "objective.temprature: unknown key, did you mean 'temperature'?",
+        ),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
         ({"training": {"steps": 0}}, "training.steps: input should be greater than or equal to 1"),
         ({"objective": {"base": "moco"}}, "objective.base: input should be 'simclr'"),
@@ -43,7 +46,10 @@ def test_set_merges_a_path_and_replaces_a_mapping():
 
 
 def test_merge_goes_into_mappings_only():
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {
+        "a": {"b": 3, "c": 2},
+        "d": 4,
+    }
 
 
 @pytest.mark.parametrize(

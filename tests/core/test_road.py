@@ -182,7 +182,7 @@ def test_a_package_of_another_scale_is_refused(toy, toy_store, toy_folder, tmp_p
         workers=0,
         progress=Silent(),
     )
-    with pytest.raises(DataError, match="made at pitch 1, but .* is at pitch 2"):
+    with pytest.raises(DataError, match=r"made at pitch 1, but .* is at pitch 2"):
         evaluate(package, Store(tmp_path / "other"), tmp_path / "e", progress=Silent())
 
 

@@ -5,6 +5,7 @@ with ``crash`` kills its process, one that begins with ``bad`` cannot be opened.
 """
 
 import os
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +75,7 @@ class ToyDomain:
     name = "toy"
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
-    options = {"prepare": ToyOptions, "predict": ToyOptions, "embed": ToyOptions}
+    options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
 
     def find(self, roots, options):
         for root, base in roots.items():
@@ -109,8 +110,8 @@ class ToyDomain:
     def export_features(self, reader, rows, features, attributes, out):
         return []
 
-    def phantom(self, out, seed, **size):
-        return {}
+    def phantom(self, out, seed):
+        raise DataError("the toy domain has no phantom")
 
 
 DOMAIN = ToyDomain()

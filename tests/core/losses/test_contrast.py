@@ -23,9 +23,7 @@ def by_loops(z1, z2, temperature, positive_below):
         j = (i + count) % (2 * count)
         similar = [sum(a * b for a, b in zip(z[i], row, strict=True)) / temperature for row in z]
         below = sum(
-            math.exp(similar[k])
-            for k in range(2 * count)
-            if k != i and (positive_below or k != j)
+            math.exp(similar[k]) for k in range(2 * count) if k != i and (positive_below or k != j)
         )
         total += -math.log(math.exp(similar[j]) / below)
     return total / (2 * count)

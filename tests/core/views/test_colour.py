@@ -62,4 +62,6 @@ def test_geometry_of_the_whole_image_is_the_identity():
 def test_geometry_turns_and_mirrors(turns):
     image = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     drawn = np.array([0, 0, 1, 1, 1, turns], dtype=np.float32)
-    assert (Geometry(GeometrySpec(), 8).apply(image, drawn) == np.rot90(image[:, ::-1], turns)).all()
+    assert (
+        Geometry(GeometrySpec(), 8).apply(image, drawn) == np.rot90(image[:, ::-1], turns)
+    ).all()
