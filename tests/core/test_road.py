@@ -157,6 +157,29 @@ def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
         run(toy_store, toy, small(3), tmp_path / "run")
 
 
+def test_a_run_on_other_data_is_refused(toy, toy_store, tmp_path):
+    run(toy_store, toy, small(2), tmp_path / "run")
+    split = tmp_path / "split.csv"
+    ids = toy_store.index.column("id").to_pylist()[:20]
+    split.write_text("id,split\n" + "".join(f"{name},train\n" for name in ids))
+    with pytest.raises(UsageError, match="trained on other data"):
+        pretrain(
+            toy_store,
+            toy.DOMAIN,
+            small(2),
+            tmp_path / "run",
+            split=f"{split}:train",
+            progress=Silent(),
+        )
+
+
+def test_a_run_that_never_began_may_change_its_configuration(toy, toy_store, tmp_path):
+    with pytest.raises(UsageError, match="fewer than one batch"):
+        run(toy_store, toy, small(2, batch_size=64), tmp_path / "run")
+    run(toy_store, toy, small(2), tmp_path / "run")
+    assert "batch 8" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_a_changed_package_is_refused(toy, toy_store, tmp_path):
     from histoscope.core.packages.package import open_package
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 
@@ -35,3 +37,42 @@ class Silent:
 
     def say(self, line: str) -> None:
         """Nothing."""
+
+
+class Logged:
+    """Passes everything on, and keeps what is said and when work began and ended in a file.
+
+    Args:
+        progress: who is told as well.
+        path: appended to, one line each, with the local time.
+    """
+
+    def __init__(self, progress: Progress, path: Path) -> None:
+        self._progress, self._path = progress, path
+        self._what, self._unit, self._done = "", "", 0
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Note what begins."""
+        self._what, self._unit, self._done = what, unit, 0
+        self._write(f"{what}: {total} {unit}")
+        self._progress.start(what, total, unit)
+
+    def advance(self, count: int = 1) -> None:
+        """Count."""
+        self._done += count
+        self._progress.advance(count)
+
+    def finish(self) -> None:
+        """Note what was done."""
+        self._write(f"{self._what}: {self._done} {self._unit} done")
+        self._progress.finish()
+
+    def say(self, line: str) -> None:
+        """Note what is said."""
+        self._write(line)
+        self._progress.say(line)
+
+    def _write(self, line: str) -> None:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{now} {line}\n")

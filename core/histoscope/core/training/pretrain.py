@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.errors import Diverged, Interrupted, UsageError
 from histoscope.core.files import write_text
 from histoscope.core.objectives import OBJECTIVES
-from histoscope.core.progress import Progress
+from histoscope.core.progress import Logged, Progress
 from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
 from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
 from histoscope.core.training.device import choose_device, choose_workers, set_threads
@@ -45,6 +46,7 @@ class _Run:
     optimiser: Any
     fabric: Fabric
     seen: frozenset[str]
+    data: str
     workers: int
     done: int
 
@@ -73,11 +75,15 @@ def pretrain(
         Interrupted: a checkpoint of the last whole step is written.
     """
     chosen = select(store, "train", split)
+    _claim(spec, out)
+    progress = Logged(progress, out / "log.txt")
     progress.say(f"pretrain reads {chosen.said}")
     size_px = int(store.about["sampling"]["size_px"])
     plan = domain.views(spec.views, size_px)
     dataset = ViewDataset(ImageReader(store), chosen.rows, plan, 2, spec.training.seed)
-    run = _start(store, spec, out, plan, progress)
+    ids = store.index.column("id").take(chosen.rows).to_pylist()
+    data = hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
+    run = _start(store, spec, out, plan, data, progress)
     info = _info(store, spec, run)
     order = StepOrder(
         len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
@@ -89,18 +95,27 @@ def pretrain(
     return info
 
 
-def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, progress: Progress) -> _Run:
-    """Claim the folder, build the network, and load the last checkpoint if there is one."""
+def _claim(spec: PretrainSpec, out: Path) -> None:
+    """Take the folder for this configuration, or see that it was made with the same.
+
+    Before the first checkpoint there is nothing to lose, so the configuration may change.
+    """
     config = out / "config.yaml"
     if config.is_file():
         before = build(PretrainSpec, load_yaml(config), str(config))
-        if before != spec:
+        if before != spec and finished(out / "checkpoints"):
             raise UsageError(
                 f"{out}: holds a run of another configuration (config.yaml); give another --out"
             )
     elif out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: not empty and not a run; give another --out")
     write_text(config, dump(spec))
+
+
+def _start(
+    store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: str, progress: Progress
+) -> _Run:
+    """Build the network, and load the last checkpoint if there is one."""
     training = spec.training
     workers = choose_workers(training.workers)
     threads = set_threads(training.threads, workers, progress)
@@ -117,10 +132,12 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, progress
     objective = objective.to(fabric.device, memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, training.optimiser)
     checkpoints = finished(out / "checkpoints")
-    done = load_checkpoint(checkpoints[-1], objective, optimiser) if checkpoints else 0
+    done = load_checkpoint(checkpoints[-1], objective, optimiser, data) if checkpoints else 0
     if done:
         progress.say(f"resumes after step {done}")
-    return _Run(spec, out, plan, normalisation, objective, optimiser, fabric, seen, workers, done)
+    return _Run(
+        spec, out, plan, normalisation, objective, optimiser, fabric, seen, data, workers, done
+    )
 
 
 def _first_encoder(store: Store, spec: PretrainSpec) -> tuple[Any, frozenset[str], Normalisation]:
@@ -158,7 +175,7 @@ def _train(run: _Run, batches: Any, progress: Progress) -> None:
             progress.advance()
             last = step + 1 == training.steps
             if last or (step + 1) % training.checkpoint_every == 0 or stop.asked:
-                save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser)
+                save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.data)
             if stop.asked and not last:
                 done = f"step {step + 1} of {training.steps} is saved"
                 raise Interrupted(f"interrupted; {done}; the same command goes on")
