@@ -140,7 +140,7 @@ class PathologyDomain:
                 layout="folders", mpp=TILE_MPP, case_regex=r"(case-\d+)_"
             ),
             predict_options=ReadOptions(case_regex=r"(case-\d+)_"),
-            pretrain={"encoder": "resnet18", "training": {"steps": 90, "batch_size": 128}},
+            pretrain={"encoder": "resnet18", "training": {"steps": 160, "batch_size": 128}},
         )
 
 
