@@ -41,7 +41,7 @@ def toy() -> Iterator[ModuleType]:
         sys.modules.pop("toy_domain", None)
 
 
-def draw(domain: Any, reader: Any, results: Any, out: Path) -> Rendering:
+def draw(domain: Any, reader: Any, results: Any, options: Any, out: Path) -> Rendering:
     """A picture, a table and facts, as a domain of medicine gives them."""
     noise = np.random.default_rng(0).integers(0, 255, (900, 1300, 3), np.uint8)
     Image.fromarray(noise).save(out / "map.png")
@@ -116,7 +116,7 @@ def make_package(folder: Path, info: PackageInfo) -> None:
     heads = [
         LinearHead(np.zeros((2, 18), np.float32), np.array([0, 1], np.float32)) for _ in range(2)
     ]
-    write_package(folder, info, [loaded], heads, frozenset())
+    write_package(folder, info, [loaded], [heads], frozenset())
 
 
 @pytest.fixture(scope="session")

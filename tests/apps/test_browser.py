@@ -15,8 +15,16 @@ import pytest
 from histoscope.apps.report import write_evaluation_report, write_predict_report
 from histoscope.apps.report.page import visible
 from histoscope.core.batch.folder import read_outcomes
+from histoscope.core.batch.predict import predict
+from histoscope.core.data.prepare import prepare
+from histoscope.core.data.store import Store
+from histoscope.core.evaluation.evaluate import evaluate, summaries
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
+from histoscope.core.labels.finetune import finetune
+from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.packages.package import record_evaluation
+from histoscope.core.progress import Silent
 
 pytestmark = pytest.mark.browser
 
@@ -126,15 +134,49 @@ def test_the_evaluation_page_fits_a_screen_and_a_telephone(chromium, result_fold
     names = [f"a rather long class name, number {place}" for place in range(9)]
     counts = np.eye(9, dtype=np.int64) * 1234
     recall = dict.fromkeys(names, recorded["auc"])
-    extra = {"task": "hue", "classes": names, "accuracy": recorded["auc"], "recall": recall}
+    extra = {"exclusive": True, "classes": names, "accuracy": recorded["auc"], "recall": recall}
     body = {**recorded, **extra, "confusion": counts.tolist()}
     folder = tmp_path / "evaluation"
-    write_json(folder / "metrics.json", "histoscope.metrics", 1, body)
-    draw_confusion(counts, names, folder / "confusion.png")
+    write_json(folder / "metrics.json", "histoscope.metrics", 1, {"tasks": {"hue": body}})
+    draw_confusion(counts, names, folder / "confusion-hue.png")
     page = write_evaluation_report(folder, package)
     for answer in look(chromium, page, tmp_path / "look").values():
         check(answer)
         assert answer["images"] == 1
+
+
+def test_pages_of_two_heads_fit_too(chromium, toy, tmp_path):
+    """One head of exclusive classes, one of classes that may be present together."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    for seed, (part, count) in enumerate([("train", 60), ("test", 30)]):
+        toy.write_stack(folder / f"a{seed}-{part}.npy", count, seed)
+    roots, options = {"input": folder}, toy.ToyOptions(with_signs=True)
+    prepare(
+        toy.DOMAIN,
+        roots,
+        toy.ToySampling(),
+        options,
+        tmp_path / "store",
+        workers=0,
+        progress=Silent(),
+    )
+    store, spec = Store(tmp_path / "store"), FinetuneSpec(fraction=0.5, draws=2)
+    package = finetune(
+        store, "colour", spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
+    )
+    body = evaluate(package, store, tmp_path / "e", progress=Silent())
+    assert set(body["tasks"]) == {"hue", "signs"}
+    record_evaluation(package, summaries(body))
+    pages = [write_evaluation_report(tmp_path / "e", package.info.model_dump(mode="json"))]
+    out = tmp_path / "out"
+    predict(tmp_path / "p", roots, options, out, workers=0, progress=Silent())
+    pages.append(write_predict_report(out))
+    for number, page in enumerate(pages):
+        for answer in look(chromium, page, tmp_path / f"look{number}").values():
+            check(answer)
+            for word in ("hue", "signs", "warm", "bright", "blue"):
+                assert word in answer["text"]
 
 
 @pytest.mark.parametrize(

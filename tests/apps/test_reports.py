@@ -191,7 +191,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
 def test_a_colour_that_is_no_colour_becomes_grey(result_folder):
     change(
         next((result_folder / "results").glob("*/done.json")),
-        lambda body: body["classes"][0].update(colour='red"/><script>'),
+        lambda body: body["answers"][0]["classes"][0].update(colour='red"/><script>'),
     )
     page = page_of(result_folder)
     assert not page.all("script")
@@ -234,15 +234,15 @@ def evaluated(result_folder, tmp_path):
     recorded = package["heads"][0]["evaluation"]
     names = list(recorded["recall"])
     body = {
-        "task": "hue",
+        "exclusive": True,
         "classes": names,
         **recorded,
         "accuracy": recorded["auc"],
         "confusion": [[70, 23], [4, 1137]],
     }
     folder = tmp_path / "evaluation"
-    write_json(folder / "metrics.json", "histoscope.metrics", 1, body)
-    draw_confusion(np.array(body["confusion"]), names, folder / "confusion.png")
+    write_json(folder / "metrics.json", "histoscope.metrics", 1, {"tasks": {"hue": body}})
+    draw_confusion(np.array(body["confusion"]), names, folder / "confusion-hue.png")
     return folder, package
 
 
@@ -261,5 +261,5 @@ def test_the_evaluation_page_holds_numbers_table_and_picture(evaluated):
 
 def test_the_evaluation_page_does_without_pictures(evaluated):
     folder, package = evaluated
-    (folder / "confusion.png").unlink()
+    (folder / "confusion-hue.png").unlink()
     assert not Page(write_evaluation_report(folder, package)).all("img")

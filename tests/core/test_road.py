@@ -38,11 +38,12 @@ def test_the_whole_road(toy, toy_store, toy_folder, tmp_path):
     package = finetune(
         toy_store, str(tmp_path / "run"), spec, tmp_path / "package", progress=Silent()
     )
-    assert package.task.classes == ("blue", "green")
+    assert [task.classes for task in package.tasks] == [("blue", "green")]
     body = evaluate(package, toy_store, tmp_path / "evaluation", progress=Silent())
-    assert body["samples"] == 24
-    assert body["interval_over"] == "samples"
-    assert body["balanced_accuracy"]["value"] > 0.9  # the colour gives it away
+    measured = body["tasks"]["hue"]
+    assert measured["samples"] == 24
+    assert measured["interval_over"] == "samples"
+    assert measured["balanced_accuracy"]["value"] > 0.9  # the colour gives it away
     outcomes = predict(
         tmp_path / "package",
         {"input": toy_folder},
@@ -132,7 +133,7 @@ def test_evaluation_refuses_what_the_package_has_seen(toy, toy_store, tmp_path):
         allow_seen=True,
         progress=Silent(),
     )
-    assert any("SEEN BEFORE" in caution for caution in body["cautions"])
+    assert any("SEEN BEFORE" in caution for caution in body["tasks"]["hue"]["cautions"])
 
 
 def test_training_goes_on_where_it_was_stopped(toy, toy_store, tmp_path):

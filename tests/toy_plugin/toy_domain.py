@@ -7,15 +7,18 @@ with ``crash`` kills its process, one that begins with ``bad`` cannot be opened.
 import os
 from typing import ClassVar
 
+import click
 import numpy as np
 import pyarrow as pa
 
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
     Artefact,
+    Command,
     CorruptSample,
     LocationField,
     Plan,
+    PlanLabels,
     Rendering,
     Sample,
     Sampling,
@@ -38,6 +41,7 @@ class ToySampling(Sampling):
 
 class ToyOptions(Spec):
     with_cases: bool = False
+    with_signs: bool = False
 
 
 class ToyReader:
@@ -46,6 +50,7 @@ class ToyReader:
     def __init__(self, path, options, split):
         self.images = np.load(path)
         self.facts = {"count": len(self.images)}
+        self.several = options.with_signs
         self.case = path.stem.split("-")[0] if options.with_cases else None
 
     def __enter__(self):
@@ -60,7 +65,12 @@ class ToyReader:
         if self.case:
             rows = rows.append_column("case", pa.array([self.case] * count))
         names = [CLASSES[int(image[0, 0, 0]) % 2] for image in self.images]
-        return Plan(rows, {"hue": pa.array(names, pa.string())}, "" if count else "no images in it")
+        warm = pa.array([None if place % 5 == 4 else bool(place % 3) for place in range(count)])
+        signs = pa.table({"warm": warm, "bright": pa.array([None] * count, pa.bool_())})
+        labels = {"hue": PlanLabels(pa.array(names, pa.string()))}
+        if self.several:
+            labels["signs"] = PlanLabels(signs)
+        return Plan(rows, labels, "" if count else "no images in it")
 
     def read(self, rows):
         for place in rows.column("place").to_pylist():
@@ -70,12 +80,20 @@ class ToyReader:
             else:
                 yield Sample(image, {"mean": float(image.mean())})
 
+    def marks(self, rows):
+        return [
+            "dull" if mean is not None and mean < 100 else None for mean in rows["mean"].to_pylist()
+        ]
+
 
 class ToyDomain:
     name = "toy"
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
     options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
+
+    commands: ClassVar = {"toy": Command("toy_domain:greet", "greet")}
+    splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):
         for root, base in roots.items():
@@ -101,7 +119,7 @@ class ToyDomain:
 
         return plain_plan(spec, size_px)
 
-    def render(self, reader, results, out):
+    def render(self, reader, results, options, out):
         write_text(out / "note.txt", f"{len(results.rows)} samples\n")
         return Rendering(
             [Artefact("note.txt", "data", "A note")], {"samples": str(len(results.rows))}
@@ -115,6 +133,12 @@ class ToyDomain:
 
 
 DOMAIN = ToyDomain()
+
+
+@click.command("toy")
+def greet():
+    """Greet."""
+    click.echo("toy")
 
 
 def write_stack(path, count, seed, corrupt=0):

@@ -16,7 +16,7 @@ from histoscope.core.contracts import Domain, Phantom
 from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.domains import load_domain
-from histoscope.core.evaluation.evaluate import evaluate, summary
+from histoscope.core.evaluation.evaluate import evaluate, summaries
 from histoscope.core.evaluation.intervals import Difference, paired_difference
 from histoscope.core.files import write_json
 from histoscope.core.labels.finetune import finetune
@@ -48,12 +48,13 @@ def demonstrate(
         "colour": "colour",
     }
     bodies = {
-        name: _score(store, word, draws, seed, out / name.replace(":", "-"), progress)
+        name: _score(store, phantom, word, draws, seed, out / name.replace(":", "-"), progress)
         for name, word in encoders.items()
     }
-    gain, against = _compare(bodies, out)
+    gain, against = _compare(bodies, phantom.tasks[0], out)
     for name, body in bodies.items():
-        click.echo(_line(name, body["balanced_accuracy"], body["labels"]))
+        for task, measured in body.items():
+            click.echo(_line(name, task, measured))
     click.echo(
         f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
         f"{gain.high:+.3f}, paired over {gain.draws} draws)"
@@ -77,26 +78,37 @@ def _pretrain_spec(phantom: Phantom, steps: int | None, seed: int) -> PretrainSp
 
 
 def _score(
-    store: Store, encoder: str, draws: int, seed: int, out: Path, progress: Progress
+    store: Store,
+    phantom: Phantom,
+    encoder: str,
+    draws: int,
+    seed: int,
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Fine-tune by probe on 1 % of the labels and evaluate; a finished package is kept."""
     spec = FinetuneSpec(fraction=0.01, draws=draws, seed=seed)
     if not (out / "package" / "SHA256SUMS").is_file():
-        finetune(store, encoder, spec, out / "package", progress=progress)
+        tasks = tuple(phantom.tasks)
+        finetune(store, encoder, spec, out / "package", tasks=tasks, progress=progress)
     package = open_package(out / "package")
     body = evaluate(package, store, out / "evaluation", progress=progress)
     write_evaluation_report(out / "evaluation", package.info.model_dump(mode="json"))
-    record_evaluation(package, summary(body))
-    return body
+    record_evaluation(package, summaries(body))
+    measured: dict[str, Any] = body["tasks"]
+    return measured
 
 
-def _compare(bodies: Mapping[str, Mapping[str, Any]], out: Path) -> tuple[Difference, str]:
+def _compare(
+    bodies: Mapping[str, Mapping[str, Any]], task: str, out: Path
+) -> tuple[Difference, str]:
     """Pretrained minus the better baseline, draw by draw; written to ``comparison.json``."""
-    scores = {name: body["balanced_accuracy"]["per_draw"] for name, body in bodies.items()}
+    scores = {name: body[task]["balanced_accuracy"]["per_draw"] for name, body in bodies.items()}
     ours = scores.pop("pretrained")
     against = max(scores, key=lambda name: sum(scores[name]))
     gain = paired_difference(ours, scores[against])
     body = {
+        "task": task,
         "metric": "balanced_accuracy",
         "unit": "fraction",
         "per_draw": {"pretrained": ours, **scores},
@@ -107,9 +119,12 @@ def _compare(bodies: Mapping[str, Mapping[str, Any]], out: Path) -> tuple[Differ
     return gain, against
 
 
-def _line(name: str, metric: Mapping[str, Any], labels: list[int]) -> str:
+def _line(name: str, task: str, body: Mapping[str, Any]) -> str:
+    key = next(k for k in ("balanced_accuracy", "mean_average_precision") if k in body)
+    metric, labels = body[key], body["labels"]
     low, high = metric["interval"]
     return (
-        f"{name}: balanced accuracy {metric['value']:.3f} ({low:.3f} to {high:.3f} over test "
-        f"cases; sd over {len(labels)} draws of {labels[0]} labels {metric['sd_over_draws']:.3f})"
+        f"{name}: {task} {key.replace('_', ' ')} {metric['value']:.3f} ({low:.3f} to {high:.3f} "
+        f"over test {body['interval_over']}; sd over {len(labels)} draws of {labels[0]} labels "
+        f"{metric['sd_over_draws']:.3f})"
     )

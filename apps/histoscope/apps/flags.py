@@ -10,10 +10,19 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 
 from histoscope.core.config import Spec, build
-from histoscope.core.domains import DOMAINS, load_domain
+from histoscope.core.domains import working_domains
 from histoscope.core.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+workers_option = click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="processes that read; 0: this one",
+)
 
 
 def flag_of(name: str) -> str:
@@ -34,18 +43,19 @@ def _click_type(annotation: Any) -> Any:
 def domain_options(command: str) -> Callable[[Command], Command]:
     """Options of ``command`` of all installed domains, with the domain's name in the help.
 
-    Two domains may share a flag when it has the same type.
+    Two domains may share a flag when it has the same type. A domain that does not load has no
+    flags: asking for it, and ``doctor``, say why; the others work.
     """
     fields: dict[str, tuple[Any, list[str], str]] = {}
-    for domain_name in DOMAINS.names():
-        for name, field in _fields(load_domain(domain_name), command).items():
+    for domain in working_domains():
+        for name, field in _fields(domain, command).items():
             kind, owners, text = fields.get(name, (field.annotation, [], field.description or ""))
             if kind != field.annotation:
                 raise UsageError(
-                    f"domains {owners} and {domain_name} disagree about {flag_of(name)}"
+                    f"domains {owners} and {domain.name} disagree about {flag_of(name)}"
                 )
             shown = "" if field.default is None else f"  [default: {field.default}]"
-            fields[name] = (kind, [*owners, domain_name], text if owners else text + shown)
+            fields[name] = (kind, [*owners, domain.name], text if owners else text + shown)
 
     def decorate(target: Command) -> Command:
         for name, (kind, owners, text) in reversed(fields.items()):

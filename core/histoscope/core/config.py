@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import IO, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from histoscope.core.errors import ConfigError, near_word
 
@@ -19,9 +19,19 @@ S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
-    """Base of all configuration: frozen, unknown keys refused, no silent conversion of types."""
+    """Base of all configuration: frozen, unknown keys refused, a truth value is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: Any, info: ValidationInfo) -> Any:
+        """Refuse ``yes`` where a number is wanted: pydantic would read 1."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(given, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("input should be a number")
+        return given
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -40,17 +50,25 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def _parse(text: str | IO[str], name: str) -> Any:
+    loader = _UniqueKeyLoader(text)
+    loader.name = name  # what faults call it
+    return loader.get_single_data()
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ConfigError: absent, not YAML, a key twice, or not a mapping at the top.
+        ConfigError: absent, unreadable, not YAML, a key twice, or not a mapping at the top.
     """
     try:
         with path.open(encoding="utf-8") as handle:
-            body = yaml.load(handle, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+            body = _parse(handle, str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except OSError as fault:
+        raise ConfigError(f"{path}: cannot be read ({fault.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(fault).split())})") from None
     if body is None:
@@ -73,7 +91,7 @@ def apply_sets(base: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
     """Apply ``a.b=c`` words; the value is YAML. A mapping as value replaces what stood there.
 
     Raises:
-        ConfigError: a word without ``=``, or whose value is not YAML.
+        ConfigError: a word without ``=``, or whose value is not YAML or has a key twice.
     """
     out = merge({}, base)
     for word in sets:
@@ -81,7 +99,7 @@ def apply_sets(base: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(f"--set {word}: expected KEY=VALUE, for example seed=1")
         try:
-            value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+            value = _parse(text, f"--set {word}")
         except yaml.YAMLError:
             raise ConfigError(f"--set {word}: the value is not YAML") from None
         place = out

@@ -87,6 +87,20 @@ class LocationField:
 
 
 @dataclass(frozen=True)
+class PlanLabels:
+    """What a plan's rows are labelled with, for one task; null is unknown, never a class.
+
+    Attributes:
+        values: exclusive classes: one class name a row, string. Classes that may be present
+            together: a table with one bool column a class, in the order of their ids.
+        classes: exclusive classes in the order of their ids; empty: those found, sorted.
+    """
+
+    values: pa.Array | pa.Table
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a source holds.
 
@@ -94,12 +108,12 @@ class Plan:
         rows: one row a sample: the domain's location columns, and optionally ``key`` (string,
             unique within the source; made from the row's position where absent), ``case`` and
             ``split`` where they differ inside the source.
-        labels: task name to one class name a row (null is unknown).
+        labels: task name to the labels of the rows.
         reason: why there are no rows, or what was left out; empty when all is plain.
     """
 
     rows: pa.Table
-    labels: Mapping[str, pa.Array] = field(default_factory=dict)
+    labels: Mapping[str, PlanLabels] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -144,6 +158,15 @@ class Reader(Protocol):
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One answer a row, in row order; every image has the sampling's size."""
 
+    def marks(self, rows: pa.Table) -> Sequence[str | None]:
+        """Why a sample should be left out of pretraining, None where it should not.
+
+        Asked once, when all rows were read: what only the whole source tells.
+
+        Args:
+            rows: the plan's rows with ``status`` and one column for each quality measured.
+        """
+
 
 class Sampling(Spec):
     """How samples are cut: what a store, an encoder and a package must agree on."""
@@ -157,16 +180,18 @@ class Sampling(Spec):
 
 @dataclass(frozen=True)
 class Task:
-    """Exclusive classes of a sample or a source.
+    """A question with named answers about a sample or a source.
 
     Attributes:
         name: for example ``"tissue"``.
         classes: class names; the position is the id.
+        exclusive: whether exactly one class holds, or any number of them (multi-label).
         level: what one label speaks of.
     """
 
     name: str
     classes: tuple[str, ...]
+    exclusive: bool = True
     level: Level = "sample"
 
 
@@ -214,20 +239,47 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What one head says of one source's samples.
+
+    Attributes:
+        task: the head's task.
+        probabilities: float32, (rows, classes); NaN where a sample is corrupt.
+        colours: one ``#rrggbb`` a class.
+        thresholds: float32, (classes,): from which probability on a class of a task that is not
+            exclusive counts as present.
+    """
+
+    task: Task
+    probabilities: NDArray[np.float32]
+    colours: Sequence[str]
+    thresholds: NDArray[np.float32]
+
+    def chosen(self) -> NDArray[np.bool_]:
+        """Which classes hold, (rows, classes): the best one, or all above their threshold."""
+        import numpy as np
+
+        readable = ~np.isnan(self.probabilities).any(axis=1, keepdims=True)
+        if not self.task.exclusive:
+            return np.asarray(readable & (self.probabilities >= self.thresholds))
+        best = np.nan_to_num(self.probabilities, nan=-1).argmax(axis=1)
+        return np.asarray(readable & (best[:, None] == np.arange(len(self.task.classes))))
+
+
+@dataclass(frozen=True)
 class Results:
     """What a package says of one source.
 
     Attributes:
-        rows: the plan's rows with ``status`` (``ok`` or the reason of a corrupt sample).
-        task: the head's task.
-        probabilities: float32, (rows, classes); NaN where a sample is corrupt.
-        colours: one ``#rrggbb`` a class.
+        source: which one.
+        rows: the plan's rows with ``status`` (``ok`` or the reason of a corrupt sample) and
+            ``mark``.
+        answers: one a head of the package.
     """
 
+    source: Source
     rows: pa.Table
-    task: Task
-    probabilities: NDArray[np.float32]
-    colours: Sequence[str]
+    answers: Sequence[Answer]
 
 
 @dataclass(frozen=True)
@@ -266,6 +318,7 @@ class Phantom:
         prepare_options: the domain's options of ``prepare``.
         predict_options: the domain's options of ``predict``.
         pretrain: settings of pretraining that suit it, as in ``config.yaml``.
+        tasks: label tables that are learnt; the first, exclusive, is what encoders are compared on.
     """
 
     labelled: Path
@@ -274,6 +327,20 @@ class Phantom:
     prepare_options: Spec
     predict_options: Spec
     pretrain: Mapping[str, Any]
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that a domain adds.
+
+    Attributes:
+        target: ``"module:attribute"`` of a click command, loaded when it is called.
+        summary: one line for the help.
+    """
+
+    target: str
+    summary: str
 
 
 @runtime_checkable
@@ -285,12 +352,16 @@ class Domain(Protocol):
         location: columns of a sample's location.
         sampling: how samples are cut; fields become flags of ``prepare``.
         options: command to a Spec whose fields become flags of that command.
+        commands: further commands by name, one word or two (``"score stages"``).
+        splits: published splits: name to case to part.
     """
 
     name: str
     location: Sequence[LocationField]
     sampling: type[Sampling]
     options: Mapping[str, type[Spec]]
+    commands: Mapping[str, Command]
+    splits: Mapping[str, Mapping[str, Split]]
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
         """Sources below the roots, in a stable order. Raises DataError on wrong input."""
@@ -301,8 +372,8 @@ class Domain(Protocol):
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of an image whose side is ``size_px``."""
 
-    def render(self, reader: Reader, results: Results, out: Path) -> Rendering:
-        """Write tables and drawings of one source into ``out``."""
+    def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
+        """Write tables and drawings of one source into ``out``; options are those of predict."""
 
     def export_features(
         self,

@@ -19,7 +19,18 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
+
+
+def holds_anything(folder: Path) -> bool:
+    """Whether there is anything in a folder that results shall go to; it may be absent.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: a file, where a folder is needed; give another --out")
+    return folder.exists() and any(folder.iterdir())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from histoscope.core.contracts import Reader, Rendering, Results, Scalar, Task
+from histoscope.core.contracts import Answer, Reader, Rendering, Results, Scalar, Source, Task
 from histoscope.domains.pathology.canvas import ALPHA, length_name, nice_length, with_strip
 from histoscope.domains.pathology.class_map import NOTHING, class_map
 from histoscope.domains.pathology.drawings import render
@@ -74,7 +74,8 @@ def scores(classes: Sequence[int | None]) -> NDArray[np.float32]:
 
 
 def draw(reader: object, out: Path, rows: pa.Table, p: NDArray[np.float32]) -> Rendering:
-    return render(reader, Results(rows, TASK, p, COLOURS), out)  # type: ignore[arg-type]
+    answer = Answer(TASK, p, COLOURS, np.full(len(COLOURS), 0.5, np.float32))
+    return render(reader, Results(Source("0" * 16, "a.tif"), rows, [answer]), out)  # type: ignore[arg-type]
 
 
 def four(reader: object, out: Path) -> Rendering:

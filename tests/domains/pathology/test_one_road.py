@@ -46,7 +46,7 @@ def make_package(slide: Path, sampling: TileSampling, out: Path) -> tuple[Store,
     ids = store.index.column("id").combine_chunks()
     kinds = pa.array([("left", "right")[place % 2] for place in range(len(ids))])
     labels = out / "labels.parquet"
-    write_table(labels, *LABELS, label_table(Task("side", ("left", "right")), ids, kinds, "made"))
+    write_table(labels, *LABELS, label_table(Task("side", ("left", "right")), ids, [kinds], "made"))
     spec = FinetuneSpec(fraction=0.5, draws=1)
     package = finetune(store, "colour", spec, out / "package", labels=labels, progress=Silent())
     return store, package, labels
@@ -128,6 +128,6 @@ def test_predict_over_the_real_slides_without_options(
     assert after == before
     probabilities = read_table(
         out / "results" / damaged.source.id / "predictions.parquet", "histoscope.predictions", 1
-    ).column("p:left")
+    ).column("p:side:left")
     assert probabilities.null_count == damaged.corrupt
     assert np.isfinite(probabilities.drop_null().to_numpy()).all()

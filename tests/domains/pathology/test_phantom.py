@@ -153,7 +153,7 @@ def test_the_domain_finds_classes_splits_and_cases(phantom: Path) -> None:
         plan = reader.plan()
     assert set(plan.rows.column("split").to_pylist()) == {"train", "valid", "test"}
     assert set(plan.rows.column("case").to_pylist()) == {f"case-{n:02d}" for n in range(4)}
-    assert set(plan.labels["tissue"].to_pylist()) == set(CLASSES)
+    assert set(plan.labels["tissue"].values.to_pylist()) == set(CLASSES)
 
 
 def test_the_tissue_detector_finds_the_new_slides(phantom: Path) -> None:

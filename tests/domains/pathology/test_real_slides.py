@@ -135,7 +135,7 @@ def test_pcam_holds_two_layouts_and_each_reads(real_data: Path) -> None:
             with DOMAIN.open(source, roots, SMALL, options) as reader:
                 plan = reader.plan()
                 assert len(plan.rows) == count
-                assert set(plan.labels["tissue"].to_pylist()) == {"0", "1"}
+                assert set(plan.labels["tissue"].values.to_pylist()) == {"0", "1"}
                 sample = next(iter(reader.read(plan.rows.slice(7, 1))))
                 assert isinstance(sample, Sample)
                 assert sample.image.shape == (64, 64, 3)

@@ -48,7 +48,7 @@ def test_class_folders_give_labels_and_pixels(tmp_path: Path) -> None:
     assert (source.kind, source.path, source.independent) == ("set-folders", ".", True)
     with reader(source, tmp_path, mpp=1.0) as opened:
         plan = opened.plan()
-        assert plan.labels["tissue"].to_pylist() == ["a", "a", "b"]
+        assert plan.labels["tissue"].values.to_pylist() == ["a", "a", "b"]
         assert plan.rows.column("member").to_pylist() == ["a/1.png", "a/2.png", "b/1.png"]
         assert len(set(plan.rows.column("key").to_pylist())) == 3
         images = [s.image for s in opened.read(plan.rows) if isinstance(s, Sample)]
@@ -83,7 +83,7 @@ def test_zips_are_sources_with_their_split(tmp_path: Path) -> None:
         ("valid.zip", "valid"),
     ]
     with reader(found[0], tmp_path, mpp=1.0) as opened:
-        assert opened.plan().labels["tissue"].to_pylist() == ["0", "1"]
+        assert opened.plan().labels["tissue"].values.to_pylist() == ["0", "1"]
 
 
 def test_one_zip_with_split_folders_gives_splits(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_one_zip_with_split_folders_gives_splits(tmp_path: Path) -> None:
         plan = opened.plan()
     assert source.split is None
     assert plan.rows.column("split").to_pylist() == ["test", "train"]
-    assert plan.labels["tissue"].to_pylist() == ["b", "a"]
+    assert plan.labels["tissue"].values.to_pylist() == ["b", "a"]
 
 
 def test_damaged_members_are_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_patchcamelyon_pairs_are_read_losslessly(tmp_path: Path) -> None:
     assert (source.kind, source.split) == ("set-h5", "test")
     with reader(source, tmp_path, mpp=1.0, task="tumour") as opened:
         plan = opened.plan()
-        assert plan.labels["tumour"].to_pylist() == ["0", "1", "0", "1"]
+        assert plan.labels["tumour"].values.to_pylist() == ["0", "1", "0", "1"]
         images = [s.image for s in opened.read(plan.rows) if isinstance(s, Sample)]
     assert all((image == picture(seed)).all() for seed, image in enumerate(images))
 
@@ -150,7 +150,7 @@ def test_a_csv_gives_labels_cases_and_splits(tmp_path: Path) -> None:
     with reader(source, tmp_path, mpp=1.0) as opened:
         plan = opened.plan()
         answers = list(opened.read(plan.rows))
-    assert plan.labels["tissue"].to_pylist() == ["tumour", None, "a"]
+    assert plan.labels["tissue"].values.to_pylist() == ["tumour", None, "a"]
     assert plan.rows.column("case").to_pylist() == ["P1", "P2", None]
     assert plan.rows.column("split").to_pylist() == ["train", "valid", None]
     assert isinstance(answers[2], CorruptSample)

@@ -7,21 +7,36 @@ from pathlib import Path
 import click
 
 from histoscope.apps.console import Console
+from histoscope.core.domains import working_domains
 
 
 @click.command("demo")
+@click.option("--domain", "domain_name", help="whose phantom  [default: the first installed]")
 @click.option(
-    "--domain", "domain_name", default="pathology", show_default=True, help="whose phantom"
+    "--out",
+    default=Path("out/demo"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="folder of all that is made",
 )
-@click.option("--out", default=Path("out/demo"), show_default=True, type=click.Path(path_type=Path))
-@click.option("--steps", type=int, help="of pretraining  [default: the phantom's]")
-@click.option("--draws", default=5, show_default=True, help="of 1 % of the labels")
-@click.option("--seed", default=0, show_default=True, help="of everything")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="of pretraining  [default: the phantom's]"
+)
+@click.option(
+    "--draws",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="of 1 % of the labels; the gain's interval needs two",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="of everything"
+)
 @click.option(
     "--require-gain", type=float, help="exit code 1 unless pretraining gains this, interval above 0"
 )
 def command(
-    domain_name: str,
+    domain_name: str | None,
     out: Path,
     steps: int | None,
     draws: int,
@@ -35,7 +50,11 @@ def command(
     """
     from histoscope.apps.demonstration import demonstrate
 
-    gain, report = demonstrate(domain_name, out, steps, draws, seed, Console())
+    known = [domain.name for domain in working_domains()]
+    name = domain_name or known[0]
+    progress = Console()
+    progress.say(f"demo of {name} (--domain takes one of: {', '.join(known)})")
+    gain, report = demonstrate(name, out, steps, draws, seed, progress)
     met = require_gain is None or (gain.mean >= require_gain and gain.low > 0)
     if require_gain is not None:
         verdict = "met" if met else "NOT MET"

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from histoscope.core import __version__
-from histoscope.core.domains import DOMAINS
+from histoscope.core.domains import DOMAINS, load_domain
+from histoscope.core.errors import UsageError
 
 LIBRARIES = ("torch", "torchvision", "timm", "openslide-python", "openslide-bin", "tifffile")
 MORE = ("imagecodecs", "pyarrow", "scikit-learn", "pytorch-lightning")
@@ -46,7 +47,7 @@ def examine() -> dict[str, Any]:
         "libraries": {name: _version(name, problems) for name in (*LIBRARIES, *MORE)},
         "gpu": _gpu(problems),
         "readers": _readers(problems),
-        "domains": ", ".join(DOMAINS.names()),
+        "domains": ", ".join(_domains(problems)),
         "memory": _memory(),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free here",
         "problems": "; ".join(problems),
@@ -98,6 +99,19 @@ def _readers(problems: list[str]) -> dict[str, str]:
         problems.append(f"OpenSlide does not load ({fault})")
         return {"openslide": "missing"}
     return {"openslide": openslide.__library_version__, "tifffile": version("tifffile")}
+
+
+def _domains(problems: list[str]) -> list[str]:
+    """Names of the domains that load."""
+    working = []
+    for name in DOMAINS.names():
+        try:
+            load_domain(name)
+        except UsageError as fault:
+            problems.append(str(fault))
+        else:
+            working.append(name)
+    return working
 
 
 def _memory() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
 from histoscope.core.errors import UsageError
 
 
@@ -18,7 +18,7 @@ from histoscope.core.errors import UsageError
 @click.option("--package", type=click.Path(path_type=Path), help="features of a model package")
 @click.option("--encoder", type=click.Path(path_type=Path), help="features of a run")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of features")
-@click.option("--workers", default=1, show_default=True, help="processes; 0: this one")
+@workers_option
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @domain_options("embed")
 def command(

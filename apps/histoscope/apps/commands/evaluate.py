@@ -16,7 +16,7 @@ from histoscope.apps.console import Console
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the results")
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file")
-@click.option("--split", help="FILE:PART instead of the store's test split")
+@click.option("--split", help="FILE:PART or NAME:PART instead of the store's test split")
 @click.option("--allow-seen", is_flag=True, help="score also what the package was trained on")
 @click.option("--record", is_flag=True, help="keep the result in the package, for its reports")
 def command(
@@ -30,11 +30,11 @@ def command(
 ) -> None:
     """Score PACKAGE on the labelled test samples of STORE.
 
-    Writes metrics.json, confusion.png and report.html. Refuses what the package has seen.
+    Writes metrics.json, pictures and report.html. Refuses what the package has seen.
     """
     from histoscope.apps.report import write_evaluation_report
     from histoscope.core.data.store import Store
-    from histoscope.core.evaluation.evaluate import evaluate, summary
+    from histoscope.core.evaluation.evaluate import evaluate, summaries
     from histoscope.core.packages.package import open_package, record_evaluation
 
     opened = open_package(package)
@@ -49,23 +49,34 @@ def command(
     )
     write_evaluation_report(out, opened.info.model_dump(mode="json"))
     if record:
-        record_evaluation(opened, summary(body))
-    click.echo(describe(body))
+        record_evaluation(opened, summaries(body))
+    for task, measured in body["tasks"].items():
+        click.echo(describe(task, measured))
     click.echo(f"report: {out / 'report.html'}")
 
 
-def describe(body: Mapping[str, Any]) -> str:
-    """A few lines that a person reads first."""
+OVERALL = ("balanced_accuracy", "auc", "mean_average_precision", "mean_average_precision_by_unit")
+
+
+def describe(task: str, body: Mapping[str, Any]) -> str:
+    """A few lines about one task that a person reads first."""
     labels = body["labels"]
-    lines = [f"{body['samples']} samples; {len(labels)} draws of {labels[0]} labels"]
-    for name in ("balanced_accuracy", "auc"):
-        metric = body[name]
-        low, high = metric["interval"]
-        spread = metric["sd_over_draws"]
-        lines.append(
-            f"{name.replace('_', ' ')} {metric['value']:.3f}, 95 % interval {low:.3f} to "
-            f"{high:.3f} over {body['interval_over']}"
-            + (f", sd over draws {spread:.3f}" if spread is not None else "")
-        )
-    lines += [f"recall of {name} {metric['value']:.3f}" for name, metric in body["recall"].items()]
+    lines = [f"{task}: {body['samples']} samples; {len(labels)} draws of {labels[0]} labels"]
+    for name in OVERALL:
+        if name in body:
+            metric, over = body[name], body["interval_over"]
+            low, high = (number(side) for side in metric["interval"])
+            spread = metric["sd_over_draws"]
+            lines.append(
+                f"{name.replace('_', ' ')} {number(metric['value'])}, 95 % interval {low} to "
+                f"{high} over {over}" + (f", sd over draws {number(spread)}" if spread else "")
+            )
+    for each in ("recall", "average_precision"):
+        for name, metric in body.get(each, {}).items():
+            lines.append(f"{each.replace('_', ' ')} of {name} {number(metric['value'])}")
     return "\n".join([*lines, *body["cautions"]])
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or ``undefined``."""
+    return "undefined" if value is None else f"{value:.3f}"

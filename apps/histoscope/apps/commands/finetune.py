@@ -15,21 +15,32 @@ from histoscope.apps.console import Console
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--encoder", required=True, help="a run, a package, timm:NAME, random:NAME or colour")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="the package's folder")
-@click.option("--task", help="which label table of the store")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    help="which label table of the store; again for several heads on one encoder",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file instead")
-@click.option("--method", type=click.Choice(["probe", "full"]), help="[default: probe]")
+@click.option(
+    "--method",
+    type=click.Choice(["probe", "full"]),
+    help="linear probe, or all weights  [default: probe]",
+)
 @click.option("--fraction", type=float, help="share of the labels a draw sees  [default: 0.01]")
 @click.option("--draws", type=int, help="how many draws; predict uses the first  [default: 5]")
-@click.option("--draw-by", type=click.Choice(["sample", "case"]), help="[default: sample]")
+@click.option(
+    "--draw-by", type=click.Choice(["sample", "case"]), help="what is drawn  [default: sample]"
+)
 @click.option("--seed", type=int, help="of the draws and of random:NAME  [default: 0]")
-@click.option("--config", type=click.Path(path_type=Path), help="YAML")
+@click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example full.steps=100")
-@click.option("--split", help="FILE:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
 def command(
     store: Path,
     encoder: str,
     out: Path,
-    task: str | None,
+    tasks: tuple[str, ...],
     labels: Path | None,
     config: Path | None,
     sets: tuple[str, ...],
@@ -52,13 +63,13 @@ def command(
         encoder,
         spec,
         out,
-        task_name=task,
+        tasks=tasks,
         labels=labels,
         split=split,
         progress=Console(),
     )
-    head = package.head_info
-    click.echo(
-        f"{out}: {head.task} ({', '.join(package.task.classes)}) by {head.method} on "
-        f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
-    )
+    for head in package.info.heads:
+        click.echo(
+            f"{out}: {head.task} ({', '.join(head.question.classes)}) by {head.method} on "
+            f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
+        )

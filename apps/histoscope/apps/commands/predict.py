@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
 from histoscope.core.errors import UsageError
 
 
@@ -18,8 +18,14 @@ from histoscope.core.errors import UsageError
 @click.option("--package", required=True, type=click.Path(path_type=Path), help="model package")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of results")
 @click.option("--shard", default="1/1", show_default=True, help="I/N: this call's part of INPUTS")
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
-@click.option("--workers", default=1, show_default=True, help="processes; 0: this one")
+@click.option(
+    "--engine",
+    type=click.Choice(["local"]),
+    default="local",
+    show_default=True,
+    help="who does the work; local: this machine",
+)
+@workers_option
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
 @domain_options("predict")
@@ -76,6 +82,6 @@ def parse_shard(word: str) -> tuple[int, int]:
         UsageError: not I/N with 1 <= I <= N.
     """
     number, slash, count = word.partition("/")
-    if slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
         return int(number), int(count)
     raise UsageError(f"--shard {word}: expected I/N with 1 <= I <= N, for example 2/5")

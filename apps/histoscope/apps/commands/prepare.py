@@ -9,14 +9,16 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options
+from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
 from histoscope.core.config import build
-from histoscope.core.domains import load_domain
+from histoscope.core.domains import chosen_domain, load_domain
 
 
 @click.command("prepare")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--domain", "domain_name", default="pathology", show_default=True, help="whose files")
+@click.option(
+    "--domain", "domain_name", help="whose files; needed where several domains are installed"
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="the store's folder")
 @click.option(
     "--encoding",
@@ -25,13 +27,13 @@ from histoscope.core.domains import load_domain
     show_default=True,
     help="JPEG quality 95 4:4:4, or lossless WebP",
 )
-@click.option("--workers", default=1, show_default=True, help="processes that read; 0: this one")
+@workers_option
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
 @domain_options("prepare")
 def command(
     inputs: tuple[Path, ...],
-    domain_name: str,
+    domain_name: str | None,
     out: Path,
     encoding: Any,
     workers: int,
@@ -44,7 +46,7 @@ def command(
     The same command goes on where it was stopped. Sources that cannot be used are rows with a
     reason in manifest.csv; the exit code is then 1.
     """
-    domain = load_domain(domain_name)
+    domain = load_domain(chosen_domain(domain_name))
     own, options = split_options(domain, "prepare", values)
     sampling = build(domain.sampling, own, "command line")
     roots = roots_of(inputs, root)

@@ -23,7 +23,7 @@ from histoscope.apps.console import Console
 @click.option("--workers", type=int, help="processes that read (training.workers)")
 @click.option("--checkpoint-every", type=int, help="steps (training.checkpoint_every)")
 @click.option("--device", help="auto, cpu, cuda or cuda:N (training.device)")
-@click.option("--split", help="FILE:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
     store: Path,
@@ -42,20 +42,23 @@ def command(
     where it was stopped.
     """
     from histoscope.core.config import dump
+    from histoscope.core.data.loader import StepOrder
     from histoscope.core.data.selection import select
     from histoscope.core.data.store import Store
     from histoscope.core.domains import load_domain
     from histoscope.core.training.spec import PretrainSpec
 
     flags: dict[str, Any] = {"training": {k: v for k, v in training.items() if v is not None}}
-    if init:
+    if init is not None:
         flags["init"] = init
     spec = resolve(PretrainSpec, "recipe", preset, config, sets, flags)
     opened = Store(store)
     if dry_run:
+        chosen = select(opened, "train", split, marked=spec.marked)
+        count, batch = len(chosen.rows), spec.training.batch_size
+        order = StepOrder(count, batch, spec.training.seed, 0, spec.training.steps)
+        epochs = len(order) * batch / count
         click.echo(dump(spec), nl=False)
-        chosen = select(opened, "train", split)
-        epochs = spec.training.steps * spec.training.batch_size / len(chosen.rows)
         click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
         return
     from histoscope.core.training.pretrain import pretrain

@@ -13,15 +13,10 @@ from histoscope.apps.report.quality import quality_of
 from histoscope.core.evaluation.evaluate import METRICS
 from histoscope.core.files import read_json, write_bytes
 
-# drawn by evaluate: file, title, caption
-PICTURES = (
-    (
-        "confusion.png",
-        "What was taken for what",
-        "Rows are the truth, columns what the package said; numbers are samples, shades are "
-        "parts of a row. Of the first draw of labels, which is the one that predicts.",
-    ),
-    ("curves.png", "Curves", ""),
+TAKEN_FOR = "What was taken for what"
+READING = (
+    "Rows are the truth, columns what the package said; numbers are samples, shades are parts of "
+    "a row. Of the first draw of labels, which is the one that predicts."
 )
 
 
@@ -38,17 +33,32 @@ def write_evaluation_report(directory: Path, package_info: Mapping[str, Any]) ->
     Raises:
         DataError: no ``metrics.json`` there, or of a newer program.
     """
-    metrics = read_json(directory / "metrics.json", *METRICS)
-    colours = {kind["name"]: kind["colour"] for kind in package_info["heads"][0]["classes"]}
-    drawn = [(title, caption, embed_whole(directory / f)) for f, title, caption in PICTURES]
+    tasks = read_json(directory / "metrics.json", *METRICS)["tasks"]
+    parts = [
+        {
+            "metrics": tasks[head["task"]],
+            "quality": quality_of(tasks[head["task"]], head),
+            "draws": _draws(tasks[head["task"]]),
+            "picture": embed_whole(directory / f"confusion-{head['task']}.png"),
+        }
+        for head in package_info["heads"]
+        if head["task"] in tasks
+    ]
     page = render_page(
         "evaluation.html.j2",
-        task=metrics["task"],
-        metrics=metrics,
-        quality=quality_of(metrics, colours),
-        pictures=[picture for picture in drawn if picture[2] is not None],
+        task=" and ".join(tasks),
+        parts_of=parts,
+        title=TAKEN_FOR,
+        caption=READING,
         provenance=package_lines(package_info),
     )
     path = directory / "report.html"
     write_bytes(path, page)
     return path
+
+
+def _draws(metrics: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Column heading to one value a draw."""
+    wanted = {"balanced_accuracy": "balanced accuracy", "auc": "AUC"}
+    wanted |= {"mean_average_precision": "mean average precision"}
+    return {title: metrics[name]["per_draw"] for name, title in wanted.items() if name in metrics}

@@ -30,16 +30,14 @@ def write_predict_report(directory: Path) -> Path:
     outcomes = read_outcomes(directory)
     about = read_json(directory / "predict.json", *PREDICT)
     package = about["package"]
-    head = package["heads"][0]
-    classes = [{"name": kind["name"], "colour": kind["colour"]} for kind in head["classes"]]
+    heads = package["heads"]
     most = bytes_for(sum(outcome.status == "done" for outcome in outcomes))
     sources = [view_source(directory, outcome, most) for outcome in outcomes]
     done = [source for source in sources if source.status == "done"]
     page = render_page(
         "predict.html.j2",
-        task=head["task"],
-        classes=classes,
-        quality=quality_of(head["evaluation"], {kind["name"]: kind["colour"] for kind in classes}),
+        task=" and ".join(head["task"] for head in heads),
+        heads=[{**head, "quality": quality_of(head["evaluation"], head)} for head in heads],
         sources=sources,
         done=done,
         rest=[source for source in sources if source.status != "done"],

@@ -10,15 +10,24 @@ from histoscope.apps.report.quality import labels_in_words
 
 def package_lines(package: Mapping[str, Any]) -> dict[str, str]:
     """What must be known to judge or repeat: from the body of ``package.json``."""
-    encoder, head = package["encoder"], package["heads"][0]
-    labels = head["labels"]
-    calibration = head["calibration"]
-    return {
-        "Task": f"{head['task']}: {', '.join(kind['name'] for kind in head['classes'])}",
+    encoder, heads = package["encoder"], package["heads"]
+    lines = {
         "Encoder": encoder["architecture"],
         "Where its weights come from": in_words(encoder["provenance"]),
         "Physical scale": in_words(encoder["scale"]),
         "How samples are cut": in_words(encoder["sampling"]),
+    }
+    for head in heads:
+        of = "" if len(heads) == 1 else f" of {head['task']}"
+        lines |= {f"{name}{of}": text for name, text in _head_lines(head).items()}
+    return lines | {"Package made by": f"histoscope {package['program']}"}
+
+
+def _head_lines(head: Mapping[str, Any]) -> dict[str, str]:
+    labels, calibration = head["labels"], head["calibration"]
+    names = ", ".join(kind["name"] for kind in head["classes"])
+    lines = {
+        "Task": f"{head['task']}: {'one of' if head['exclusive'] else 'any of'} {names}",
         "Method": head["method"],
         "Labels": f"{labels_in_words(labels)} in each of {len(labels)} draws by "
         f"{head['draw_by']} (fraction {head['fraction']:g}, seed {head['seed']}); the first draw "
@@ -26,8 +35,13 @@ def package_lines(package: Mapping[str, Any]) -> dict[str, str]:
         "Calibration": ": ".join(
             str(v) for v in (calibration["kind"], calibration.get("reason")) if v
         ),
-        "Package made by": f"histoscope {package['program']}",
     }
+    if head["thresholds"]:
+        lines["Counts as present from"] = ", ".join(
+            f"{kind['name']} {cut:.2g}"
+            for kind, cut in zip(head["classes"], head["thresholds"][0], strict=True)
+        )
+    return lines
 
 
 def in_words(values: Mapping[str, Any]) -> str:

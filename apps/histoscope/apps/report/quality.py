@@ -11,11 +11,20 @@ TITLES = {
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auc": "Area under the ROC curve (AUC)",
+    "mean_average_precision": "Mean average precision, all samples pooled",
+    "mean_average_precision_by_unit": "Mean average precision of each {unit}, then the mean",
 }
 MEANINGS = {
     "balanced_accuracy": "the mean of the recalls below; every class counts the same",
     "accuracy": "all samples that were named rightly; frequent classes count more",
     "auc": "how well the scores rank, mean over classes; 1 is perfect",
+    "mean_average_precision": "how well the scores find each class, mean over classes; 1 is "
+    "perfect, guessing gives the share of samples that have the class",
+    "mean_average_precision_by_unit": "the same within each, where the class occurs",
+}
+EACH = {
+    "recall": "Recall: of the samples that are of a class, the part that was found",
+    "average_precision": "Average precision of each class",
 }
 
 
@@ -38,8 +47,9 @@ class Quality:
     """What an evaluation says.
 
     Attributes:
+        task: what was asked.
         overall: measures of all classes together.
-        recalls: one a class: of the samples that are of it, the part that was found.
+        each: one measure a class; ``heading`` says which.
         read: which data, in words.
         samples, units: how many; ``interval_over`` names the units.
         draws, labels: how many draws of how many labels, in words.
@@ -47,8 +57,10 @@ class Quality:
         cautions: the others.
     """
 
+    task: str
     overall: list[Measure]
-    recalls: list[Measure]
+    each: list[Measure]
+    heading: str
     read: str
     samples: int
     units: int
@@ -59,28 +71,32 @@ class Quality:
     cautions: list[str]
 
 
-def quality_of(evaluation: Mapping[str, Any] | None, colours: Mapping[str, str]) -> Quality | None:
-    """Make an evaluation (``metrics.json`` or a package's summary) ready to print.
+def quality_of(evaluation: Mapping[str, Any] | None, head: Mapping[str, Any]) -> Quality | None:
+    """Make an evaluation of one task ready to print.
 
     Args:
-        evaluation: None when none is recorded.
-        colours: class name to ``#rrggbb``.
+        evaluation: of ``metrics.json`` or a package's summary; None when none is recorded.
+        head: the head in ``package.json``.
     """
     if evaluation is None:
         return None
-    recalls = evaluation["recall"]
-    chances = {"balanced_accuracy": 1 / max(1, len(recalls)), "auc": 0.5}
+    colours = {kind["name"]: kind["colour"] for kind in head["classes"]}
+    chances = {"balanced_accuracy": 1 / max(1, len(colours)), "auc": 0.5}
     cautions = list(evaluation["cautions"])
+    each = next(name for name in EACH if name in evaluation)
+    unit = evaluation["interval_over"].removesuffix("s")
     return Quality(
+        task=head["task"],
         overall=[
-            _measure(title, MEANINGS[name], evaluation[name], chances.get(name))
+            _measure(title.format(unit=unit), MEANINGS[name], evaluation[name], chances.get(name))
             for name, title in TITLES.items()
             if name in evaluation
         ],
-        recalls=[
+        each=[
             _measure(name, "", metric, colour=colours.get(name, ""))
-            for name, metric in recalls.items()
+            for name, metric in evaluation[each].items()
         ],
+        heading=EACH[each],
         read=evaluation["read"],
         samples=evaluation["samples"],
         units=evaluation["units"],

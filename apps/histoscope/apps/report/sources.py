@@ -33,6 +33,21 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
+class TaskCounts:
+    """What one task's classes were given; of exclusive classes the parts make a whole."""
+
+    task: str
+    exclusive: bool
+    classes: list[ClassCount]
+
+    @property
+    def in_words(self) -> str:
+        """The classes that occur, largest first, for those who do not see the bar."""
+        found = sorted((one for one in self.classes if one.samples), key=lambda one: -one.part)
+        return ", ".join(f"{one.name} {share(one.part)}" for one in found) or "none"
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture of a source; ``embedded`` is None when the file is missing or broken."""
 
@@ -64,7 +79,7 @@ class SourceView:
         status: ``done``, ``empty`` or ``failed``.
         samples, corrupt: how many were read, how many could not be.
         reason: why not, or what was left out.
-        classes: counts, empty unless done.
+        answers: counts of each task, empty unless done.
         facts: name to text.
         pictures, tables: drawn by the domain.
         files: all its files, relative to the report.
@@ -79,7 +94,7 @@ class SourceView:
     samples: int
     corrupt: int
     reason: str
-    classes: list[ClassCount] = field(default_factory=list)
+    answers: list[TaskCounts] = field(default_factory=list)
     facts: Mapping[str, str] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
@@ -87,9 +102,15 @@ class SourceView:
 
     @property
     def in_words(self) -> str:
-        """The classes of the bar, largest first, for those who do not see it."""
-        found = sorted((one for one in self.classes if one.samples), key=lambda one: -one.part)
-        return ", ".join(f"{one.name} {share(one.part)}" for one in found)
+        """All tasks' classes in words."""
+        if len(self.answers) == 1:
+            return self.answers[0].in_words
+        return "; ".join(f"{one.task}: {one.in_words}" for one in self.answers)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Class name to colour, of the tasks whose classes are drawn."""
+        return {one.name: one.colour for answer in self.answers for one in answer.classes}
 
 
 def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> SourceView:
@@ -122,7 +143,10 @@ def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> Sourc
     names = ["predictions.csv", *(a["file"] for a in artefacts)]
     return replace(
         view,
-        classes=_counts(done["classes"]),
+        answers=[
+            TaskCounts(one["task"], one["exclusive"], _counts(one, done["samples"]))
+            for one in done["answers"]
+        ],
         facts=done["shown"],
         pictures=[
             Picture(a["file"], a["title"], a["caption"], embed(folder / a["file"], each))
@@ -138,11 +162,10 @@ def bytes_for(sources: int) -> int:
     return max(LEAST_BYTES, min(PICTURES_BYTES, PAGE_BYTES // max(1, sources)))
 
 
-def _counts(classes: list[dict[str, Any]]) -> list[ClassCount]:
-    total = max(1, sum(one["samples"] for one in classes))
+def _counts(answer: Mapping[str, Any], samples: int) -> list[ClassCount]:
     out, start = list[ClassCount](), 0.0
-    for one in classes:
-        part = one["samples"] / total
+    for one in answer["classes"]:
+        part = one["samples"] / max(1, samples)
         out.append(ClassCount(one["name"], one["colour"], one["samples"], part, start))
         start += part
     return out

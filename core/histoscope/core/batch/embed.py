@@ -12,7 +12,8 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from histoscope.core.batch.engine import Outcome, status_of
+from histoscope.core import __version__
+from histoscope.core.batch.engine import Outcome, outcome_of
 from histoscope.core.batch.folder import claim, work_through
 from histoscope.core.batch.predict import BATCH
 from histoscope.core.config import Spec, build
@@ -20,7 +21,7 @@ from histoscope.core.contracts import CorruptSample, Roots, Sample, Sampling, So
 from histoscope.core.data.prepare import sample_keys
 from histoscope.core.domains import load_domain
 from histoscope.core.encoders.choose import open_folder
-from histoscope.core.encoders.folder import LoadedEncoder, encode_batch
+from histoscope.core.encoders.folder import LoadedEncoder, digest_tensors, encode_batch
 from histoscope.core.errors import DataError
 from histoscope.core.files import write_table
 from histoscope.core.progress import Progress
@@ -62,9 +63,7 @@ class EmbedJob:
                 )
             )
             corrupt = int((~good).sum())
-            outcome = Outcome(
-                source, status_of(len(features), corrupt), len(features), corrupt, plan.reason
-            )
+            outcome = outcome_of(source, len(features), corrupt, plan.reason)
             rows = plan.rows.filter(pa.array(good))
             attributes = {"name": source.id, "encoder": self._opened.info.architecture}
             domain.export_features(reader, rows, features, attributes, folder)
@@ -103,13 +102,20 @@ def embed(
         workers: processes; 0 works in this one.
         progress: who is told.
     """
-    info = open_folder(encoder).info
+    opened = open_folder(encoder)
+    info = opened.info
     domain = load_domain(info.domain)
     sources = list(domain.find(roots, options))
     if not sources:
         raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found to embed")
-    body = {"encoder": info.model_dump(mode="json"), "options": options.model_dump(mode="json")}
-    claim(out, EMBED, body, {"encoder": "another encoder", "options": "other options"})
+    body = {
+        "encoder": info.model_dump(mode="json"),
+        "weights": digest_tensors(opened.module.state_dict()),
+        "options": options.model_dump(mode="json"),
+        "program": __version__,
+    }
+    guarded = {"encoder": "another encoder", "weights": "other weights", "options": "other options"}
+    claim(out, EMBED, body, guarded)
     sampling = build(domain.sampling, info.sampling, str(encoder))
     job = EmbedJob(domain.name, roots, sampling, options, encoder, out)
     return work_through(

@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Literal, Protocol
 
-from histoscope.core.batch.stop import StopFlag
+from histoscope.core.batch.stop import StopFlag, deaf_children
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
 
 log = logging.getLogger(__name__)
+
+GRACE_S = 10.0  # for a worker to clean up after itself
 
 Status = Literal["done", "empty", "failed"]
 
@@ -46,6 +49,13 @@ class Outcome:
 def status_of(samples: int, corrupt: int) -> Status:
     """Status of a source that opened: nothing to read is a result, nothing readable is not."""
     return "done" if samples else "failed" if corrupt else "empty"
+
+
+def outcome_of(source: Source, samples: int, corrupt: int, reason: str) -> Outcome:
+    """The outcome of a source that opened; unreadable samples are added to the reason."""
+    if corrupt:
+        reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
+    return Outcome(source, status_of(samples, corrupt), samples, corrupt, reason)
 
 
 class Job(Protocol):
@@ -97,15 +107,20 @@ def run_all(job: Job, sources: Sequence[Source], workers: int, stop: StopFlag) -
 def _serve(pool: list[_Worker], sources: list[Source], stop: StopFlag) -> Iterator[Outcome]:
     waiting, total, done = list(reversed(sources)), len(sources), 0
     while done < total:
-        stop.check(f"{done} of {total} sources are finished")
+        said = f"{done} of {total} sources are finished"
+        stop.check(said)
         for worker in pool:
             if worker.source is None and waiting:
                 worker.give(waiting.pop())
         busy = [worker for worker in pool if worker.source is not None]
         for ready in wait([worker.pipe for worker in busy], timeout=0.5):
             worker = next(worker for worker in busy if worker.pipe is ready)
+            outcome = worker.take()
+            if outcome is None:
+                stop.check(said)  # the signal went to all processes: no fault of the source
+                outcome = worker.bury()
             done += 1
-            yield worker.take()
+            yield outcome
 
 
 class _Worker:
@@ -120,7 +135,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(self._job, theirs), daemon=True)
-        self._process.start()
+        with deaf_children(signal.SIGINT):
+            self._process.start()
         theirs.close()
 
     def give(self, source: Source) -> None:
@@ -131,26 +147,33 @@ class _Worker:
             self._start()
             self.pipe.send(source)
 
-    def take(self) -> Outcome:
-        source, self.source = self.source, None
-        assert source is not None
+    def take(self) -> Outcome | None:
+        """The outcome that is ready; None when the process is gone."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join()
-            code = self._process.exitcode
-            self._start()
-            return Outcome(
-                source, "failed", reason=f"its reader crashed the process ({_why(code)})"
-            )
+            return None
+        self.source = None
         if isinstance(answer, BaseException):
             raise answer
         outcome: Outcome = answer
         return outcome
 
+    def bury(self) -> Outcome:
+        """The outcome of the source that took the process down; a new process is started."""
+        source, self.source = self.source, None
+        assert source is not None
+        self._process.join()
+        reason = f"its reader crashed the process ({_why(self._process.exitcode)})"
+        self._start()
+        return Outcome(source, "failed", reason=reason)
+
     def close(self) -> None:
         self._process.terminate()
-        self._process.join()
+        self._process.join(GRACE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
         self.pipe.close()
 
 
@@ -164,8 +187,12 @@ def _why(code: int | None) -> str:
     return f"{name}, out of memory?" if name == "SIGKILL" else name
 
 
+def _leave(number: int, place: object) -> None:
+    sys.exit(128 + number)  # an exception: half-written files are removed on the way out
+
+
 def _work(job: Job, pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, _leave)
     while True:
         try:
             source = pipe.recv()

@@ -17,7 +17,7 @@ from histoscope.core.batch.engine import Job, Outcome, run_all
 from histoscope.core.batch.stop import StopFlag
 from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import read_json, write_csv, write_json
+from histoscope.core.files import holds_anything, read_json, write_csv, write_json
 from histoscope.core.progress import Progress
 
 OUTCOME = ("histoscope.outcome", 1)
@@ -27,6 +27,8 @@ def claim(
     out: Path, what: tuple[str, int], body: Mapping[str, Any], guarded: Mapping[str, str]
 ) -> None:
     """Take a folder for one kind of work, or see that it is ours.
+
+    A claim under which no source was finished binds nobody.
 
     Args:
         out: the folder.
@@ -38,12 +40,12 @@ def claim(
         UsageError: it holds something else.
     """
     file = out / f"{what[0].rpartition('.')[2]}.json"
-    if file.is_file():
+    if file.is_file() and any(out.glob("outcomes/*.json")):
         before = read_json(file, *what)
         for key, meaning in guarded.items():
             if before.get(key) != body[key]:
                 raise UsageError(f"{out}: holds results of {meaning}; give another --out")
-    elif out.exists() and any(out.iterdir()):
+    elif holds_anything(out) and not file.is_file():
         raise UsageError(f"{out}: not empty, and holds no {file.name}; give another --out")
     write_json(file, *what, body)
 

@@ -8,7 +8,7 @@ that a second call that finds nothing to do changes nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,10 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core import __version__
-from histoscope.core.batch.engine import Outcome, status_of
+from histoscope.core.batch.engine import Outcome, outcome_of
 from histoscope.core.batch.folder import claim, work_through
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import (
+    Answer,
     CorruptSample,
     Domain,
     Reader,
@@ -32,7 +33,8 @@ from histoscope.core.contracts import (
     Sampling,
     Source,
 )
-from histoscope.core.data.prepare import sample_keys
+from histoscope.core.data.ahead import read_ahead
+from histoscope.core.data.prepare import judged, sample_keys
 from histoscope.core.domains import load_domain
 from histoscope.core.errors import DataError
 from histoscope.core.files import sha256_of, write_csv, write_json, write_table
@@ -73,16 +75,16 @@ class PredictJob:
             shutil.rmtree(folder)  # left by a run that was stopped
         with domain.open(source, self.roots, self.sampling, self.options) as reader:
             plan = reader.plan()
-            status, probabilities = _predict(reader, plan.rows, package)
-            rows = plan.rows.append_column("status", pa.array(status, pa.string()))
-            colours = [kind.colour for kind in package.head_info.classes]
-            results = Results(rows, package.task, probabilities, colours)
-            outcome = _outcome(source, status, plan.reason)
+            read = _predict(reader, plan.rows, package)
+            rows = judged(plan.rows, read.status, read.quality, reader)
+            results = Results(source, rows, _answers(package, read))
+            corrupt = sum(one != "ok" for one in read.status)
+            outcome = outcome_of(source, len(read.status) - corrupt, corrupt, plan.reason)
             if outcome.samples:
-                table = _table(source, results)
+                table = _table(results)
                 write_table(folder / "predictions.parquet", *PREDICTIONS, table)
                 write_csv(folder / "predictions.csv", table)
-                rendering = domain.render(reader, results, folder)
+                rendering = domain.render(reader, results, self.options, folder)
                 body = _done(outcome, reader, results, rendering)
                 write_json(folder / "done.json", *RESULT, {**body, "package": self.digest})
         return outcome
@@ -96,28 +98,57 @@ class PredictJob:
         return self._opened
 
 
-def _predict(
-    reader: Reader, rows: pa.Table, package: Package
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Status of each row and probabilities, NaN where a sample is corrupt.
+@dataclass
+class _Read:
+    """What became of a source's rows.
+
+    Attributes:
+        status: ``ok`` or the reason of a corrupt sample.
+        quality: what was measured.
+        parts: for each head pieces of (rows, classes), NaN where a sample is corrupt.
+    """
+
+    status: list[str]
+    quality: list[Mapping[str, float]]
+    parts: list[list[NDArray[np.float32]]]
+
+
+def _predict(reader: Reader, rows: pa.Table, package: Package) -> _Read:
+    """Read and predict every row.
 
     Every batch has the same size, the last one is padded: what is predicted for a sample does
     not depend on how many others there are.
     """
-    classes = len(package.task.classes)
-    status, out = list[str](), list[NDArray[np.float32]]()
-    samples = reader.read(rows) if len(rows) else iter(())
+    widths = [len(task.classes) for task in package.tasks]
+    out = _Read([], [], [[np.zeros((0, width), np.float32)] for width in widths])
+    samples = read_ahead(reader.read(rows), BATCH) if len(rows) else iter(())
     for batch in _batches(samples):
+        ok = [isinstance(sample, Sample) for sample in batch]
         good = [sample.image for sample in batch if isinstance(sample, Sample)]
-        part = np.full((len(batch), classes), np.nan, dtype=np.float32)
+        found: list[NDArray[np.float32]] = []
         if good:
-            padded = np.stack(good + [good[-1]] * (BATCH - len(good)))
-            ok = [isinstance(sample, Sample) for sample in batch]
-            part[ok] = package.probabilities(padded)[: len(good)]
-        status += [s.reason if isinstance(s, CorruptSample) else "ok" for s in batch]
-        out.append(part)
-    empty = np.zeros((0, classes), dtype=np.float32)
-    return status, np.concatenate(out) if out else empty
+            found = package.probabilities(np.stack(good + [good[-1]] * (BATCH - len(good))))
+        for place, width in enumerate(widths):
+            part = np.full((len(batch), width), np.nan, dtype=np.float32)
+            if good:
+                part[ok] = found[place][: len(good)]
+            out.parts[place].append(part)
+        out.status += [s.reason if isinstance(s, CorruptSample) else "ok" for s in batch]
+        out.quality += [s.quality if isinstance(s, Sample) else {} for s in batch]
+    return out
+
+
+def _answers(package: Package, read: _Read) -> list[Answer]:
+    """One answer a head, of the first draw."""
+    return [
+        Answer(
+            head.question,
+            np.concatenate(parts),
+            [kind.colour for kind in head.classes],
+            heads[0].cut,
+        )
+        for head, heads, parts in zip(package.info.heads, package.heads, read.parts, strict=True)
+    ]
 
 
 def _batches(
@@ -127,35 +158,51 @@ def _batches(
         yield batch
 
 
-def _outcome(source: Source, status: Sequence[str], reason: str) -> Outcome:
-    good = sum(one == "ok" for one in status)
-    corrupt = len(status) - good
-    if corrupt:
-        reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
-    return Outcome(source, status_of(good, corrupt), good, corrupt, reason)
-
-
-def _table(source: Source, results: Results) -> pa.Table:
-    """One row a sample: id, location, status, class, probability of each class."""
-    ok = np.array([one == "ok" for one in results.rows.column("status").to_pylist()], dtype=bool)
-    best = [
-        results.task.classes[int(p.argmax())] if good else None
-        for p, good in zip(results.probabilities, ok, strict=True)
-    ]
+def _table(results: Results) -> pa.Table:
+    """One row a sample: id, location, status, mark, and the answers of every task."""
+    bad = np.array([one != "ok" for one in results.rows.column("status").to_pylist()], dtype=bool)
     table = results.rows
     if "key" in table.column_names:
         table = table.drop_columns(["key"])
-    table = table.add_column(0, "id", pa.array(sample_keys(source, results.rows), pa.string()))
-    table = table.append_column("class", pa.array(best, pa.string()))
-    for place, name in enumerate(results.task.classes):
-        values = pa.array(results.probabilities[:, place], pa.float32(), mask=~ok)
-        table = table.append_column(f"p:{name}", values)
+    ids = pa.array(sample_keys(results.source, results.rows), pa.string())
+    table = table.add_column(0, "id", ids)
+    for answer in results.answers:
+        for name, values in _answer_columns(answer, bad).items():
+            table = table.append_column(name, values)
     return table
 
 
+def _answer_columns(answer: Answer, bad: NDArray[np.bool_]) -> dict[str, pa.Array]:
+    """``class:TASK``, or ``class:TASK:CLASS`` (bool); ``p:TASK:CLASS``; null where corrupt."""
+    task, chosen = answer.task, answer.chosen()
+    if task.exclusive:
+        best = np.array(task.classes, dtype=object)[chosen.argmax(axis=1)]
+        columns = {f"class:{task.name}": pa.array(best, pa.string(), mask=bad)}
+    else:
+        columns = {
+            f"class:{task.name}:{name}": pa.array(chosen[:, place], pa.bool_(), mask=bad)
+            for place, name in enumerate(task.classes)
+        }
+    for place, name in enumerate(task.classes):
+        values = answer.probabilities[:, place]
+        columns[f"p:{task.name}:{name}"] = pa.array(values, pa.float32(), mask=bad)
+    return columns
+
+
+def _counts(answer: Answer) -> dict[str, Any]:
+    """How many samples each class was given."""
+    samples = answer.chosen().sum(axis=0)
+    return {
+        "task": answer.task.name,
+        "exclusive": answer.task.exclusive,
+        "classes": [
+            {"name": name, "colour": answer.colours[place], "samples": int(samples[place])}
+            for place, name in enumerate(answer.task.classes)
+        ],
+    }
+
+
 def _done(outcome: Outcome, reader: Reader, results: Results, rendering: Any) -> dict[str, Any]:
-    counted = np.nan_to_num(results.probabilities, nan=-1)
-    best = counted.argmax(axis=1)[counted.max(axis=1, initial=-1) >= 0]
     source = outcome.source
     return {
         "source": {"id": source.id, "path": source.path, "root": source.root, "case": source.case},
@@ -163,11 +210,7 @@ def _done(outcome: Outcome, reader: Reader, results: Results, rendering: Any) ->
         "corrupt": outcome.corrupt,
         "reason": outcome.reason,
         "facts": dict(reader.facts),
-        "task": results.task.name,
-        "classes": [
-            {"name": name, "colour": results.colours[place], "samples": int((best == place).sum())}
-            for place, name in enumerate(results.task.classes)
-        ],
+        "answers": [_counts(answer) for answer in results.answers],
         "shown": dict(rendering.facts),
         "artefacts": [vars(artefact) for artefact in rendering.artefacts],
         "device": "cpu",

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import TracebackType
 from typing import Any, Self
 
 from histoscope.core.errors import Interrupted
+
+
+@contextmanager
+def deaf_children(*signals: int) -> Iterator[None]:
+    """Processes started meanwhile never hear these signals (not on Windows).
+
+    A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes at once; the parent decides
+    what becomes of its children. Belongs inside a :class:`StopFlag`: another thread may hear the
+    signal while a child is starting, and an exception then would cut the start short.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # it starts with the first child, and unblocks signals then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopFlag:
@@ -30,7 +53,7 @@ class StopFlag:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, place: FrameType | None) -> None:
+    def _note(self, number: int, place: object) -> None:
         self.asked = True
         for signal_number, handler in self._before.items():
             signal.signal(signal_number, handler)

@@ -6,6 +6,7 @@ permutation of epoch s div S. So a step number is all that resuming needs.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from histoscope.core.batch.stop import deaf_children
 from histoscope.core.data.store import ImageReader
 from histoscope.core.errors import UsageError
 from histoscope.core.randomness import permutation
@@ -99,9 +101,9 @@ def collate(items: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]) -> 
     )
 
 
-def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> DataLoader[Any]:
+def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterator[Drawn]:
     """Batches for the steps of ``order``; workers start by spawn and persist."""
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=order,
         collate_fn=collate,
@@ -109,3 +111,5 @@ def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> DataLoa
         multiprocessing_context="spawn" if workers else None,
         prefetch_factor=2 if workers else None,
     )
+    with deaf_children(signal.SIGINT, signal.SIGTERM):
+        return iter(loader)

@@ -12,25 +12,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histoscope.core import __version__
-from histoscope.core.batch.engine import Outcome, run_all, status_of
+from histoscope.core.batch.engine import Outcome, outcome_of, run_all
 from histoscope.core.batch.stop import StopFlag
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
     CorruptSample,
     Domain,
     Plan,
+    PlanLabels,
     Reader,
     Roots,
     Sampling,
     Source,
     Task,
 )
+from histoscope.core.data.ahead import read_ahead
 from histoscope.core.data.codec import Encoding, encode
 from histoscope.core.data.shard import write_shard
 from histoscope.core.data.store import INDEX, LABELS, MANIFEST, STORE, label_table
 from histoscope.core.domains import load_domain
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import read_json, write_csv, write_json, write_table
+from histoscope.core.files import holds_anything, read_json, write_csv, write_json, write_table
 from histoscope.core.progress import Progress
 
 SOURCE = ("histoscope.source", 1)
@@ -56,18 +58,15 @@ class PrepareJob:
             shard = self.store / "shards" / f"{source.id}.arrow"
             if len(plan.rows):
                 write_shard(shard, self._encoded(reader, plan, tally))
-            rows = _index_rows(source, plan, tally, f"shards/{source.id}.arrow")
+            rows = _index_rows(source, plan, tally, reader, f"shards/{source.id}.arrow")
             facts = dict(reader.facts)
         read = len(tally.status) - tally.corrupt
-        reason = plan.reason
-        if tally.corrupt:
-            reason = "; ".join(filter(None, [reason, f"{tally.corrupt} samples unreadable"]))
-        outcome = Outcome(source, status_of(read, tally.corrupt), read, tally.corrupt, reason)
+        outcome = outcome_of(source, read, tally.corrupt, plan.reason)
         _write_source(self.store / "sources" / source.id, outcome, facts, rows, plan)
         return outcome
 
     def _encoded(self, reader: Reader, plan: Plan, tally: _Tally) -> Iterator[bytes]:
-        for sample in reader.read(plan.rows):
+        for sample in read_ahead(reader.read(plan.rows)):
             if isinstance(sample, CorruptSample):
                 tally.add(sample.reason, {})
             else:
@@ -89,6 +88,18 @@ class _Tally:
         self.corrupt += status != "ok"
 
 
+def judged(
+    rows: pa.Table, status: Sequence[str], quality: Sequence[Mapping[str, float]], reader: Reader
+) -> pa.Table:
+    """Rows with what reading measured (one column a quality), ``status`` and ``mark``."""
+    for name in sorted({key for measured in quality for key in measured}):
+        values = [measured.get(name) for measured in quality]
+        rows = rows.append_column(name, pa.array(values, pa.float64()))
+    rows = rows.append_column("status", pa.array(status, pa.string()))
+    marks = list(reader.marks(rows)) if len(rows) else []
+    return rows.append_column("mark", pa.array(marks, pa.string()))
+
+
 def sample_keys(source: Source, rows: pa.Table) -> list[str]:
     """Sample ids: the source's id and a key that is unique inside it."""
     if "key" in rows.column_names:
@@ -108,7 +119,7 @@ def units(source: Source, ids: Sequence[str], cases: Sequence[str | None]) -> li
     ]
 
 
-def _index_rows(source: Source, plan: Plan, tally: _Tally, shard: str) -> pa.Table:
+def _index_rows(source: Source, plan: Plan, tally: _Tally, reader: Reader, shard: str) -> pa.Table:
     count = len(plan.rows)
     ok = [status == "ok" for status in tally.status]
     places, row = list[int | None](), 0
@@ -123,17 +134,12 @@ def _index_rows(source: Source, plan: Plan, tally: _Tally, shard: str) -> pa.Tab
         "case": cases,
         "unit": pa.array(units(source, ids, cases.to_pylist()), pa.string()),
         "split": _column(plan.rows, "split", source.split),
-        "status": pa.array(tally.status, pa.string()),
         "shard": pa.array([shard if good else None for good in ok], pa.string()),
         "row": pa.array(places, pa.int64()),
     }
-    for name in plan.rows.column_names:
-        if name not in {"key", "case", "split"}:
-            columns[name] = plan.rows.column(name)
-    for name in sorted({key for quality in tally.quality for key in quality}):
-        values = [quality.get(name) for quality in tally.quality]
-        columns[name] = pa.array(values, pa.float64())
-    return pa.table(columns)
+    rows = judged(plan.rows, tally.status, tally.quality, reader)
+    kept = [name for name in rows.column_names if name not in {"key", "case", "split"}]
+    return pa.table(columns | {name: rows.column(name) for name in kept})
 
 
 def _column(rows: pa.Table, name: str, default: str | None) -> pa.Array:
@@ -145,10 +151,15 @@ def _column(rows: pa.Table, name: str, default: str | None) -> pa.Array:
 def _write_source(
     folder: Path, outcome: Outcome, facts: Mapping[str, Any], rows: pa.Table, plan: Plan
 ) -> None:
-    for task, values in plan.labels.items():
-        rows = rows.append_column(f"label:{task}", values.cast(pa.string()))
+    tasks = {}
+    for task, labels in plan.labels.items():
+        several = isinstance(labels.values, pa.Table)
+        classes = labels.values.column_names if several else list(labels.classes)
+        tasks[task] = {"classes": classes, "exclusive": not several}
+        for name, values in labels_columns(task, labels).items():
+            rows = rows.append_column(name, values)
     write_table(folder / "rows.parquet", "histoscope.source-rows", 1, rows)
-    body = {"outcome": {**asdict(outcome)}, "facts": dict(facts)}
+    body = {"outcome": {**asdict(outcome)}, "facts": dict(facts), "tasks": tasks}
     write_json(folder / "done.json", *SOURCE, body)
 
 
@@ -212,9 +223,12 @@ def prepare(
 
 
 def _claim(out: Path, settings: Mapping[str, Any]) -> None:
-    """Take the folder for these settings, or see that it was made with the same."""
+    """Take the folder for these settings, or see that it was made with the same.
+
+    A claim under which no source was finished binds nobody.
+    """
     claim = out / "settings.json"
-    if claim.is_file():
+    if claim.is_file() and any(out.glob("sources/*/done.json")):
         before = read_json(claim, "histoscope.settings", 1)
         differing = [key for key in settings if before.get(key) != settings[key]]
         if differing:
@@ -223,7 +237,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
                 "give another --out, or the same settings to go on"
             )
         return
-    if out.exists() and any(out.iterdir()):
+    if holds_anything(out) and not claim.is_file():
         raise UsageError(f"{out}: not empty and not a store; give another --out")
     write_json(claim, "histoscope.settings", 1, settings)
 
@@ -232,8 +246,8 @@ def _finished(out: Path, source: Source) -> Outcome | None:
     file = out / "sources" / source.id / "done.json"
     if not file.is_file():
         return None
-    outcome = read_json(file, *SOURCE)["outcome"]
-    return Outcome(**{**outcome, "source": source})
+    outcome = Outcome(**{**read_json(file, *SOURCE)["outcome"], "source": source})
+    return None if outcome.status == "failed" else outcome
 
 
 def _finish(
@@ -252,11 +266,8 @@ def _finish(
         raise DataError(f"{out}: no source could be used ({reasons[:300]}); see manifest.csv")
     labels = [name for name in merged.column_names if name.startswith("label:")]
     write_table(out / "index.parquet", *INDEX, merged.drop_columns(labels))
-    for name in labels:
-        values = merged.column(name).combine_chunks()
-        classes = tuple(sorted(set(values.drop_null().to_pylist())))
-        task = Task(name.removeprefix("label:"), classes)
-        table = label_table(task, merged.column("id").combine_chunks(), values, "prepare")
+    for task in _tasks(out, outcomes, merged):
+        table = label_table(task, merged.column("id"), _values(task, merged), "prepare")
         write_table(out / "labels" / f"{task.name}.parquet", *LABELS, table)
     write_manifest(out, outcomes)
     body = {
@@ -268,6 +279,45 @@ def _finish(
         "program": __version__,
     }
     write_json(out / "store.json", *STORE, body)
+
+
+def labels_columns(task: str, labels: PlanLabels) -> dict[str, pa.Array]:
+    """Columns of a source's rows: ``label:TASK``, or ``label:TASK:CLASS`` for each class."""
+    if isinstance(labels.values, pa.Table):
+        return {
+            f"label:{task}:{name}": labels.values.column(name).cast(pa.bool_())
+            for name in labels.values.column_names
+        }
+    return {f"label:{task}": labels.values.cast(pa.string())}
+
+
+def _values(task: Task, rows: pa.Table) -> list[pa.ChunkedArray]:
+    """The columns of :func:`labels_columns` in the task's order."""
+    if task.exclusive:
+        return [rows.column(f"label:{task.name}")]
+    return [rows.column(f"label:{task.name}:{name}") for name in task.classes]
+
+
+def _tasks(out: Path, outcomes: Sequence[Outcome], rows: pa.Table) -> list[Task]:
+    """The tasks that sources gave labels for.
+
+    Raises:
+        DataError: two sources order a task's classes differently.
+    """
+    found = dict[str, dict[str, Any]]()
+    for outcome in outcomes:
+        file = out / "sources" / outcome.source.id / "done.json"
+        told = read_json(file, *SOURCE)["tasks"] if file.is_file() else {}
+        for name, task in told.items():
+            if found.setdefault(name, task) != task:
+                raise DataError(f"{out}: sources disagree about the classes of task {name!r}")
+    tasks = []
+    for name, task in found.items():
+        classes = tuple(task["classes"])
+        if not classes:
+            classes = tuple(sorted(rows.column(f"label:{name}").drop_null().unique().to_pylist()))
+        tasks.append(Task(name, classes, task["exclusive"]))
+    return tasks
 
 
 def write_manifest(out: Path, outcomes: Sequence[Outcome]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from histoscope.core.data.spreadsheet import read_rows
 from histoscope.core.data.store import Store
+from histoscope.core.domains import load_domain
 from histoscope.core.errors import DataError, UsageError
 
 PARTS = ("train", "valid", "test")
@@ -25,45 +28,68 @@ class Selection:
     said: str
 
 
-def select(store: Store, part: str, given: str | None = None) -> Selection:
+def select(store: Store, part: str, given: str | None = None, *, marked: bool = True) -> Selection:
     """Readable samples of one part.
 
     Args:
         store: where from.
         part: ``train``, ``valid`` or ``test``; what the command reads by itself.
-        given: ``FILE:PART``; FILE is a CSV with ``split`` and one of ``case``, ``source``, ``id``.
+        given: ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with ``split`` and one of ``case``,
+            ``source``, ``id``; NAME is a published split of the store's domain.
+        marked: also samples that carry a mark.
 
     Raises:
-        UsageError: ``given`` is not ``FILE:PART``.
+        UsageError: ``given`` is neither.
         DataError: nothing is left.
     """
     index = store.index
     readable = pc.equal(index.column("status"), "ok").combine_chunks()
     splits = index.column("split")
     if given:
-        file, _, part = given.rpartition(":")
-        if not file or part not in PARTS:
-            raise UsageError(f"--split {given}: expected FILE:PART, PART one of {', '.join(PARTS)}")
-        wanted = _by_file(index, Path(file), part)
-        said = f"{part} of {file}"
+        name, _, part = given.rpartition(":")
+        if not name or part not in PARTS:
+            raise UsageError(
+                f"--split {given}: expected FILE:PART or NAME:PART, PART one of {', '.join(PARTS)}"
+            )
+        published = load_domain(store.domain).splits
+        if name in published:
+            wanted = _by_case(index, published[name], part)
+        else:
+            wanted = _by_file(index, Path(name), part, published)
+        said = f"{part} of {name}"
     elif splits.null_count == len(splits):
         wanted = pa.array(np.ones(len(index), dtype=bool))
         said = f"all samples (the store has no split; --split FILE:{part} would choose)"
     else:
         wanted = pc.fill_null(pc.equal(splits, part), False).combine_chunks()
         said = f"the {part} split"
-    rows = np.flatnonzero(pc.and_(readable, wanted).to_numpy(zero_copy_only=False))
+    chosen = pc.and_(readable, wanted).to_numpy(zero_copy_only=False)
+    left_out = ""
+    if not marked:
+        marks = index.column("mark").combine_chunks()
+        plain = marks.is_null().to_numpy(zero_copy_only=False)
+        counts = Counter(marks.filter(pa.array(chosen & ~plain)).to_pylist())
+        if counts:
+            said_of = ", ".join(f"{count} {mark}" for mark, count in sorted(counts.items()))
+            left_out = f"; left out as marked: {said_of}"
+        chosen = chosen & plain
+    rows = np.flatnonzero(chosen)
     if not len(rows):
-        raise DataError(f"{store.path}: no readable sample in {said}")
-    return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples")
+        raise DataError(f"{store.path}: no readable sample in {said}{left_out}")
+    return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples{left_out}")
 
 
-def _by_file(index: pa.Table, file: Path, part: str) -> pa.Array:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-    except (FileNotFoundError, UnicodeDecodeError) as fault:
-        raise DataError(f"{file}: cannot be read as CSV ({fault})") from None
+def _by_case(index: pa.Table, parts: Mapping[str, str], part: str) -> pa.Array:
+    wanted = [case for case, its_part in parts.items() if its_part == part]
+    values = pa.array(wanted, pa.string())
+    return pc.is_in(index.column("case").combine_chunks(), value_set=values)
+
+
+def _by_file(index: pa.Table, file: Path, part: str, published: Iterable[str]) -> pa.Array:
+    if not file.is_file():
+        known = f" (published splits: {', '.join(published)})" if published else ""
+        raise DataError(f"--split: {file}: no such file{known}")
+    rows = read_rows(file)
     keys = [key for key in ("id", "source", "case") if rows and key in rows[0]]
     if not rows or "split" not in rows[0] or not keys:
         raise DataError(f"{file}: needs the columns 'split' and one of 'case', 'source', 'id'")

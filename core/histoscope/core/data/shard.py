@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.data.codec import decode
+from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
 
 ROWS_A_BATCH = 256
@@ -43,10 +44,19 @@ def _batch(images: list[bytes]) -> pa.RecordBatch:
 
 
 class Shard:
-    """An open shard. Opened in the process that reads it: a mapped table pickles whole."""
+    """An open shard. Opened in the process that reads it: a mapped table pickles whole.
+
+    Raises:
+        DataError: absent or cut.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        except FileNotFoundError:
+            raise DataError(f"{path}: missing; copy the store again, or prepare it anew") from None
+        except pa.ArrowInvalid:
+            raise DataError(f"{path}: damaged; copy the store again, or prepare it anew") from None
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Decode one image; uint8 (height, width, 3), RGB."""

@@ -93,21 +93,38 @@ class Store:
 
 
 def read_labels(path: Path) -> tuple[Task, pa.Table]:
-    """Read a label table: columns ``sample`` and ``label`` (null is unknown)."""
+    """Read a label table: column ``sample``, and ``label`` or one bool a class; null is unknown."""
     table = read_table(path, *LABELS)
     metadata = table.schema.metadata or {}
-    classes = tuple(metadata[b"classes"].decode().split("\n")) if b"classes" in metadata else ()
-    return Task(metadata.get(b"task", b"task").decode(), classes), table
+    if not {b"task", b"classes", b"exclusive"} <= set(metadata):
+        raise DataError(f"{path}: a label table without task, classes and exclusive")
+    classes = tuple(metadata[b"classes"].decode().split("\n"))
+    exclusive = metadata[b"exclusive"] == b"true"
+    return Task(metadata[b"task"].decode(), classes, exclusive), table
 
 
-def label_table(task: Task, samples: pa.Array, labels: pa.Array, origin: str) -> pa.Table:
-    """A label table ready for ``write_table``; the task and its classes stand in the metadata."""
-    metadata = {"task": task.name, "classes": "\n".join(task.classes), "origin": origin}
-    schema = pa.schema(
-        [pa.field("sample", pa.string(), nullable=False), pa.field("label", pa.string())],
-        metadata=metadata,
+def label_table(task: Task, samples: Any, values: Sequence[Any], origin: str) -> pa.Table:
+    """A label table ready for ``write_table``; the task and its classes stand in the metadata.
+
+    Args:
+        task: what the labels answer.
+        samples: sample ids.
+        values: one column of class names, or one column of bool for each class.
+        origin: who made it.
+    """
+    metadata = {
+        "task": task.name,
+        "classes": "\n".join(task.classes),
+        "exclusive": str(task.exclusive).lower(),
+        "origin": origin,
+    }
+    columns = (
+        [pa.field("label", pa.string())]
+        if task.exclusive
+        else [pa.field(name, pa.bool_()) for name in task.classes]
     )
-    return pa.table([samples, labels], schema=schema)
+    schema = pa.schema([pa.field("sample", pa.string(), nullable=False), *columns], metadata)
+    return pa.table([samples, *values], schema=schema)
 
 
 class ImageReader:

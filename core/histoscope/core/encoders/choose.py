@@ -20,7 +20,8 @@ from histoscope.core.encoders.timm_encoder import TimmEncoder, random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.packages.package import open_package
 
-FORMS = "a run, a package, timm:NAME, random:NAME or colour"
+FOLDERS = "a run's or a package's folder"
+FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
 
 
 def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
@@ -47,26 +48,30 @@ def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
         colour = ColourEncoder().eval()
         info = _info_of(colour, store, identity, {"kind": "colour"})
         return LoadedEncoder(colour, info, frozenset())
-    loaded = open_folder(Path(word))
+    loaded = open_folder(Path(word), FORMS)
     check_fits(loaded.info, store, word)
     return loaded
 
 
-def open_folder(folder: Path) -> LoadedEncoder:
+def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     """The encoder of a run's or a package's folder.
+
+    Args:
+        folder: of the run or package.
+        wanted: what the person could have given, for the message.
 
     Raises:
         UsageError: neither, or a single weight file.
     """
     if folder.is_file():
         raise UsageError(
-            f"{folder}: a file is no encoder (pickled weights are never loaded); give {FORMS}"
+            f"{folder}: a file is no encoder (pickled weights are never loaded); give {wanted}"
         )
     if (folder / "package.json").is_file():
         return open_package(folder).encoder()
     if (folder / "encoder.json").is_file():
         return load_encoder(folder)
-    raise UsageError(f"{folder}: no encoder here; give {FORMS}")
+    raise UsageError(f"{folder}: no encoder here; give {wanted}")
 
 
 def _info_of(

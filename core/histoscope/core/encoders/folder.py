@@ -93,6 +93,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, part)
 
 
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes, lower-case hex."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 

@@ -30,10 +30,10 @@ class TimmEncoder(nn.Module):
         try:
             self.network = timm.create_model(name, pretrained=pretrained, num_classes=0)
         except Exception as fault:  # timm and its hub raise many kinds
-            text = " ".join(str(fault).split())[:160]
+            text = " ".join(str(fault).split()).partition(". ")[0]
             raise DataError(
-                f"timm:{name}: its weights cannot be loaded here ({text}); without internet use "
-                f"'import-weights' on another machine, or random:{name}"
+                f"timm:{name}: its weights cannot be loaded here ({text[:160]}); without internet "
+                f"give a run, a package or random:{name}"
             ) from fault
         self.architecture = f"timm:{name}"
         self.dim = int(cast(int, self.network.num_features))

@@ -7,22 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.store import Store
+from histoscope.core.data.store import Store, read_labels
 from histoscope.core.encoders.folder import check_fits, digest_units
-from histoscope.core.errors import DataError
-from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import bootstrap_interval
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
-from histoscope.core.files import write_json
+from histoscope.core.files import holds_anything, write_json
 from histoscope.core.labels.features import features_of
-from histoscope.core.labels.labelled import Labelled, labelled_rows, task_of, unit_name
+from histoscope.core.labels.labelled import Labelled, labelled_rows, unit_name
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Progress
 
 METRICS = ("histoscope.metrics", 1)
+SUMMARY = (
+    *("samples", "read", "interval_over", "units", "draws", "labels", "unit", "cautions"),
+    *("balanced_accuracy", "auc", "recall"),
+    *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
+)
 
 
 def evaluate(
@@ -35,62 +40,116 @@ def evaluate(
     allow_seen: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Score every draw of a package; writes ``metrics.json`` and pictures.
+    """Score every draw of a package's heads; writes ``metrics.json`` and pictures.
 
     Args:
         package: what is scored.
         store: whose ``test`` split is read.
         out: folder for the results.
-        split: ``FILE:PART`` instead.
+        split: ``FILE:PART`` or ``NAME:PART`` instead.
         labels: a label table instead of the store's.
         allow_seen: score also what the package was trained on, and say so.
         progress: who is told.
 
     Returns:
-        The body of ``metrics.json``.
+        The body of ``metrics.json``: under ``tasks`` one entry for each head that labels answer.
 
     Raises:
-        DataError: other scale, other classes, or data that the package has seen.
+        UsageError: ``out`` holds something else.
+        DataError: other scale, other classes, no labels, or data that the package has seen.
     """
+    if holds_anything(out) and not (out / "metrics.json").is_file():
+        raise UsageError(f"{out}: not empty and no evaluation; give another --out")
     check_fits(package.info.encoder, store, str(package.folder))
-    task, table = task_of(store, package.task.name if labels is None else None, labels)
-    _same_classes(package.task, task, store)
-    test = labelled_rows(store, "test", package.task, table, split)
-    progress.say(f"evaluate reads {test.said}")
-    cautions = _cautions(package, test, allow_seen)
-    probabilities = _probabilities(package, store, test.rows, progress)
-    body = _measure(package.task, test, probabilities)
-    body = {
-        "task": task.name,
-        "classes": list(package.task.classes),
-        "unit": "fraction",
-        "samples": len(test.rows),
-        "read": test.said,
-        "interval_over": unit_name(test.units),
-        "units": len(set(test.units)),
-        "draws": len(probabilities),
-        "labels": list(package.head_info.labels),
-        **body,
-        "cautions": cautions,
+    tests = _tests(package, store, labels, split, progress)
+    cautions = {
+        place: _cautions(package, package.tasks[place], test, allow_seen)
+        for place, test in tests.items()
     }
-    draw_confusion(np.array(body["confusion"]), task.classes, out / "confusion.png")
+    for place, test in tests.items():
+        progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
+    rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
+    scores = _probabilities(package, store, rows, progress)
+    body: dict[str, Any] = {"tasks": {}}
+    for place, test in tests.items():
+        head = package.info.heads[place]
+        at = np.searchsorted(rows, test.rows)
+        drawn = [draw[place][at] for draw in scores]
+        measured = (
+            measure_classes(head.question, test, drawn)
+            if head.exclusive
+            else measure_presence(head.question, test, drawn, head.thresholds or [])
+        )
+        body["tasks"][head.task] = {
+            "exclusive": head.exclusive,
+            "classes": list(head.question.classes),
+            "unit": "fraction",
+            "samples": len(test.rows),
+            "read": test.said,
+            "interval_over": unit_name(test.units),
+            "units": len(set(test.units)),
+            "draws": len(drawn),
+            "labels": list(head.labels),
+            **measured,
+            "cautions": cautions[place],
+        }
     write_json(out / "metrics.json", *METRICS, body)
+    for name, one in body["tasks"].items():
+        if one["exclusive"]:
+            picture = out / f"confusion-{name}.png"
+            draw_confusion(np.array(one["confusion"]), one["classes"], picture)
     return body
 
 
-def _same_classes(ours: Task, theirs: Task, store: Store) -> None:
+def _tests(
+    package: Package, store: Store, file: Path | None, split: str | None, progress: Progress
+) -> dict[int, Labelled]:
+    """Labelled test samples by the head that they can score."""
+    tables: dict[str, tuple[Task, pa.Table]] = {}
+    if file:
+        read = read_labels(file)
+        tables[read[0].name] = read
+        if len(package.tasks) == 1:  # a file for the only head may call its task anything
+            tables = {package.tasks[0].name: read}
+    else:
+        known = set(store.tasks())
+        tables = {
+            task.name: store.labels(task.name) for task in package.tasks if task.name in known
+        }
+    tests = {}
+    for place, task in enumerate(package.tasks):
+        if task.name in tables:
+            theirs, table = tables[task.name]
+            _same_question(task, theirs, store)
+            tests[place] = labelled_rows(store, "test", task, table, split)
+        elif tables:
+            progress.say(f"evaluate: no labels for {task.name}; it is not scored")
+    if not tests:
+        asked = ", ".join(task.name for task in package.tasks)
+        found = ", ".join(store.tasks()) or "none"
+        raise DataError(f"{store.path}: no labels for {asked} (label tables there: {found})")
+    return tests
+
+
+def _same_question(ours: Task, theirs: Task, store: Store) -> None:
+    if ours.exclusive != theirs.exclusive:
+        kinds = {True: "one class a sample", False: "several classes a sample"}
+        raise DataError(
+            f"{store.path}: labels of {theirs.name} have {kinds[theirs.exclusive]}, the package "
+            f"answers with {kinds[ours.exclusive]}"
+        )
     extra = sorted(set(theirs.classes) - set(ours.classes))
     if extra:
         raise DataError(
             f"{store.path}: has classes that the package does not know ({', '.join(extra)}); "
-            f"the package knows {', '.join(ours.classes)}"
+            f"the package knows {', '.join(ours.classes)}; give labels of these"
         )
     missing = sorted(set(ours.classes) - set(theirs.classes))
     if missing:
         raise DataError(f"{store.path}: has no label of the package's {', '.join(missing)}")
 
 
-def _cautions(package: Package, test: Labelled, allow_seen: bool) -> list[str]:
+def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) -> list[str]:
     """What would be misleading, or a refusal where the package has seen the data."""
     known = digest_units(test.units) & package.seen
     cautions = []
@@ -107,66 +166,28 @@ def _cautions(package: Package, test: Labelled, allow_seen: bool) -> list[str]:
             "cases are unknown: intervals are over "
             f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
         )
+    absent = [name for name, has in zip(task.classes, test.present(task), strict=True) if not has]
+    if absent:
+        cautions.append(f"no sample is of {', '.join(absent)}: nothing is known about them")
     return cautions
 
 
 def _probabilities(
     package: Package, store: Store, rows: NDArray[np.int64], progress: Progress
-) -> list[NDArray[np.float32]]:
-    """(samples, classes) for each draw; shared features are computed once."""
+) -> list[list[NDArray[np.float32]]]:
+    """For each draw and head (samples, classes); shared features are computed once."""
     shared = None
     out = []
-    for draw, head in enumerate(package.heads):
+    for draw in range(len(package.heads[0])):
         if shared is None or len(package.encoders) > 1:
             shared = features_of(package.encoder(draw), store, rows, progress)
-        out.append(head.probabilities(shared))
+        out.append([heads[draw].probabilities(shared) for heads in package.heads])
     return out
 
 
-def _measure(
-    task: Task, test: Labelled, probabilities: list[NDArray[np.float32]]
-) -> dict[str, Any]:
-    """All metrics: value is the mean over draws, the interval resamples units."""
-    truth, classes = test.truth, len(task.classes)
-    predicted = [p.argmax(axis=1) for p in probabilities]
-    scores = {
-        "balanced_accuracy": lambda d, w: metrics.balanced_accuracy(
-            truth, predicted[d], w, classes
-        ),
-        "accuracy": lambda d, w: metrics.accuracy(truth, predicted[d], w),
-        "auc": lambda d, w: metrics.auc(truth, probabilities[d], w),
-    }
-    for place, name in enumerate(task.classes):
-        scores[f"recall:{name}"] = lambda d, w, k=place: metrics.recalls(  # type: ignore[misc]
-            truth, predicted[d], w, classes
-        )[:, k]
-    body: dict[str, Any] = {name: _score(s, test, len(predicted)) for name, s in scores.items()}
-    body["recall"] = {name: body.pop(f"recall:{name}") for name in task.classes}
-    body["confusion"] = metrics.confusion(truth, predicted[0], classes).tolist()
-    return body
-
-
-def _score(score: Any, test: Labelled, draws: int) -> dict[str, Any]:
-    ones = np.ones((1, len(test.truth)))
-    per_draw = [float(score(draw, ones)[0]) for draw in range(draws)]
-
-    def mean_over_draws(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.mean([score(draw, weights) for draw in range(draws)], axis=0)
-
-    low, high = bootstrap_interval(mean_over_draws, test.units)
-    deviation = float(np.std(per_draw, ddof=1)) if draws > 1 else None
+def summaries(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a package keeps of an evaluation, by task."""
     return {
-        "value": float(np.mean(per_draw)),
-        "interval": [low, high],
-        "sd_over_draws": deviation,
-        "per_draw": per_draw,
+        task: {name: one[name] for name in SUMMARY if name in one}
+        for task, one in body["tasks"].items()
     }
-
-
-def summary(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a package keeps of an evaluation."""
-    kept = (
-        *("samples", "read", "interval_over", "units", "draws", "labels", "unit"),
-        *("balanced_accuracy", "auc", "recall", "cautions"),
-    )
-    return {name: body[name] for name in kept}

@@ -36,9 +36,15 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval, 95 %, of a metric of weights (resamples, samples) -> (resamples,)."""
+    """Percentile interval, 95 %, of a metric of weights (resamples, samples) -> (resamples,).
+
+    Resamples in which the metric is undefined (NaN) are left out; NaN where it always is.
+    """
     values = np.concatenate([metric(w) for w in unit_resamples(units, resamples, seed)])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of exclusive classes, each with one weight a sample, so that resamples are weights.
+"""Metrics, each with one weight a sample, so that resamples are weights.
 
 ``weights`` is (resamples, samples), counts of each sample in each resample; a plain metric is one
 row of ones. A class absent from a resample is left out of its mean.
@@ -27,7 +27,7 @@ def balanced_accuracy(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
 ) -> Numbers:
     """Mean recall over the classes present, (resamples,)."""
-    return np.nanmean(recalls(truth, predicted, weights, classes), axis=1)
+    return mean_where_defined(recalls(truth, predicted, weights, classes).T)
 
 
 def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers) -> Numbers:
@@ -45,10 +45,7 @@ def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float32], weights: N
     if classes == 2:
         return _auc_of(truth == 1, probabilities[:, 1], weights)
     parts = [_auc_of(truth == k, probabilities[:, k], weights) for k in range(classes)]
-    stacked = np.stack(parts)
-    absent = np.isnan(stacked).all(axis=0)
-    means = np.nansum(stacked, axis=0) / np.maximum(1, (~np.isnan(stacked)).sum(axis=0))
-    return np.where(absent, np.nan, means)
+    return mean_where_defined(np.stack(parts))
 
 
 def _auc_of(positive: NDArray[np.bool_], scores: NDArray[np.float32], weights: Numbers) -> Numbers:
@@ -62,6 +59,49 @@ def _auc_of(positive: NDArray[np.bool_], scores: NDArray[np.float32], weights: N
     won = (above * (before + 0.5 * below)).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(pairs > 0, won / pairs, np.nan)
+
+
+def average_precision(
+    truth: NDArray[np.int64], scores: NDArray[np.float32], weights: Numbers
+) -> Numbers:
+    """Sum over distinct scores of (recall gained) x (precision there), (resamples,).
+
+    As scikit-learn's ``average_precision_score``; samples whose truth is -1 (unknown) are left
+    out; NaN where no sample is positive.
+    """
+    known = truth >= 0
+    truth, scores, weights = truth[known], scores[known], weights[:, known]
+    if not len(truth):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) < 0])
+    ranked = weights[:, order]
+    hits = np.add.reduceat(ranked * truth[order], starts, axis=1)
+    seen = np.cumsum(np.add.reduceat(ranked, starts, axis=1), axis=1)
+    total = hits.sum(axis=1)
+    precision = np.cumsum(hits, axis=1) / np.maximum(seen, 1e-12)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, (hits * precision).sum(axis=1) / total, np.nan)
+
+
+def f1(truth: NDArray[np.int64], chosen: NDArray[np.bool_], weights: Numbers) -> Numbers:
+    """2TP / (2TP + FP + FN) of one class, (resamples,); unknown truth (-1) is left out.
+
+    NaN where the class is neither there nor chosen.
+    """
+    known = truth >= 0
+    truth, chosen, weights = truth[known], chosen[known], weights[:, known]
+    hit = weights @ ((truth == 1) & chosen)
+    both = weights @ (truth == 1).astype(float) + weights @ chosen.astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(both > 0, 2 * hit / both, np.nan)
+
+
+def mean_where_defined(parts: Numbers) -> Numbers:
+    """Mean over the first axis without NaN, NaN where all are."""
+    defined = ~np.isnan(parts)
+    count = defined.sum(axis=0)
+    return np.where(count > 0, np.nansum(parts, axis=0) / np.maximum(1, count), np.nan)
 
 
 def confusion(

@@ -1,4 +1,4 @@
-"""Draws of few labels: seeded, stratified by class, nested, the same for every encoder."""
+"""Draws of few labels: seeded, covering every class, nested, the same for every encoder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ def draw_labels(
 ) -> NDArray[np.int64]:
     """Positions of the labels that one draw sees.
 
-    By sample: of each class the first ``round(fraction · count)`` of a seeded order, at least
-    one, so that a smaller fraction of the same draw is a part of a larger one. By case: whole
-    cases in a seeded order until ``fraction`` of the labels and every class are in.
+    By sample, exclusive classes: of each class the first ``round(fraction · count)`` of a seeded
+    order, at least one. By sample, other classes: the first ``round(fraction · count)`` of a
+    seeded order, and of each class that is not among them the first that has it. Either way a
+    smaller fraction of the same draw is a part of a larger one. By case: whole cases in a seeded
+    order until ``fraction`` of the labels and every class are in.
 
     Args:
-        labels: class ids of the labelled samples, (samples,).
+        labels: class ids of the labelled samples, (samples,), or 1, 0, -1, (samples, classes).
         cases: case of each.
         fraction: share of the labels, in (0, 1].
         draw: number of the draw, from 0.
@@ -43,8 +45,11 @@ def draw_labels(
         DataError: by case, but cases are unknown.
     """
     rng = generator(seed, f"draw/{by}", draw)
+    holds = labels > 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels)
     if by == "case":
-        return _by_case(labels, cases, fraction, rng)
+        return _by_case(holds, cases, fraction, rng)
+    if labels.ndim == 2:
+        return _by_sample(holds, fraction, rng)
     chosen = []
     for kind in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == kind))
@@ -52,8 +57,18 @@ def draw_labels(
     return np.sort(np.concatenate(chosen))
 
 
+def _by_sample(
+    holds: NDArray[np.bool_], fraction: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    order = rng.permutation(len(holds))
+    taken = max(1, round(fraction * len(order)))
+    firsts = holds[order].argmax(axis=0)  # place of the first that has each class
+    present = holds.any(axis=0)
+    return np.unique(np.concatenate([order[:taken], order[firsts[present]]]))
+
+
 def _by_case(
-    labels: NDArray[np.int64],
+    holds: NDArray[np.bool_],
     cases: Sequence[str | None],
     fraction: float,
     rng: np.random.Generator,
@@ -61,10 +76,11 @@ def _by_case(
     if any(case is None for case in cases):
         raise DataError("--draw-by case: some labelled samples have no case; use --draw-by sample")
     names = np.array(cases, dtype=object)
-    chosen = np.zeros(len(labels), dtype=bool)
+    chosen = np.zeros(len(holds), dtype=bool)
+    wanted = holds.any(axis=0)
     for case in rng.permutation(np.unique(names.astype(str))):
-        enough = chosen.sum() >= round(fraction * len(labels))
-        if enough and len(np.unique(labels[chosen])) == len(np.unique(labels)):
+        enough = chosen.sum() >= round(fraction * len(holds))
+        if enough and (holds[chosen].any(axis=0) == wanted).all():
             break
         chosen |= names == case
     return np.flatnonzero(chosen)

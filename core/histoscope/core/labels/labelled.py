@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Task
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store, read_labels
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
+
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Labelled:
 
     Attributes:
         rows: index rows.
-        truth: class ids, (samples,).
+        truth: class ids, (samples,); where classes are not exclusive 1, 0 or -1 (unknown) for
+            each class, (samples, classes), at least one known in every row.
         units: what an interval resamples, one a sample.
         said: how they were chosen.
     """
@@ -32,6 +35,12 @@ class Labelled:
     units: list[str]
     said: str
 
+    def present(self, task: Task) -> NDArray[np.bool_]:
+        """Which classes at least one sample has, (classes,)."""
+        if self.truth.ndim == 2:
+            return np.asarray((self.truth == 1).any(axis=0))
+        return np.isin(np.arange(len(task.classes)), self.truth)
+
 
 def labelled_rows(
     store: Store,
@@ -40,7 +49,7 @@ def labelled_rows(
     labels: pa.Table,
     split: str | None,
 ) -> Labelled:
-    """Samples of a part that carry a label of the task, with class ids.
+    """Samples of a part that carry a label of the task.
 
     Raises:
         DataError: no sample of the part has a label.
@@ -48,10 +57,8 @@ def labelled_rows(
     chosen = select(store, part, split)
     ids = store.index.column("id").take(chosen.rows)
     found = pc.index_in(ids, value_set=labels.column("sample").combine_chunks())
-    values = labels.column("label").take(found)
-    numbers = pc.index_in(values, value_set=pa.array(task.classes, pa.string()))
-    truth = pc.fill_null(numbers, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    kept = truth >= 0
+    truth = _class_ids(task, labels, found) if task.exclusive else _present(task, labels, found)
+    kept = truth >= 0 if task.exclusive else (truth >= 0).any(axis=1)
     if not kept.any():
         raise DataError(f"{store.path}: no sample of {chosen.said} has a label of {task.name!r}")
     rows = chosen.rows[kept]
@@ -60,9 +67,37 @@ def labelled_rows(
     )
 
 
-def task_of(store: Store, name: str | None, file: Path | None) -> tuple[Task, pa.Table]:
-    """The label table to use: the store's, or a file's."""
-    return read_labels(file) if file else store.labels(name)
+def _class_ids(task: Task, labels: pa.Table, found: pa.Array) -> NDArray[np.int64]:
+    values = labels.column("label").take(found)
+    numbers = pc.index_in(values, value_set=pa.array(task.classes, pa.string()))
+    known = pc.fill_null(numbers, UNKNOWN).to_numpy(zero_copy_only=False)
+    return np.asarray(known, np.int64)
+
+
+def _present(task: Task, labels: pa.Table, found: pa.Array) -> NDArray[np.int64]:
+    columns = [
+        pc.fill_null(labels.column(name).take(found).cast(pa.int64()), UNKNOWN).to_numpy()
+        for name in task.classes
+    ]
+    return np.asarray(np.stack(columns, axis=1), np.int64)
+
+
+def tasks_of(
+    store: Store, names: tuple[str, ...], file: Path | None
+) -> list[tuple[Task, pa.Table]]:
+    """The label tables to use: those named, a file's, or the store's only one.
+
+    Raises:
+        UsageError: a file and names, or a name twice.
+        DataError: no such task, or several and none named.
+    """
+    if file:
+        if names:
+            raise UsageError("give either --task or --labels")
+        return [read_labels(file)]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--task: a name stands twice ({', '.join(names)})")
+    return [store.labels(name) for name in names] if names else [store.labels()]
 
 
 def unit_name(units: list[str]) -> str:

@@ -8,29 +8,38 @@ from typing import Any
 
 def model_card(info: Mapping[str, Any]) -> str:
     """Markdown for ``MODEL_CARD.md``."""
-    encoder, head = info["encoder"], info["heads"][0]
+    encoder = info["encoder"]
     scale = ", ".join(f"{name} {value:g}" for name, value in encoder["scale"].items())
     origin = ", ".join(f"{key} {value}" for key, value in encoder["provenance"].items())
-    labels = head["labels"]
     lines = [
-        f"# Model package: {head['task']}",
+        f"# Model package: {', '.join(head['task'] for head in info['heads'])}",
         "",
-        f"- Answers: {', '.join(kind['name'] for kind in head['classes'])}.",
         f"- Encoder: {encoder['architecture']} ({origin}).",
         f"- Images: {encoder['domain']}, {scale}, {encoder['sampling']['size_px']} px.",
+        "",
+    ]
+    for head in info["heads"]:
+        lines += [*_head_lines(head), ""]
+    lines += ["For research. Not a medical device; no diagnosis may rest on it.", ""]
+    return "\n".join(lines)
+
+
+def _head_lines(head: Mapping[str, Any]) -> list[str]:
+    labels = head["labels"]
+    kind = "one of" if head["exclusive"] else "any of"
+    return [
+        f"## {head['task']}",
+        "",
+        f"- Answers: {kind} {', '.join(kind['name'] for kind in head['classes'])}.",
         f"- Labels: {labels[0]} in the draw that predicts; {len(labels)} draws by "
         f"{head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}.",
         f"- Method: {head['method']}.",
         f"- Calibration: {head['calibration']['kind']} ({head['calibration'].get('reason', '')}).",
         "",
-        "## How good it is known to be",
+        "### How good it is known to be",
         "",
         *evaluation_lines(head["evaluation"]),
-        "",
-        "For research. Not a medical device; no diagnosis may rest on it.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def evaluation_lines(evaluation: Mapping[str, Any] | None) -> list[str]:
@@ -38,7 +47,7 @@ def evaluation_lines(evaluation: Mapping[str, Any] | None) -> list[str]:
     if evaluation is None:
         return ["No evaluation is recorded: run `histoscope evaluate PACKAGE STORE --record`."]
     lines = []
-    for name in ("balanced_accuracy", "auc"):
+    for name in ("balanced_accuracy", "mean_average_precision", "auc"):
         metric = evaluation.get(name)
         if metric and metric["value"] is not None:
             low, high = metric["interval"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Encoder, Scalar, Task
+from histoscope.core.contracts import Encoder, Level, Scalar, Task
 from histoscope.core.encoders.folder import (
     EncoderInfo,
     LoadedEncoder,
@@ -41,7 +41,7 @@ SUMS = "SHA256SUMS"
 # Okabe and Ito's colours, told apart by colour-blind readers; then darker ones
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442"),
-    *("#7f3c8d", "#3969ac", "#80ba5a", "#8c564b", "#666666"),
+    *("#7f3c8d", "#3969ac", "#80ba5a", "#8c564b", "#666666", "#17becf", "#b5bd61"),
 )
 
 
@@ -57,16 +57,19 @@ class HeadInfo(Spec):
     """What a head answers, how it was made, and how good it is known to be.
 
     Attributes:
-        task, level, classes: the question.
+        task, level, classes, exclusive: the question.
         method: ``probe`` or ``full``.
         labels: labels of each draw.
         fraction, draw_by, seed: how they were drawn.
         calibration: ``{"kind": "none", "reason": ...}`` until there is one.
+        thresholds: one row a draw, from which probability on a class counts as present; None
+            where classes are exclusive.
         evaluation: summary of the last recorded evaluation on held-out cases, or None.
     """
 
     task: str
     level: str
+    exclusive: bool = True
     classes: Sequence[ClassInfo]
     method: str
     labels: Sequence[int]
@@ -74,7 +77,14 @@ class HeadInfo(Spec):
     draw_by: str
     seed: int
     calibration: Mapping[str, Scalar]
+    thresholds: Sequence[Sequence[float]] | None = None
     evaluation: Mapping[str, Any] | None = None
+
+    @property
+    def question(self) -> Task:
+        """The task."""
+        names = tuple(kind.name for kind in self.classes)
+        return Task(self.task, names, self.exclusive, cast(Level, self.level))
 
 
 class PackageInfo(Spec):
@@ -93,52 +103,47 @@ class Package:
         folder: where it lies.
         info: what it says of itself.
         encoders: one a draw, or a single one that all draws share (probe).
-        heads: one a draw.
+        heads: for each task, as ``info.heads`` has them, one a draw.
         seen: digests of the units it was trained on.
     """
 
     folder: Path
     info: PackageInfo
     encoders: Sequence[LoadedEncoder]
-    heads: Sequence[LinearHead]
+    heads: Sequence[Sequence[LinearHead]]
     seen: frozenset[str]
 
     @property
-    def head_info(self) -> HeadInfo:
-        """The head's description (a package holds one)."""
-        return self.info.heads[0]
-
-    @property
-    def task(self) -> Task:
-        """The head's task."""
-        names = tuple(kind.name for kind in self.head_info.classes)
-        return Task(self.head_info.task, names)
+    def tasks(self) -> list[Task]:
+        """The tasks of its heads."""
+        return [head.question for head in self.info.heads]
 
     def encoder(self, draw: int = 0) -> LoadedEncoder:
         """The encoder of a draw."""
         return self.encoders[draw if len(self.encoders) > 1 else 0]
 
-    def probabilities(self, images: NDArray[np.uint8], draw: int = 0) -> NDArray[np.float32]:
-        """uint8 (batch, height, width, 3) to (batch, classes)."""
+    def probabilities(self, images: NDArray[np.uint8], draw: int = 0) -> list[NDArray[np.float32]]:
+        """uint8 (batch, height, width, 3) to (batch, classes) for each task."""
         features = encode_batch(self.encoder(draw), torch.from_numpy(images)).numpy()
-        return self.heads[draw].probabilities(features)
+        return [heads[draw].probabilities(features) for heads in self.heads]
 
 
 def write_package(
     folder: Path,
     info: PackageInfo,
     encoders: Sequence[LoadedEncoder],
-    heads: Sequence[LinearHead],
+    heads: Sequence[Sequence[LinearHead]],
     seen: frozenset[str],
 ) -> None:
-    """Write a package; ``SHA256SUMS`` comes last."""
+    """Write a package; ``SHA256SUMS`` comes last. Arguments as in :class:`Package`."""
     tensors: dict[str, Tensor] = {}
     for draw, loaded in enumerate(encoders):
         for name, value in loaded.module.state_dict().items():
             tensors[f"encoder.{draw}.{name}"] = value
-    for draw, head in enumerate(heads):
-        tensors[f"head.{draw}.weight"] = torch.from_numpy(head.weight)
-        tensors[f"head.{draw}.bias"] = torch.from_numpy(head.bias)
+    for place, fitted in enumerate(heads):
+        for draw, head in enumerate(fitted):
+            tensors[f"head.{draw}.{place}.weight"] = torch.from_numpy(head.weight)
+            tensors[f"head.{draw}.{place}.bias"] = torch.from_numpy(head.bias)
     save_tensors(folder / "model.safetensors", tensors)
     write_seen(folder, seen)
     _write_words(folder, info)
@@ -151,10 +156,15 @@ def _write_words(folder: Path, info: PackageInfo) -> None:
     write_text(folder / SUMS, "".join(f"{sha256_of(folder / f)}  {f}\n" for f in files))
 
 
-def record_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
-    """Write an evaluation's summary into a package's only head."""
-    head = package.head_info.model_copy(update={"evaluation": dict(evaluation)})
-    _write_words(package.folder, package.info.model_copy(update={"heads": [head]}))
+def record_evaluation(package: Package, evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write summaries of an evaluation, by task, into a package's heads."""
+    heads = [
+        head.model_copy(update={"evaluation": dict(evaluations[head.task])})
+        if head.task in evaluations
+        else head
+        for head in package.info.heads
+    ]
+    _write_words(package.folder, package.info.model_copy(update={"heads": heads}))
 
 
 def verify(folder: Path) -> None:
@@ -165,8 +175,12 @@ def verify(folder: Path) -> None:
     """
     if not (folder / SUMS).is_file():
         raise DataError(f"{folder}: no model package here ({SUMS} is missing)")
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{folder}: {SUMS} is damaged; copy the package again") from None
     listed = dict[str, str]()
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+    for line in lines:
         digest, _, name = line.partition("  ")
         listed[name] = digest
     for name, digest in listed.items():
@@ -194,32 +208,61 @@ def open_package(folder: Path) -> Package:
     info = build(PackageInfo, fields, str(folder / "package.json"))
     tensors = load_tensors(folder / "model.safetensors")
     seen = read_seen(folder)
-    groups = _groups(tensors)
+    groups = _groups(tensors, folder)
     encoders = []
     for draw in range(max(1, len(groups.get("encoder", {})))):
         module = make_module(info.encoder.architecture)
         load_weights(module, groups.get("encoder", {}).get(draw, {}), str(folder))
         encoders.append(LoadedEncoder(cast(Encoder, module.eval()), info.encoder, seen))
     heads = [
-        LinearHead(group["weight"].numpy(), group["bias"].numpy())
-        for _, group in sorted(groups["head"].items())
+        _heads(head, place, groups.get("head", {}), info.encoder.dim, folder)
+        for place, head in enumerate(info.heads)
     ]
     return Package(folder, info, encoders, heads, seen)
 
 
-def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[int, dict[str, Tensor]]]:
+def _groups(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, dict[int, dict[str, Tensor]]]:
     """``part.draw.name`` to part, draw, name."""
     out: dict[str, dict[int, dict[str, Tensor]]] = {}
     for key, value in tensors.items():
-        part, draw, name = key.split(".", 2)
+        part, _, rest = key.partition(".")
+        draw, _, name = rest.partition(".")
+        if not draw.isdecimal():
+            raise DataError(f"{folder}: model.safetensors holds {key!r}, which no package does")
         out.setdefault(part, {}).setdefault(int(draw), {})[name] = value
     return out
 
 
-def class_infos(task: Task) -> list[ClassInfo]:
-    """Classes with ids and the palette's colours."""
+def _heads(
+    info: HeadInfo,
+    place: int,
+    groups: Mapping[int, Mapping[str, Tensor]],
+    dim: int,
+    folder: Path,
+) -> list[LinearHead]:
+    """The heads of one task, one a draw, of the shape that ``package.json`` states."""
+    classes, out = len(info.classes), []
+    for draw in range(len(info.labels)):
+        weight = groups.get(draw, {}).get(f"{place}.weight")
+        bias = groups.get(draw, {}).get(f"{place}.bias")
+        cut = None if info.thresholds is None else np.array(info.thresholds[draw], np.float32)
+        if (
+            weight is None
+            or bias is None
+            or tuple(weight.shape) != (classes, dim)
+            or tuple(bias.shape) != (classes,)
+        ):
+            raise DataError(
+                f"{folder}: the heads in model.safetensors are not those of package.json"
+            )
+        out.append(LinearHead(weight.numpy(), bias.numpy(), info.exclusive, cut))
+    return out
+
+
+def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:
+    """Classes with ids and the palette's colours, from its ``first`` on."""
     return [
-        ClassInfo(id=place, name=name, colour=PALETTE[place % len(PALETTE)])
+        ClassInfo(id=place, name=name, colour=PALETTE[(first + place) % len(PALETTE)])
         for place, name in enumerate(task.classes)
     ]
 

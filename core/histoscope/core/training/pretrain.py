@@ -19,11 +19,16 @@ from histoscope.core.data.loader import Drawn, StepOrder, ViewDataset, view_load
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.encoders.choose import open_encoder
-from histoscope.core.encoders.folder import EncoderInfo, digest_units, save_encoder
+from histoscope.core.encoders.folder import (
+    EncoderInfo,
+    digest_tensors,
+    digest_units,
+    save_encoder,
+)
 from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
 from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.errors import Diverged, Interrupted, UsageError
-from histoscope.core.files import write_text
+from histoscope.core.files import holds_anything, write_text
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.progress import Logged, Progress
 from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
@@ -46,6 +51,7 @@ class _Run:
     optimiser: Any
     fabric: Fabric
     seen: frozenset[str]
+    init: str
     data: str
     workers: int
     done: int
@@ -71,32 +77,33 @@ def pretrain(
         progress: who is told.
 
     Raises:
+        UsageError: ``out`` holds something else, or what is asked for cannot be; nothing is
+            written then.
         Diverged: the loss is not finite; the last good checkpoint is named.
         Interrupted: a checkpoint of the last whole step is written.
     """
-    chosen = select(store, "train", split)
-    _claim(spec, out)
-    progress = Logged(progress, out / "log.txt")
-    progress.say(f"pretrain reads {chosen.said}")
+    chosen = select(store, "train", split, marked=spec.marked)
+    _check_folder(spec, out)
     size_px = int(store.about["sampling"]["size_px"])
     plan = domain.views(spec.views, size_px)
     dataset = ViewDataset(ImageReader(store), chosen.rows, plan, 2, spec.training.seed)
     ids = store.index.column("id").take(chosen.rows).to_pylist()
     data = hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
-    run = _start(store, spec, out, plan, data, progress)
+    run = _start(store, spec, out, plan, data)
     info = _info(store, spec, run)
     order = StepOrder(
         len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
     )
-    _train(run, view_loader(dataset, order, run.workers), progress)
+    progress = _claim(run, chosen.said, progress)
+    _train(run, dataset, order, progress)
     units = store.index.column("unit").take(chosen.rows).to_pylist()
     save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
     draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
     return info
 
 
-def _claim(spec: PretrainSpec, out: Path) -> None:
-    """Take the folder for this configuration, or see that it was made with the same.
+def _check_folder(spec: PretrainSpec, out: Path) -> None:
+    """See that the folder is free, or holds a run of the same configuration.
 
     Before the first checkpoint there is nothing to lose, so the configuration may change.
     """
@@ -107,24 +114,36 @@ def _claim(spec: PretrainSpec, out: Path) -> None:
             raise UsageError(
                 f"{out}: holds a run of another configuration (config.yaml); give another --out"
             )
-    elif out.exists() and any(out.iterdir()):
+    elif holds_anything(out):
         raise UsageError(f"{out}: not empty and not a run; give another --out")
-    write_text(config, dump(spec))
 
 
-def _start(
-    store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: str, progress: Progress
-) -> _Run:
+def _claim(run: _Run, said: str, progress: Progress) -> Progress:
+    """Take the folder, and say there and to the person what the work is done with."""
+    write_text(run.folder / "config.yaml", dump(run.spec))
+    progress = Logged(progress, run.folder / "log.txt")
+    progress.say(f"pretrain reads {said}")
+    training = run.spec.training
+    threads = set_threads(training.threads, run.workers, progress)
+    progress.say(
+        f"device {run.fabric.device}, {threads} threads, {run.workers} workers, "
+        f"batch {training.batch_size}"
+    )
+    if run.done:
+        progress.say(f"resumes after step {run.done}")
+    return progress
+
+
+def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: str) -> _Run:
     """Build the network, and load the last checkpoint if there is one."""
     training = spec.training
     workers = choose_workers(training.workers)
-    threads = set_threads(training.threads, workers, progress)
     device = choose_device(training.device)
-    progress.say(
-        f"device {device}, {threads} threads, {workers} workers, batch {training.batch_size}"
-    )
-    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1)
-    encoder, seen, normalisation = _first_encoder(store, spec)
+    if device.type == "cuda":
+        fabric = Fabric(accelerator="cuda", devices=[device.index or 0])
+    else:
+        fabric = Fabric(accelerator="cpu", devices=1)
+    encoder, seen, normalisation, init = _first_encoder(store, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         method = OBJECTIVES.load(spec.objective.base)
@@ -133,22 +152,39 @@ def _start(
     optimiser = make_optimiser(objective, training.optimiser)
     checkpoints = finished(out / "checkpoints")
     done = load_checkpoint(checkpoints[-1], objective, optimiser, data) if checkpoints else 0
-    if done:
-        progress.say(f"resumes after step {done}")
     return _Run(
-        spec, out, plan, normalisation, objective, optimiser, fabric, seen, data, workers, done
+        spec,
+        out,
+        plan,
+        normalisation,
+        objective,
+        optimiser,
+        fabric,
+        seen,
+        init,
+        data,
+        workers,
+        done,
     )
 
 
-def _first_encoder(store: Store, spec: PretrainSpec) -> tuple[Any, frozenset[str], Normalisation]:
-    """The network that training starts from, what it has seen, and its normalisation."""
+def _first_encoder(
+    store: Store, spec: PretrainSpec
+) -> tuple[Any, frozenset[str], Normalisation, str]:
+    """The network that training starts from, what it has seen, its normalisation, its name."""
     if spec.init is None:
-        return random_encoder(spec.encoder, spec.training.seed), frozenset(), Normalisation()
+        made = random_encoder(spec.encoder, spec.training.seed)
+        return made, frozenset(), Normalisation(), f"random:{spec.encoder}"
     loaded = open_encoder(spec.init, store, spec.training.seed)
-    return loaded.module.train(), loaded.seen, loaded.info.normalisation
+    if not any(True for _ in loaded.module.parameters()):
+        raise UsageError(f"--init {spec.init}: has no weights to train")
+    name = spec.init
+    if Path(name).exists():  # a path may tell a name: the weights' digest stands for it
+        name = f"weights {digest_tensors(loaded.module.state_dict())[:16]}"
+    return loaded.module.train(), loaded.seen, loaded.info.normalisation, name
 
 
-def _train(run: _Run, batches: Any, progress: Progress) -> None:
+def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress) -> None:
     """The loop: one optimiser step a batch."""
     training = run.spec.training
     metrics = MetricsFile(run.folder / "metrics.csv", run.done)
@@ -157,6 +193,7 @@ def _train(run: _Run, batches: Any, progress: Progress) -> None:
     run.objective.train()
     began = time.perf_counter()
     with StopFlag() as stop:
+        batches = view_loader(dataset, order, run.workers)
         for step, batch in enumerate(batches, start=run.done):
             set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
             report = run.objective.loss(_views(run, batch), step)
@@ -196,11 +233,12 @@ def _views(run: _Run, batch: Drawn) -> Views:
 
 
 def _diverged(step: int, checkpoints: Path) -> str:
-    good = finished(checkpoints)
-    kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was written yet"
+    # the checkpoint of the step just before holds the weights that gave this loss
+    good = [path for path in finished(checkpoints) if path.name < f"step-{step:06d}"]
+    kept = f"the last good checkpoint is {good[-1]}" if good else "there is no good checkpoint yet"
     return (
         f"step {step + 1}: the loss is not finite; {kept}; "
-        "try a smaller rate (--set training.optimiser.learning_rate=...)"
+        "try a smaller rate (--set training.optimiser.learning_rate=...) and another --out"
     )
 
 
@@ -216,7 +254,7 @@ def _info(store: Store, spec: PretrainSpec, run: _Run) -> EncoderInfo:
         provenance={
             "kind": "pretrained",
             "objective": spec.objective.base,
-            "init": spec.init or f"random:{spec.encoder}",
+            "init": run.init,
             "steps": spec.training.steps,
             "batch_size": spec.training.batch_size,
             "seed": spec.training.seed,

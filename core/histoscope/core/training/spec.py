@@ -37,6 +37,7 @@ class PretrainSpec(Spec):
 
     encoder: str = Field("resnet18", description="timm's name of the network")
     init: str | None = Field(None, description="start from a run, a package or timm:NAME")
+    marked: bool = Field(False, description="read also samples that prepare marked as unfit")
     objective: ObjectiveSpec = Field(ObjectiveSpec(), description="what is learnt")
     views: ViewsSpec = Field(ViewsSpec(), description="augmentations")
     training: TrainingSpec = Field(TrainingSpec(), description="how")

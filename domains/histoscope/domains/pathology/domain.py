@@ -6,8 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Phantom, Sampling, locate
+from histoscope.core.contracts import (
+    Command,
+    LocationField,
+    Phantom,
+    Sampling,
+    Split,
+    locate,
+)
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 
 if TYPE_CHECKING:
@@ -51,15 +59,20 @@ class PathologyDomain:
         "embed": ReadOptions,
     }
 
+    commands: Mapping[str, Command] = {}
+    splits: Mapping[str, Mapping[str, Split]] = {}
+
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
         """Sources below the roots, root by root, each in sorted order.
 
         Raises:
-            DataError: a root is absent, holds two layouts or nothing, or a set lacks ``--mpp``.
+            DataError: a root is absent, holds two layouts or nothing, a set lacks ``--mpp``, or a
+                CSV is not what it should be.
         """
-        from histoscope.domains.pathology.cases import Cases
+        from histoscope.core.data.cases import Cases
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.layouts import choose_layout
+        from histoscope.domains.pathology.scale import ScaleList
         from histoscope.domains.pathology.set_sources import find_sets
 
         chosen = _options(options)
@@ -71,7 +84,9 @@ class PathologyDomain:
             raise DataError(
                 "--mpp is for labelled sets; for slides give --default-mpp or --mpp-csv"
             )
-        cases = Cases(chosen)
+        cases = Cases(chosen.cases, chosen.case_regex, SLIDE_COLUMNS)
+        if chosen.mpp_csv is not None:
+            ScaleList(chosen.mpp_csv)  # a fault in it is no slide's: refused before any is opened
         count = 0
         for root, layout in layouts.items():
             if layout != "slides" and mpp is None:
@@ -85,7 +100,10 @@ class PathologyDomain:
                 count += 1
                 yield source
         if not count:
-            raise DataError(f"{', '.join(map(str, roots.values()))}: no slide or picture found")
+            raise DataError(
+                f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
+                "give a folder or file that holds one"
+            )
 
     def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
         """Open a slide, a picture or a set.
@@ -108,7 +126,7 @@ class PathologyDomain:
 
         return make_views(spec, size_px)
 
-    def render(self, reader: Reader, results: Results, out: Path) -> Rendering:
+    def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
         """Write tables and drawings of one slide or set into ``out``."""
         from histoscope.domains.pathology.drawings import render
 
@@ -141,6 +159,7 @@ class PathologyDomain:
             ),
             predict_options=ReadOptions(case_regex=r"(case-\d+)_"),
             pretrain={"encoder": "resnet18", "training": {"steps": 160, "batch_size": 128}},
+            tasks=["tissue"],
         )
 
 
@@ -166,7 +185,7 @@ def _open_slide(source: Source, path: Path, sampling: TileSampling, options: Rea
 
 
 def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
-    from histoscope.domains.pathology.cases import Cases
+    from histoscope.core.data.cases import Cases
     from histoscope.domains.pathology.set_reader import SetReader
     from histoscope.domains.pathology.set_sources import open_set
 
@@ -174,7 +193,11 @@ def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadO
         raise DataError(NO_SET_SCALE)
     tiles = open_set(path, source.kind)
     try:
-        return SetReader(tiles, options.mpp, sampling, options.task, Cases(options).find)
-    except (UnreadableSource, DataError):
+        cases = Cases(options.cases, options.case_regex, SLIDE_COLUMNS)
+        return SetReader(tiles, options.mpp, sampling, options.task, cases.find)
+    except UnreadableSource:
         tiles.close()
         raise
+    except DataError as fault:
+        tiles.close()
+        raise DataError(f"{path}: {fault}") from None

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Artefact, Reader, Rendering, Results, Scalar
+from histoscope.core.contracts import Answer, Artefact, Reader, Rendering, Results, Scalar
 from histoscope.core.files import atomic_path, write_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map, has_places
@@ -57,56 +57,71 @@ class _Ground:
 
 
 def render(reader: Reader, results: Results, out: Path) -> Rendering:
-    """Write ``classes.csv`` and, where places on a slide are known, two pictures.
+    """Write ``classes.csv`` and, where places on a slide are known, pictures.
+
+    Of several tasks each has its table and, where its classes are exclusive, its overlay, with
+    the task's name in the file's.
 
     Args:
         reader: the open slide or set.
         results: what the package says of it.
         out: folder of this source.
     """
-    classes = len(results.task.classes)
-    counts = _counts(results.probabilities)
-    unreadable = len(results.rows) - int(counts.sum())
+    good = int(pc.sum(pc.equal(results.rows.column("status"), "ok")).as_py())
+    facts = _count_facts(reader, good, len(results.rows) - good)
     if not (isinstance(reader, Pictured) and has_places(results.rows)):
-        table = _write_classes(results, counts, None, out)
-        return Rendering([table], _count_facts(reader, counts, unreadable))
+        tables = [_write_classes(_Named(a, results), good, None, out) for a in results.answers]
+        return Rendering(tables, facts)
     size = (int(_number(reader, "width_level0_px")), int(_number(reader, "height_level0_px")))
     mpp = (_number(reader, "mpp_x"), _number(reader, "mpp_y"))
-    where = class_map(results.rows, results.probabilities, size)
-    areas = where.areas_px() * mpp[0] * mpp[1] / 1e6  # mm2
     ground = _ground(reader, mpp[0])
-    artefacts = [
-        _draw_overlay(ground, where, results, out),
-        _draw_plain(ground, out),
-        _write_classes(results, counts, areas[:classes], out),
-    ]
-    facts = {
-        **_count_facts(reader, counts, unreadable),
-        **_area_facts(results.rows, float(areas[:classes].sum())),
-        **_slide_facts(reader, results.rows, size, mpp),
-    }
-    return Rendering(artefacts, facts)
+    pictures, tables, area = list[Artefact](), list[Artefact](), None
+    for answer in results.answers:
+        named, areas = _Named(answer, results), None
+        if answer.task.exclusive:
+            where = class_map(results.rows, answer.probabilities, size)
+            areas = where.areas_px()[: len(answer.task.classes)] * mpp[0] * mpp[1] / 1e6  # mm2
+            area = float(areas.sum())
+            pictures.append(_draw_overlay(ground, where, named, out))
+        tables.append(_write_classes(named, good, areas, out))
+    facts |= {} if area is None else _area_facts(results.rows, area)
+    facts |= _slide_facts(reader, results.rows, size, mpp)
+    return Rendering([*pictures, _draw_plain(ground, out), *tables], facts)
 
 
-def _counts(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Readable tiles by class, (classes,)."""
-    good = probabilities[~np.isnan(probabilities).any(axis=1)]
-    return np.bincount(good.argmax(axis=1), minlength=probabilities.shape[1])
+@dataclass(frozen=True)
+class _Named:
+    """An answer, and how its files and titles are told apart from those of other tasks."""
+
+    answer: Answer
+    results: Results
+
+    def file(self, stem: str, suffix: str) -> str:
+        """``stem.suffix``, or ``stem-TASK.suffix`` where there are several tasks."""
+        alone = len(self.results.answers) == 1
+        return f"{stem}.{suffix}" if alone else f"{stem}-{self.answer.task.name}.{suffix}"
+
+    def title(self, text: str) -> str:
+        """The title, with the task where there are several."""
+        alone = len(self.results.answers) == 1
+        return text if alone else f"{text}: {self.answer.task.name}"
 
 
 def _write_classes(
-    results: Results, counts: NDArray[np.int64], areas: NDArray[np.float64] | None, out: Path
+    named: _Named, good: int, areas: NDArray[np.float64] | None, out: Path
 ) -> Artefact:
+    counts = named.answer.chosen().sum(axis=0)
     columns = {
-        "class": pa.array(results.task.classes, pa.string()),
+        "class": pa.array(named.answer.task.classes, pa.string()),
         "tiles": pa.array(counts, pa.int64()),
     }
     if areas is not None:
         columns["area_mm2"] = pa.array(areas.round(6), pa.float64())
-    columns["share"] = pa.array((counts / max(1, counts.sum())).round(6), pa.float64())
-    write_csv(out / "classes.csv", pa.table(columns))
+    columns["share"] = pa.array((counts / max(1, good)).round(6), pa.float64())
+    file = named.file("classes", "csv")
+    write_csv(out / file, pa.table(columns))
     said = "Tiles by predicted class; share is a part of the tiles that could be read."
-    return Artefact("classes.csv", "table", "Classes", said)
+    return Artefact(file, "table", named.title("Classes"), said)
 
 
 def _ground(reader: Pictured, mpp_x: float) -> _Ground:
@@ -122,23 +137,25 @@ def _ground(reader: Pictured, mpp_x: float) -> _Ground:
     return _Ground(image, ratio, ratio[0] * mpp_x, bool(small.readable.all()))
 
 
-def _draw_overlay(ground: _Ground, where: ClassMap, results: Results, out: Path) -> Artefact:
+def _draw_overlay(ground: _Ground, where: ClassMap, named: _Named, out: Path) -> Artefact:
     """Class colours over the picture; the legend names what is there."""
+    answer = named.answer
     classes = where.on_picture((ground.image.shape[0], ground.image.shape[1]), ground.ratio)
     present = set(np.unique(where.cells).tolist())
     legend = [
-        Entry(name, rgb(results.colours[number]))
-        for number, name in enumerate(results.task.classes)
+        Entry(name, rgb(answer.colours[number]))
+        for number, name in enumerate(answer.task.classes)
         if number in present
     ]
     caption = "Colour is the class with the best score; what is left uncoloured was not analysed."
     if where.unreadable in present:
         legend.append(Entry("unreadable", None))
         caption += " Hatched tiles could not be read."
-    painted = paint(ground.image, classes, results.colours)
-    with atomic_path(out / "overlay.png") as part:
+    painted = paint(ground.image, classes, answer.colours)
+    file = named.file("overlay", "png")
+    with atomic_path(out / file) as part:
         with_strip(painted, ground.um_per_px, legend).save(part, format="png")
-    return Artefact("overlay.png", "picture", "Predicted classes", caption)
+    return Artefact(file, "picture", named.title("Predicted classes"), caption)
 
 
 def _draw_plain(ground: _Ground, out: Path) -> Artefact:
@@ -148,8 +165,8 @@ def _draw_plain(ground: _Ground, out: Path) -> Artefact:
     return Artefact("thumbnail.jpg", "picture", "The same without colours", caption)
 
 
-def _count_facts(reader: Reader, counts: NDArray[np.int64], unreadable: int) -> dict[str, str]:
-    facts = {"Tiles analysed": _grouped(int(counts.sum()))}
+def _count_facts(reader: Reader, good: int, unreadable: int) -> dict[str, str]:
+    facts = {"Tiles analysed": _grouped(good)}
     facts["Tiles that could not be read"] = _grouped(unreadable)
     facts["Read with"] = ", ".join(
         str(reader.facts[name]) for name in ("reader", "vendor") if reader.facts.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+SLIDE_COLUMNS = ("slide", "wsi", "slide_id")  # what CSV files call a slide
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 TO_CONVERT = {

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from histoscope.core.data.spreadsheet import header_of
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.formats import SLIDE_SUFFIXES, TILE_SUFFIXES, suffix_of
 from histoscope.domains.pathology.options import Layout
-from histoscope.domains.pathology.spreadsheet import header_of
 
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 LARGEST_TILE_PX = 2048

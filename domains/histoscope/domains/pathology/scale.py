@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from histoscope.core.data.spreadsheet import PathTable
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.domains.pathology.spreadsheet import SlideTable
+from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 
 SMALLEST_UM, LARGEST_UM = 0.05, 100.0
 OVERVIEW_UM = 2.0  # no scanner's full resolution is this coarse
@@ -102,7 +103,7 @@ class ScaleList:
     """
 
     def __init__(self, path: Path) -> None:
-        self._table = SlideTable(path, "mpp")
+        self._table = PathTable(path, "mpp", SLIDE_COLUMNS)
         self._path = path
         for slide, text in self._table.items().items():
             self._number(slide, text)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
+from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import RegionFault
@@ -83,7 +83,8 @@ class SetReader:
         labels = pa.array([member.label for member in members], pa.string())
         known = any(member.label is not None for member in members)
         return Plan(
-            _rows(members, self._tiles, self._case_of), {self._task: labels} if known else {}
+            _rows(members, self._tiles, self._case_of),
+            {self._task: PlanLabels(labels)} if known else {},
         )
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
@@ -95,6 +96,10 @@ class SetReader:
                 yield CorruptSample(f"unreadable ({fault})")
             except DataError as fault:
                 yield CorruptSample(str(fault))
+
+    def marks(self, rows: pa.Table) -> Sequence[str | None]:
+        """None: tissue is chosen when tiles are planned."""
+        return [None] * len(rows)
 
     def _first(self) -> NDArray[np.uint8] | None:
         """The first picture that can be read and fitted; refuses when none of those read fits."""

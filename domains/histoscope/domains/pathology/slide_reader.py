@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -137,6 +137,10 @@ class SlideReader:
                 yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
             except RegionFault as fault:
                 yield CorruptSample(f"unreadable ({fault})")
+
+    def marks(self, rows: pa.Table) -> Sequence[str | None]:
+        """None: tissue is chosen when tiles are planned."""
+        return [None] * len(rows)
 
     def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
         side = (self._sampling.size_px, self._sampling.size_px)

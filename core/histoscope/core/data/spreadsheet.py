@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from histoscope.core.errors import DataError
 
-SLIDE_COLUMNS = ("slide", "wsi", "path", "file", "filename", "slide_id")
+PATH_COLUMNS = ("path", "file", "filename")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -61,32 +61,34 @@ def column(path: Path, names: Iterable[str], wanted: Iterable[str]) -> str:
     raise DataError(f"{path}: no column {' or '.join(wanted)} (it has {', '.join(sorted(known))})")
 
 
-class SlideTable:
-    """One value a slide, found by relative path, by file name or by file name without suffix.
+class PathTable:
+    """One value a file, found by relative path, by file name or by file name without suffix.
 
     Args:
-        path: CSV file with a slide column (``slide``, ``wsi``, ``path``, ``file``).
+        path: CSV file with a column that names files: one of ``words``, ``path``, ``file``,
+            ``filename``.
         value: name of the value column.
+        words: what the field calls such a file.
 
     Raises:
-        DataError: unreadable, a column is missing, or one slide stands twice with two values.
+        DataError: unreadable, a column is missing, or one file stands twice with two values.
     """
 
-    def __init__(self, path: Path, value: str) -> None:
+    def __init__(self, path: Path, value: str, words: Sequence[str] = ()) -> None:
         rows = read_rows(path)
         names = rows[0].keys() if rows else header_of(path)
-        slide = column(path, names, SLIDE_COLUMNS)
+        named = column(path, names, (*words, *PATH_COLUMNS))
         column(path, names, (value,))
         self._values: dict[str, str] = {}
         for row in rows:
-            key = row[slide].replace("\\", "/").removeprefix("./")
+            key = row[named].replace("\\", "/").removeprefix("./")
             if not key or not row[value]:
                 continue
             if self._values.setdefault(key, row[value]) != row[value]:
                 raise DataError(f"{path}: {key} stands twice with two values of {value}")
 
     def find(self, relative: str) -> str | None:
-        """The value for a slide at this POSIX path relative to its root, or None."""
+        """The value for a file at this POSIX path relative to its root, or None."""
         place = PurePosixPath(relative)
         for key in (relative, place.name, str(place.with_suffix("")), place.stem):
             if key in self._values:
@@ -94,5 +96,5 @@ class SlideTable:
         return None
 
     def items(self) -> Mapping[str, str]:
-        """All values by what stands in the slide column."""
+        """All values by what stands in the file column."""
         return self._values

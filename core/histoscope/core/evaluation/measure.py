@@ -1,0 +1,131 @@
+"""All metrics of one task: the value is the mean over draws, the interval resamples units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Task
+from histoscope.core.evaluation import metrics
+from histoscope.core.evaluation.intervals import bootstrap_interval
+from histoscope.core.labels.labelled import Labelled
+
+Scores = Sequence[NDArray[np.float32]]
+Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
+
+
+def measure_classes(task: Task, test: Labelled, probabilities: Scores) -> dict[str, Any]:
+    """Metrics of exclusive classes, and the first draw's confusion counts.
+
+    Args:
+        task: with exclusive classes.
+        test: what is true.
+        probabilities: (samples, classes) for each draw.
+    """
+    truth, classes = test.truth, len(task.classes)
+    predicted = [p.argmax(axis=1) for p in probabilities]
+
+    def recall_of(place: int) -> Metric:
+        return lambda d, w: metrics.recalls(truth, predicted[d], w, classes)[:, place]
+
+    overall: dict[str, Metric] = {
+        "balanced_accuracy": lambda d, w: metrics.balanced_accuracy(
+            truth, predicted[d], w, classes
+        ),
+        "accuracy": lambda d, w: metrics.accuracy(truth, predicted[d], w),
+        "auc": lambda d, w: metrics.auc(truth, probabilities[d], w),
+    }
+    draws = len(predicted)
+    body: dict[str, Any] = {name: _score(m, test, draws) for name, m in overall.items()}
+    body["recall"] = {
+        name: _score(recall_of(place), test, draws) for place, name in enumerate(task.classes)
+    }
+    body["confusion"] = metrics.confusion(truth, predicted[0], classes).tolist()
+    return body
+
+
+def measure_presence(
+    task: Task, test: Labelled, probabilities: Scores, thresholds: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """Average precision and F1 of classes that may be present together.
+
+    Args:
+        task: with classes that are not exclusive.
+        test: what is true, -1 where unknown.
+        probabilities: (samples, classes) for each draw.
+        thresholds: (classes,) for each draw, of F1.
+    """
+    truth, draws = test.truth, len(probabilities)
+
+    def precision_of(place: int) -> Metric:
+        return lambda d, w: metrics.average_precision(
+            truth[:, place], probabilities[d][:, place], w
+        )
+
+    def f1_of(place: int) -> Metric:
+        return lambda d, w: metrics.f1(
+            truth[:, place], probabilities[d][:, place] >= thresholds[d][place], w
+        )
+
+    places = range(len(task.classes))
+
+    def pooled(d: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        return metrics.mean_where_defined(np.stack([precision_of(place)(d, w) for place in places]))
+
+    return {
+        "mean_average_precision": _score(pooled, test, draws),
+        "mean_average_precision_by_unit": _by_unit(pooled, test, draws),
+        "average_precision": {
+            name: _score(precision_of(place), test, draws)
+            for place, name in enumerate(task.classes)
+        },
+        "f1": {name: _score(f1_of(place), test, draws) for place, name in enumerate(task.classes)},
+        "present": {
+            name: int((truth[:, place] == 1).sum()) for place, name in enumerate(task.classes)
+        },
+    }
+
+
+def _score(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
+    ones = np.ones((1, len(test.truth)))
+    per_draw = [float(score(draw, ones)[0]) for draw in range(draws)]
+
+    def mean_over_draws(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.mean([score(draw, weights) for draw in range(draws)], axis=0)
+
+    low, high = bootstrap_interval(mean_over_draws, test.units)
+    return _metric(per_draw, low, high)
+
+
+def _by_unit(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
+    """A metric of each unit by itself, its mean, and the interval of that over units."""
+    names = np.unique(np.asarray(test.units, dtype=str))
+    each = np.asarray(test.units, dtype=str) == names[:, None]  # (units, samples)
+    values = np.stack([score(draw, each.astype(float)) for draw in range(draws)])
+    per_draw = metrics.mean_where_defined(values.T)
+    over_draws = metrics.mean_where_defined(values)  # (units,)
+    defined = over_draws[~np.isnan(over_draws)]
+    if not len(defined):
+        return _metric([float("nan")] * draws, float("nan"), float("nan"))
+    low, high = bootstrap_interval(
+        lambda w: (w @ defined) / w.sum(axis=1), [str(place) for place in range(len(defined))]
+    )
+    return _metric([float(value) for value in per_draw], low, high)
+
+
+def _metric(per_draw: list[float], low: float, high: float) -> dict[str, Any]:
+    """JSON knows no NaN: what is undefined is null."""
+    deviation = float(np.std(per_draw, ddof=1)) if len(per_draw) > 1 else None
+    return {
+        "value": _number(float(np.mean(per_draw))),
+        "interval": [_number(low), _number(high)],
+        "sd_over_draws": None if deviation is None else _number(deviation),
+        "per_draw": [_number(value) for value in per_draw],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
