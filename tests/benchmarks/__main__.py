@@ -24,6 +24,7 @@ from histoscope.core.progress import Silent
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom import write_phantom
+from tests.benchmarks import videos
 
 Side = tuple[str, Callable[[], object]]
 
@@ -98,6 +99,18 @@ def images_of_a_store(folder: Path) -> None:
     )
 
 
+def operations(folder: Path) -> None:
+    """Preparing operations at 1 frame a second beside bare decoding; memory over two hours."""
+    place = videos.clips(folder)
+    compare(
+        f"operations in {place.name} at 1 frame a second, 224 px",
+        ("prepare", lambda: videos.prepare_all(place, folder / "operations")),
+        ("PyAV, converting only the wanted frames", lambda: videos.decode_all(place)),
+    )
+    for line in videos.peak_memory(folder):
+        print(line)  # noqa: T201
+
+
 def peak_memory(folder: Path) -> None:
     """Memory must not grow with a slide: the same reading on one 16 times the area."""
     for factor in (1, 4):
@@ -133,3 +146,4 @@ if __name__ == "__main__":
         tiles_of_a_slide(Path(scratch))
         images_of_a_store(Path(scratch))
         peak_memory(Path(scratch))
+        operations(Path(scratch))

@@ -1,18 +1,11 @@
 """``python -m tests.benchmarks.read_slide FILE``: read all tiles, print count and peak memory."""
 
-import re
 import sys
 from pathlib import Path
 
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import ReadOptions, TileSampling
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process alone (getrusage begins with the parent's)."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found.group(1)) / 1024 if found else float("nan")
+from tests.benchmarks.memory import peak_mib
 
 
 def read(slide: Path) -> int:

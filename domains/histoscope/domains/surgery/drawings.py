@@ -1,0 +1,149 @@
+"""What is written and drawn of one operation after a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Answer, Artefact, Reader, Rendering, Results
+from histoscope.core.files import write_csv, write_text
+from histoscope.domains.surgery.timeline import interval_s, moments
+from histoscope.domains.surgery.timeline_picture import draw_timeline
+
+
+def render(reader: Reader, results: Results, write: str, out: Path) -> Rendering:
+    """Write ``phases.csv``, ``timeline.png``, one table a task, and other groups' text forms.
+
+    Args:
+        reader: the open operation.
+        results: what the package says of it.
+        write: ``cholec80`` also writes NAME-phase.txt and NAME-tool.txt.
+        out: folder of this source.
+    """
+    times = results.rows.column("at_s").to_numpy()
+    step = interval_s(times) or 1.0
+    write_csv(out / "phases.csv", by_second(results))
+    draw_timeline(results, times, step, out / "timeline.png")
+    artefacts = [
+        Artefact(
+            "timeline.png",
+            "picture",
+            "Timeline",
+            "What the model named, moment by moment. White: could not be read. The last row shows "
+            "frames that are black, repeated, or may show the room and not the patient.",
+        ),
+        *(_write_totals(answer, results, step, out) for answer in results.answers),
+        Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),
+    ]
+    if write == "cholec80":
+        artefacts += write_cholec80(results, out)
+    return Rendering(artefacts, _facts(reader, results))
+
+
+def by_second(results: Results) -> pa.Table:
+    """One row a second: the first frame at or after it."""
+    rows = results.rows
+    times = rows.column("at_s").to_numpy()
+    chosen = moments(times, 1.0)
+    columns = {
+        "second": pa.array(np.floor(times[chosen] + 1e-6).astype(np.int64)),
+        "time": pa.array([clock(time) for time in times[chosen]], pa.string()),
+        "at_s": rows.column("at_s").take(chosen),
+        "frame": rows.column("frame").take(chosen),
+        "status": rows.column("status").take(chosen),
+        "mark": rows.column("mark").take(chosen),
+    }
+    bad = np.array([s != "ok" for s in columns["status"].to_pylist()], bool)
+    for answer in results.answers:
+        held, task = answer.chosen()[chosen], answer.task
+        if task.exclusive:
+            names = np.array(task.classes, dtype=object)[held.argmax(axis=1)]
+            columns[task.name] = pa.array(names, pa.string(), mask=bad)
+        else:
+            for place, name in enumerate(task.classes):
+                columns[name] = pa.array(held[:, place].astype(np.int64), mask=bad)
+        for place, name in enumerate(task.classes):
+            scores = answer.probabilities[chosen, place].astype(np.float64).round(6)
+            columns[f"p_{name}"] = pa.array(scores, pa.float64(), mask=bad)
+    return pa.table(columns)
+
+
+def clock(time_s: float) -> str:
+    """``0:12:34``."""
+    whole = int(time_s + 1e-6)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) -> Artefact:
+    """When each class first and last holds, and for how long in all."""
+    times = results.rows.column("at_s").to_numpy()
+    held, task = answer.chosen(), answer.task
+    good = max(1, int(_readable(answer).sum()))
+    firsts = [_first(times, held[:, place]) for place in range(len(task.classes))]
+    columns = {
+        "class": pa.array(task.classes, pa.string()),
+        "first": pa.array([None if t is None else clock(t[0]) for t in firsts], pa.string()),
+        "last": pa.array([None if t is None else clock(t[1]) for t in firsts], pa.string()),
+        "total": pa.array([clock(n * step_s) for n in held.sum(axis=0)], pa.string()),
+        "share": pa.array((held.sum(axis=0) / good).round(6), pa.float64()),
+    }
+    file = f"totals-{task.name}.csv"
+    write_csv(out / file, pa.table(columns))
+    said = "First and last moment, time in all, and its part of what could be read."
+    return Artefact(file, "table", task.name.capitalize(), said)
+
+
+def _readable(answer: Answer) -> NDArray[np.bool_]:
+    return np.asarray(~np.isnan(answer.probabilities).any(axis=1))
+
+
+def _first(times: NDArray[np.float64], held: NDArray[np.bool_]) -> tuple[float, float] | None:
+    places = np.flatnonzero(held)
+    return None if not len(places) else (float(times[places[0]]), float(times[places[-1]]))
+
+
+def write_cholec80(results: Results, out: Path) -> Sequence[Artefact]:
+    """``NAME-phase.txt`` (phase by name) and ``NAME-tool.txt`` (probabilities), one row a frame."""
+    name = PurePosixPath(results.source.path).stem
+    frames = results.rows.column("frame").to_pylist()
+    artefacts = []
+    for answer in results.answers:
+        held, task = answer.chosen(), answer.task
+        readable = _readable(answer)
+        kind = "phase" if task.exclusive else "tool"
+        lines = ["Frame\tPhase" if task.exclusive else "\t".join(["Frame", *task.classes])]
+        for place, frame in enumerate(frames):
+            if readable[place]:
+                said = (
+                    [task.classes[int(held[place].argmax())]]
+                    if task.exclusive
+                    else [f"{p:.6f}" for p in answer.probabilities[place]]
+                )
+                lines.append("\t".join([str(frame), *said]))
+        write_text(out / f"{name}-{kind}.txt", "\n".join(lines) + "\n")
+        artefacts.append(
+            Artefact(f"{name}-{kind}.txt", "data", "Cholec80 text", "As 'histoscope score' reads.")
+        )
+    return artefacts
+
+
+def _facts(reader: Reader, results: Results) -> dict[str, str]:
+    facts, marks = reader.facts, results.rows.column("mark").drop_null().to_pylist()
+    status = results.rows.column("status").to_pylist()
+    told = {
+        "Length": clock(float(facts.get("duration_s") or 0)),
+        "Frames analysed": f"{sum(one == 'ok' for one in status)} at {facts.get('fps')} a second",
+        "Frames that could not be read": str(sum(one != "ok" for one in status)),
+        "Picture": f"{facts.get('width_px')} x {facts.get('height_px')} px, "
+        f"{facts.get('rate_hz')} frames a second",
+        "Read with": ", ".join(str(facts[n]) for n in ("reader", "vendor") if facts.get(n)),
+    }
+    if int(facts.get("parts") or 1) > 1:
+        told["Parts of the recording"] = str(facts["parts"])
+    for mark in sorted(set(marks)):
+        told[f"Frames marked {mark}"] = str(marks.count(mark))
+    return told

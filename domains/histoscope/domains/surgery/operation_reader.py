@@ -1,0 +1,118 @@
+"""Frames of one operation at one sampling. Implements :class:`histoscope.core.contracts.Reader`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
+from histoscope.domains.surgery.labels import FrameLabels
+from histoscope.domains.surgery.marks import marks_of
+from histoscope.domains.surgery.options import FrameSampling
+from histoscope.domains.surgery.picture import Field, Measured, find_field, to_square
+from histoscope.domains.surgery.readers.movie import Movie
+from histoscope.domains.surgery.timeline import moments
+
+GLANCES = 7  # frames looked at for the field of view
+
+
+class OperationReader:
+    """An open operation.
+
+    Args:
+        movie: its frames.
+        sampling: which frames, and how they become images.
+        labels: what is known of its frames, None when nothing is.
+
+    Raises:
+        UnreadableSource: no frame that was looked at can be decoded.
+    """
+
+    divisible = False  # one pass from the start is the only way that is right on every file
+
+    def __init__(self, movie: Movie, sampling: FrameSampling, labels: FrameLabels | None) -> None:
+        self._movie = movie
+        self._sampling = sampling
+        self._labels = labels
+        self._places = moments(movie.times_s, sampling.fps)
+        self._field = self._look() if sampling.crop == "field" else None
+        box = self._field
+        self.facts: Mapping[str, Scalar] = {
+            **movie.facts,
+            "fps": sampling.fps,
+            "field_left_px": box.left if box else None,
+            "field_top_px": box.top if box else None,
+            "field_right_px": box.right if box else None,
+            "field_bottom_px": box.bottom if box else None,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held open between two reads."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the operation's recording."""
+        return float(self.facts["duration_s"] or 0)
+
+    def plan(self) -> Plan:
+        """One row a moment, with labels joined by the source's frame number."""
+        movie, places = self._movie, self._places
+        numbers, times = movie.numbers[places], movie.times_s[places]
+        rows = pa.table(
+            {
+                "key": pa.array([str(number) for number in numbers], pa.string()),
+                "at_s": pa.array(times.round(6), pa.float64()),
+                "frame": pa.array(numbers, pa.int64()),
+                "pts": pa.array(movie.pts[places], pa.int64()),
+                "part": pa.array(movie.parts[places], pa.int64()),
+            }
+        )
+        notes = [movie.note]
+        tasks: Mapping[str, PlanLabels] = {}
+        if self._labels is not None:
+            tasks = self._labels.join(numbers, times)
+            notes.append(self._labels.compare(movie.numbers))
+        return Plan(rows, tasks, "; ".join(filter(None, notes)))
+
+    def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
+        """One image a row, in row order; a frame that cannot be decoded is a corrupt sample."""
+        wanted = rows.column("frame").to_numpy()
+        places = np.searchsorted(self._movie.numbers, wanted)
+        measured = Measured()
+        for _, answer in self._movie.read(places.tolist()):
+            if isinstance(answer, str):
+                yield CorruptSample(f"unreadable ({answer})")
+                continue
+            picture = self._field.cut(answer) if self._field else answer
+            image = to_square(picture, self._sampling.size_px)
+            yield Sample(image, measured.measure(image))
+
+    def marks(self, rows: pa.Table) -> Sequence[str | None]:
+        """Black frames, repeats, and stretches that may lie outside the body."""
+        wanted = ("brightness", "difference", "redness")
+        blank = pa.nulls(len(rows), pa.float64())
+        found = [
+            (rows.column(name) if name in rows.column_names else blank).to_numpy()
+            for name in wanted
+        ]
+        brightness, difference, redness = (values.astype(np.float64) for values in found)
+        return marks_of(rows.column("at_s").to_numpy(), brightness, difference, redness)
+
+    def _look(self) -> Field | None:
+        """The field of view in a few frames spread over the recording."""
+        spread = np.linspace(0, len(self._places) - 1, GLANCES).round().astype(int)
+        places = np.unique(self._places[spread])
+        found = [answer for _, answer in self._movie.glance(places.tolist())]
+        return find_field([answer for answer in found if not isinstance(answer, str)])

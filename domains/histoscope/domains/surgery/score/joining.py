@@ -1,0 +1,212 @@
+"""Truth and prediction of one video, brought to one rate and joined by frame number.
+
+Never by row count: exports differ by a row at the end, and rates differ. What only one side has
+is kept to be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.errors import DataError, UsageError
+from histoscope.domains.surgery.metrics.cells import Ints
+from histoscope.domains.surgery.phase_text import PhaseRows
+from histoscope.domains.surgery.video_files import natural_key
+
+SHOWN = 5  # lines or names of one kind before "and N more"
+FEW_ROWS = 10  # with fewer rows their number says nothing of how frames are numbered
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a video is scored.
+
+    Attributes:
+        fps: rows a second.
+        source_fps: frames a second of the video, which frame numbers count.
+    """
+
+    fps: float
+    source_fps: float
+
+    def check(self) -> None:
+        """Refuse a rate above the video's. Raises UsageError."""
+        if self.fps > self.source_fps:
+            raise UsageError(
+                f"--fps {self.fps:g} is more than the video has; frame numbers are read as "
+                f"{self.source_fps:g} a second (--source-fps)"
+            )
+
+    def keeps(self, frames: Ints) -> NDArray[np.bool_]:
+        """Which source frames belong to the rate, (rows,): the one nearest each instant."""
+        step = self.source_fps / self.fps
+        return np.asarray(frames == np.floor(np.rint(frames / step) * step + 0.5))
+
+
+@dataclass(frozen=True)
+class JoinedVideo:
+    """What truth and prediction both have.
+
+    Attributes:
+        name: as the truth's file is called.
+        frames: source frames, ascending, (rows,).
+        truth, predicted: class ids, (rows,).
+        unpredicted, unlabelled: source frames at the scored rate that only the truth, or only
+            the prediction, has.
+    """
+
+    name: str
+    frames: Ints
+    truth: Ints
+    predicted: Ints
+    unpredicted: Ints
+    unlabelled: Ints
+
+    @property
+    def pair(self) -> tuple[Ints, Ints]:
+        """Truth and prediction."""
+        return self.truth, self.predicted
+
+
+def join_video(
+    name: str, truth: PhaseRows, predicted: PhaseRows, rate: Rate, classes: Sequence[str]
+) -> JoinedVideo:
+    """Join one video's rows.
+
+    Args:
+        name: of the video.
+        truth, predicted: as read.
+        rate: at which to score.
+        classes: names in the order of their ids.
+
+    Raises:
+        DataError: nothing in common, frames numbered in two ways, or rows too far apart for the
+            rate.
+    """
+    (true_frames, true_ids), (frames, ids) = (
+        _at_rate(rows, rate, classes) for rows in (truth, predicted)
+    )
+    if truth.frames is not None and predicted.frames is not None:
+        refuse_two_numberings(name, "predictions", predicted.frames, "truth", true_frames)
+        refuse_two_numberings(name, "truth", truth.frames, "predictions", frames)
+    common, left, right = np.intersect1d(
+        true_frames, frames, assume_unique=True, return_indices=True
+    )
+    if not len(common):
+        raise DataError(
+            f"{name}: truth and prediction have no frame in common at {rate.fps:g} fps (truth "
+            f"{_first(truth, rate)}; prediction {_first(predicted, rate)}); number both from 0 "
+            "by source frame"
+        )
+    _refuse_gaps(name, common, rate)
+    return JoinedVideo(
+        name=name,
+        frames=common,
+        truth=true_ids[left],
+        predicted=ids[right],
+        unpredicted=np.setdiff1d(true_frames, common),
+        unlabelled=np.setdiff1d(frames, common),
+    )
+
+
+def pair_names(
+    truth: Iterable[str], predicted: Iterable[str], where: str
+) -> tuple[dict[str, str], list[str]]:
+    """Which prediction is of which video.
+
+    Args:
+        truth, predicted: video names.
+        where: the folders, for the message.
+
+    Returns:
+        The truth's name to the prediction's, in natural order, and a line for each kind of video
+        that only one side has.
+
+    Raises:
+        DataError: no video in common.
+    """
+    by_key = {natural_key(name): name for name in predicted}
+    pairs = {name: by_key.pop(natural_key(name), "") for name in sorted(truth, key=natural_key)}
+    found = {name: other for name, other in pairs.items() if other}
+    if not found:
+        raise DataError(
+            f"{where}: no video in common (truth has {_some(list(pairs))}; predictions are of "
+            f"{_some(list(by_key.values()))})"
+        )
+    lines = []
+    if len(found) < len(pairs):
+        lines.append(f"not scored, no prediction: {_some([n for n in pairs if n not in found])}")
+    if by_key:
+        lines.append(f"not scored, no truth: {_some(list(by_key.values()))}")
+    return found, lines
+
+
+def shortfalls(missing: Mapping[str, tuple[Ints, int]], what: str, lack: str) -> Iterator[str]:
+    """Say which rows one side lacks: a line a video, the rest of many in one line.
+
+    Args:
+        missing: video to the source frames concerned and the number of rows there are.
+        what: what the rows are, for example ``"frames"``.
+        lack: what they lack, for example ``"no prediction"``.
+    """
+    short = [(name, *value) for name, value in missing.items() if len(value[0])]
+    for name, frames, rows in short[:SHOWN]:
+        has = "has" if len(frames) == 1 else "have"
+        which = _some([str(frame) for frame in frames[:SHOWN]], len(frames))
+        yield f"{name}: {len(frames)} of {rows} {what} {has} {lack} (source frame {which})"
+    if len(short) > SHOWN:
+        total = sum(len(frames) for _, frames, _ in short[SHOWN:])
+        yield f"and {len(short) - SHOWN} more videos: {total} {what} have {lack}"
+
+
+def refuse_two_numberings(name: str, who: str, frames: Ints, other: str, others: Ints) -> None:
+    """Refuse as many rows as the other side has that end far earlier: rows counted, not frames.
+
+    Raises:
+        DataError: joined by number, nearly all rows would be lost.
+    """
+    if min(len(frames), len(others)) < FEW_ROWS:
+        return
+    close = abs(len(frames) - len(others)) <= max(1, len(others) // 100)
+    if close and 2 * frames[-1] < others[-1]:
+        raise DataError(
+            f"{name}: {len(frames)} rows of the {who} end at frame {frames[-1]}, {len(others)} of "
+            f"the {other} at {others[-1]}; number both by source frame (multiply the first column "
+            f"of the {who} by {round(others[-1] / frames[-1])})"
+        )
+
+
+def _at_rate(rows: PhaseRows, rate: Rate, classes: Sequence[str]) -> tuple[Ints, Ints]:
+    """Frames and class ids at the scored rate, each frame once."""
+    frames = rows.frames_at(rate.source_fps)
+    kept = np.flatnonzero(rate.keeps(frames))
+    frames, first = np.unique(frames[kept], return_index=True)
+    names, inverse = np.unique(rows.phases[kept][first], return_inverse=True)
+    ids = np.array([classes.index(name) for name in names], dtype=np.int64)
+    return frames, ids[inverse] if len(ids) else frames
+
+
+def _refuse_gaps(name: str, frames: Ints, rate: Rate) -> None:
+    """Rows rarer than the rate says would make 10 s of rows longer than 10 s."""
+    if len(frames) < 2:
+        return
+    step = int(np.diff(frames).min())
+    if step > 1.5 * rate.source_fps / rate.fps:
+        raise DataError(
+            f"{name}: the rows that both have come every {step} frames, fewer than "
+            f"--fps {rate.fps:g} says; give --fps {rate.source_fps / step:g}"
+        )
+
+
+def _first(rows: PhaseRows, rate: Rate) -> str:
+    return ", ".join(str(frame) for frame in rows.frames_at(rate.source_fps)[:3]) + ", ..."
+
+
+def _some(names: Sequence[str], total: int | None = None) -> str:
+    """The first few names, and how many more there are."""
+    more = (len(names) if total is None else total) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
