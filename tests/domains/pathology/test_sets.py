@@ -221,3 +221,20 @@ def test_cases_come_from_the_path_by_pattern(tmp_path: Path) -> None:
     (source,) = sources(tmp_path, mpp=1.0, case_regex=r"/(P\d+)")
     with reader(source, tmp_path, mpp=1.0, case_regex=r"/(P\d+)") as opened:
         assert opened.plan().rows.column("case").to_pylist() == ["P1", "P2", None]
+
+
+def test_classes_may_have_better_names_than_their_folders(tmp_path: Path) -> None:
+    for seed, name in enumerate(["0/1.png", "1/1.png"]):
+        write(tmp_path / name, png(seed))
+    (source,) = sources(tmp_path, mpp=1.0)
+    names = "0=normal, 1 = tumour"
+    with reader(source, tmp_path, mpp=1.0, class_names=names) as opened:
+        assert opened.plan().labels["tissue"].values.to_pylist() == ["normal", "tumour"]
+    with pytest.raises(UnreadableSource, match=r"no class 2 in it \(it has 0, 1\)"):
+        reader(source, tmp_path, mpp=1.0, class_names="2=other")
+
+
+@pytest.mark.parametrize("text", ["", "0", "0=", "=a", "0=a,1=a"])
+def test_wrong_class_names_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="class_names"):
+        PrepareOptions(class_names=text)

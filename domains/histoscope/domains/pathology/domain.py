@@ -194,7 +194,8 @@ def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadO
     tiles = open_set(path, source.kind)
     try:
         cases = Cases(options.cases, options.case_regex, SLIDE_COLUMNS)
-        return SetReader(tiles, options.mpp, sampling, options.task, cases.find)
+        names = options.renamed()
+        return SetReader(tiles, options.mpp, sampling, options.task, cases.find, names)
     except UnreadableSource:
         tiles.close()
         raise

@@ -79,3 +79,23 @@ class PrepareOptions(ReadOptions):
         pattern=r"^[A-Za-z0-9_-]+$",
         description="name of the label table that a labelled set gives",
     )
+    class_names: str | None = Field(
+        None, description="what classes are called in place of their folders, as 0=normal,1=tumour"
+    )
+
+    @field_validator("class_names")
+    @classmethod
+    def _pairs(cls, text: str | None) -> str | None:
+        if text is not None:
+            pairs = [part.split("=") for part in text.split(",")]
+            names = [pair[-1].strip() for pair in pairs]
+            if any(len(pair) != 2 or not pair[0].strip() for pair in pairs) or not all(names):
+                raise ValueError("expected FOLDER=NAME,FOLDER=NAME, for example 0=normal,1=tumour")
+            if len(set(names)) < len(names):
+                raise ValueError("two classes have the same name")
+        return text
+
+    def renamed(self) -> Mapping[str, str]:
+        """Class by its folder's name, where another name is wanted."""
+        parts = [part.split("=") for part in (self.class_names or "").split(",") if part]
+        return {folder.strip(): name.strip() for folder, name in parts}

@@ -31,11 +31,12 @@ class SetReader:
         mpp: um per pixel of its pictures.
         sampling: the tile asked for.
         task: name of its labels.
+        renamed: class names in place of others.
         case_of: case by member path, None when unknown.
 
     Raises:
         DataError: its pictures are too coarse or too small for the tile asked for.
-        UnreadableSource: the set is empty.
+        UnreadableSource: the set is empty, or lacks a class that is to be renamed.
     """
 
     divisible = True
@@ -47,14 +48,22 @@ class SetReader:
         sampling: TileSampling,
         task: str,
         case_of: Callable[[str], str | None],
+        renamed: Mapping[str, str],
     ) -> None:
         self._tiles = tiles
         self._mpp = mpp
         self._sampling = sampling
         self._task = task
         self._case_of = case_of
+        self._renamed = renamed
         if not tiles.members:
             raise UnreadableSource("a set without pictures")
+        absent = sorted(set(renamed) - {member.label or "" for member in tiles.members})
+        if absent:
+            found = sorted({member.label for member in tiles.members if member.label is not None})
+            raise UnreadableSource(
+                f"--class-names: no class {', '.join(absent)} in it (it has {', '.join(found)})"
+            )
         first = self._first()
         self.facts: Mapping[str, Scalar] = {
             "reader": tiles.kind,
@@ -80,7 +89,8 @@ class SetReader:
     def plan(self) -> Plan:
         """One row a picture, with its label."""
         members = self._tiles.members
-        labels = pa.array([member.label for member in members], pa.string())
+        names = [self._renamed.get(member.label or "", member.label) for member in members]
+        labels = pa.array(names, pa.string())
         known = any(member.label is not None for member in members)
         return Plan(
             _rows(members, self._tiles, self._case_of),
