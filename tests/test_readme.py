@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from histoscope.apps.cli import main
@@ -42,11 +43,16 @@ def test_the_readme_holds_the_whole_road():
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_a_command_of_the_readme_is_understood(words: list[str]):
+    group: click.Group = main
     name, *rest = words
-    with main.make_context("histoscope", [name]) as parent:
-        command = main.get_command(parent, name)
-        assert command is not None
-        command.make_context(name, rest, parent=parent)
+    context = group.make_context("histoscope", [name])
+    command = group.get_command(context, name)
+    while isinstance(command, click.Group):
+        context = command.make_context(name, [rest[0]], parent=context)
+        name, *rest = rest
+        command = command.get_command(context, name)
+    assert command is not None
+    command.make_context(name, rest, parent=context)
 
 
 def test_make_targets_of_the_readme_exist():

@@ -88,7 +88,7 @@ class VideoFile:
             "parts": 1,
         }
         shared = self._listing.shared
-        self.note = f"{shared} frames share a time with the one before" * bool(shared)
+        self.note = f"frames that have the time of the one before: {shared}" * bool(shared)
 
     def read(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`Movie`."""
