@@ -33,8 +33,9 @@ def render(reader: Reader, results: Results, write: str, out: Path) -> Rendering
             "timeline.png",
             "picture",
             "Timeline",
-            "What the model named, moment by moment. White: not recorded, or could not be read. The last row shows "
-            "frames that are black, repeated, or may show the room and not the patient.",
+            "What the model named, moment by moment. White: not recorded, or could not be read. "
+            "The last row shows frames that are black, repeated, or may show the room and not the "
+            "patient.",
         ),
         *(_write_totals(answer, results, step, out) for answer in results.answers),
         Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),
