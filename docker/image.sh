@@ -44,8 +44,8 @@ run() {
 }
 
 smoke() {
-  local scratch began code=0 slides
-  scratch=$(mktemp -d)
+  local began code=0 slides
+  scratch=$(mktemp -d) # not local: the trap runs after this function
   trap 'rm -rf "$scratch"' EXIT
   build
   .venv/bin/python -m tests.smoke "$scratch"
