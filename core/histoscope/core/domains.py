@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
-from histoscope.core.contracts import Domain
-from histoscope.core.errors import UsageError
+from histoscope.core.config import Spec
+from histoscope.core.contracts import Domain, Roots, Source
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.registry import Registry
 
 DOMAINS: Registry[Domain] = Registry("domain", {}, group="histoscope.domains")
@@ -41,3 +43,26 @@ def load_domain(name: str) -> Domain:
     if not isinstance(domain, Domain):
         raise UsageError(f"domain {name!r}: its entry point does not give a Domain")
     return domain
+
+
+def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
+    """Sources below the roots, each id once: copies are one source, whose note says where they lie.
+
+    Raises:
+        DataError: nothing found, or a name that no table can hold.
+    """
+    copies: dict[str, list[Source]] = {}
+    for source in domain.find(roots, options):
+        if any("\ud800" <= letter <= "\udfff" for letter in source.path):
+            raise DataError(f"{source.path!a}: its name is not UTF-8; rename it")
+        copies.setdefault(source.id, []).append(source)
+    if not copies:
+        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found")
+    return [_noted(first, [one.path for one in others]) for first, *others in copies.values()]
+
+
+def _noted(source: Source, others: list[str]) -> Source:
+    if not others:
+        return source
+    note = f"the same content lies in {', '.join(others)}"
+    return replace(source, note="; ".join(filter(None, [source.note, note])))

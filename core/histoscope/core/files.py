@@ -142,7 +142,7 @@ def fingerprint(path: Path, blocks: int = 16, block_bytes: int = 4096) -> str:
     size and all blocks agree.
     """
     size = path.stat().st_size
-    digest = hashlib.blake2b(f"{path.name}\0{size}\0".encode(), digest_size=8)
+    digest = hashlib.blake2b(os.fsencode(path.name) + f"\0{size}\0".encode(), digest_size=8)
     with path.open("rb") as handle:
         for block in range(blocks):
             handle.seek(max(0, size - block_bytes) * block // max(1, blocks - 1))

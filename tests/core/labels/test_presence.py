@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
-from histoscope.core.data.store import read_labels
+from histoscope.core.contracts import Task
+from histoscope.core.data.store import label_table, read_labels
+from histoscope.core.errors import DataError
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.evaluate import evaluate
+from histoscope.core.evaluation.measure import measure_presence
 from histoscope.core.labels.draws import draw_labels
 from histoscope.core.labels.finetune import finetune
+from histoscope.core.labels.labelled import Labelled
 from histoscope.core.labels.probe import best_threshold, fit_probe, with_thresholds
 from histoscope.core.labels.spec import FinetuneSpec, FullSpec
 from histoscope.core.packages.package import open_package
@@ -84,6 +88,44 @@ def test_thresholds_are_fitted_inside_the_draw_and_only_on_enough_labels():
     assert head.cut[0] != 0.5
     again = with_thresholds(fit_probe(features, truth, 2, 1.0), features, truth, 1.0)
     assert again.cut.tolist() == head.cut.tolist()
+
+
+def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():
+    features = np.random.default_rng(2).normal(size=(30, 3)).astype(np.float32)
+    truth = np.stack([features[:, 0] > 0, np.full(30, -1)], axis=1).astype(np.int64)
+    head = with_thresholds(fit_probe(features, truth, 2, 1.0), features, truth, 1.0)
+    said = head.probabilities(features) >= head.cut
+    assert said[:, 0].any()
+    assert not said[:, 1].any()
+
+
+def test_a_draw_by_case_is_never_empty():
+    truth = np.zeros((4, 2), np.int64)  # nothing is ever present, and 1 % of four rounds to none
+    assert len(draw_labels(truth, ["a", "a", "b", "b"], 0.01, 0, 0, "case")) == 2
+
+
+@pytest.mark.parametrize("name", ["sample", "a\nb"])
+def test_a_class_whose_name_the_table_cannot_hold_is_refused(name):
+    task = Task("signs", (name, "b"), exclusive=False)
+    with pytest.raises(DataError, match="no class may be called"):
+        label_table(task, ["1"], [[True], [False]], "a test")
+
+
+@pytest.mark.parametrize("units", [1, 3, 250])
+def test_the_mean_by_unit_is_that_of_each_unit_alone(units):
+    rng = np.random.default_rng(3)
+    names = [f"case:{place % units}" for place in range(500)]
+    truth, scores = rng.integers(0, 2, (500, 1)), rng.random((500, 1)).astype(np.float32)
+    test = Labelled(np.arange(500), truth, names, "")
+    task = Task("signs", ("a",), exclusive=False)
+    found = measure_presence(task, test, [scores], [[0.5]])["mean_average_precision_by_unit"]
+    each = np.array(names)
+    alone = [
+        average_precision_score(truth[each == name, 0], scores[each == name, 0])
+        for name in set(names)
+        if truth[each == name, 0].any()
+    ]
+    assert found["value"] == pytest.approx(np.mean(alone), abs=1e-6)
 
 
 @given(seed=st.integers(0, 200))

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from histoscope.core.batch.folder import read_outcomes
 from histoscope.core.batch.predict import predict
+from histoscope.core.contracts import Answer, Results, Source, Task
 from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
@@ -20,6 +23,8 @@ from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.progress import Silent
 from histoscope.domains.surgery import DOMAIN
+from histoscope.domains.surgery.check_command import command as check_labels
+from histoscope.domains.surgery.drawings import by_second
 from histoscope.domains.surgery.marks import marks_of
 from histoscope.domains.surgery.options import FrameSampling, PredictOptions, PrepareOptions
 from histoscope.domains.surgery.phantom import write_phantom
@@ -311,6 +316,160 @@ def test_bad_videos_are_rows_and_the_rest_is_predicted(phantom: Path, store: Sto
     assert told["a-empty.mp4"] == ("failed", "the file is empty")
     assert "not a video, or cut short" in told["b-text.mp4"][1]
     assert "cut short" in told["c-cut.mp4"][1]
+
+
+def test_clock_times_are_joined_by_the_times_of_the_video_itself(copied: Path):
+    """At 5 frames a second, whatever rate extracted frames are said to have."""
+    whole = labels_of(copied)["video01"].labels["phase"].values.to_pylist()
+    file = copied / "phase_annotations" / "video01-phase.txt"
+    rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
+    clock = [f"00:00:{int(n) / 5:09.6f}\t{name}" for n, name in rows[: 50 * 5]]
+    file.with_name("video01-timestamp.txt").write_text("\n".join(["Frame\tPhase", *clock]))
+    file.unlink()
+    plan = labels_of(copied)["video01"]
+    assert plan.labels["phase"].values.to_pylist() == [*whole[:50], *[None] * 10]
+    assert "phase labels end at 49.80 s, the last frame is 59.8" in plan.reason
+
+
+def test_a_table_of_tools_stands_instead_of_tool_files(copied: Path, tmp_path: Path):
+    tools = tmp_path / "tools.csv"
+    names = [*reversed(TOOLS), ""]  # an empty last column is what spreadsheets leave behind
+    tools.write_text(f"case,second,{','.join(names)}\nvideo01,0,1,0,0,0,0,0,0,\n")
+    plans = labels_of(copied, tools_csv=tools)
+    table = plans["video01"].labels["tools"].values
+    assert tuple(table.column_names) == tuple(reversed(TOOLS))
+    assert table.to_pylist()[0] == dict.fromkeys(TOOLS, False) | {"SpecimenBag": True}
+    assert "tools" not in plans["video02"].labels
+
+
+def test_labels_are_found_from_inside_the_folder_and_in_any_case(copied: Path, monkeypatch):
+    (copied / "videos" / "video01.mp4").rename(copied / "videos" / "VIDEO1.MP4")
+    monkeypatch.chdir(copied / "videos")
+    plans = labels_of(Path())
+    assert set(plans) == {"VIDEO1", "video02"}
+    assert all(set(plan.labels) == {"phase", "tools"} for plan in plans.values())
+
+
+def prepared(folder: Path, out: Path, **options: object) -> dict[str, tuple[str, int, str]]:
+    """Status, samples and reason of what lies in a folder, by path."""
+    chosen = PrepareOptions.model_validate(options)
+    outcomes = prepare(DOMAIN, {"input": folder}, CUT, chosen, out, workers=0, progress=Silent())
+    return {o.source.path: (o.status, o.samples, o.reason) for o in outcomes}
+
+
+def write_frames(folder: Path, names: list[str]) -> None:
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((24, 32, 3), 90, np.uint8))
+
+
+def test_an_operation_of_one_sample_is_read(tmp_path: Path):
+    write_frames(tmp_path / "short", ["0.png", "1.png"])
+    told = prepared(tmp_path / "short", tmp_path / "s", frame_base=0, frame_step=1)
+    assert told == {".": ("done", 1, "")}
+    assert Store(tmp_path / "s").index.column("mark").to_pylist() == [None]
+
+
+def test_a_folder_whose_first_picture_is_damaged_is_read(tmp_path: Path):
+    write_frames(tmp_path / "op", ["0.png", "1.png", "2.png"])
+    (tmp_path / "op" / "0.png").write_bytes(b"no picture")
+    told = prepared(tmp_path / "op", tmp_path / "s", frame_base=0, frame_step=25)
+    assert told == {".": ("done", 2, "1 samples unreadable")}
+
+
+def test_what_cannot_be_opened_or_listed_is_a_row(phantom: Path, tmp_path: Path, monkeypatch):
+    new = Path(shutil.copytree(phantom / "new" / "videos", tmp_path / "new"))
+    (new / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (new / "shut").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(folder: Path):
+        if folder.name == "shut":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    told = prepared(new, tmp_path / "s")
+    assert told["gone.mp4"] == ("failed", 0, "no such file")
+    assert told["shut"][0] == "failed"
+    assert "cannot be listed" in told["shut"][2]
+    assert told["video04.mp4"][0] == "done"
+
+
+def test_copies_are_one_source_that_says_where_they_lie(phantom: Path, tmp_path: Path):
+    roots = {}
+    for name in ("input", "input2"):
+        roots[name] = Path(shutil.copytree(phantom / "new" / "videos", tmp_path / name / "x"))
+    (outcome,) = prepare(
+        DOMAIN, roots, CUT, PrepareOptions(), tmp_path / "s", workers=0, progress=Silent()
+    )
+    assert (outcome.source.root, outcome.samples) == ("input", 60)
+    assert outcome.source.note == "the same content lies in video04.mp4"
+    assert len(Store(tmp_path / "s").index) == 60
+
+
+def test_a_broken_part_is_named_and_a_part_alone_is_read_alone(phantom: Path, tmp_path: Path):
+    (video,) = (phantom / "new" / "videos").iterdir()
+    for number in (1, 2):
+        shutil.copy(video, tmp_path / f"case7_{number}.mp4")
+    regex = r"(case\d+)_(\d+)$"
+    assert prepared(tmp_path, tmp_path / "s", part_regex=regex)["case7_1.mp4"][1] == 120
+    one = tmp_path / "case7_2.mp4"
+    assert prepared(one, tmp_path / "t", part_regex=regex) == {one.name: ("done", 60, "")}
+    one.write_bytes(b"no video")
+    options = PrepareOptions(part_regex=regex)
+    (source,) = DOMAIN.find({"input": tmp_path}, options)
+    with pytest.raises(UnreadableSource, match=r"^case7_2.mp4: not a video"):
+        DOMAIN.open(source, {"input": tmp_path}, CUT, options)
+
+
+def test_text_files_carry_the_operations_name_and_no_column_is_lost(
+    phantom: Path, store: Store, tmp_path: Path
+):
+    spec = FinetuneSpec(fraction=1, draws=1)
+    finetune(store, "colour", spec, tmp_path / "p", tasks=("phase", "tools"), progress=Silent())
+    (video,) = (phantom / "new" / "videos").iterdir()
+    (tmp_path / "new").mkdir()
+    for number in (1, 2):
+        shutil.copy(video, tmp_path / "new" / f"video04_{number}.mp4")
+    options = PredictOptions(write="cholec80", part_regex=r"(video\d+)_(\d+)$")
+    roots = {"input": tmp_path / "new"}
+    (done,) = predict(tmp_path / "p", roots, options, tmp_path / "o", workers=0, progress=Silent())
+    folder = tmp_path / "o" / "results" / done.source.id
+    assert len(read_phases(folder / "video04-phase.txt").phases) == 120
+    assert (folder / "video04-tool.txt").is_file()
+
+
+def test_a_column_whose_name_is_taken_has_its_task_before_it():
+    source = Source("0" * 16, "a.mp4")
+    rows = pa.table(
+        {"at_s": [0.0], "frame": [0], "status": ["ok"], "mark": pa.nulls(1, pa.string())}
+    )
+    half = np.full((1, 2), 0.5, np.float32)
+    tasks = [Task("frame", ("a", "b")), Task("seen", ("a", "time"), exclusive=False)]
+    answers = [Answer(task, half, ["#000000"] * 2, half[0]) for task in tasks]
+    assert by_second(Results(source, rows, answers)).to_pylist() == [
+        {"second": 0, "time": "0:00:00", "at_s": 0.0, "frame": 0, "status": "ok", "mark": None}
+        | {"frame:frame": "a", "p_a": 0.5, "p_b": 0.5}
+        | {"a": 1, "seen:time": 1, "seen:p_a": 0.5, "p_time": 0.5}
+    ]
+
+
+def test_labels_that_speak_of_no_operation_are_said(copied: Path):
+    phases = copied / "phase_annotations"
+    shutil.copy(phases / "video01-phase.txt", phases / "video99-phase.txt")
+    told = CliRunner().invoke(check_labels, [str(copied)], standalone_mode=False)
+    assert "video99-phase.txt: labels of no operation here" in told.output.splitlines()
+    assert told.output.count("no operation here") == 1
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path: Path):
+    try:
+        (tmp_path / "b\udcff.mp4").write_bytes(b"no video")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(DataError, match=r"'b\\udcff.mp4': its name is not UTF-8; rename it"):
+        prepared(tmp_path, tmp_path / "s")
 
 
 @pytest.mark.data

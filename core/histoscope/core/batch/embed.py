@@ -19,10 +19,9 @@ from histoscope.core.batch.predict import BATCH
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import CorruptSample, Roots, Sample, Sampling, Source
 from histoscope.core.data.prepare import sample_keys
-from histoscope.core.domains import load_domain
+from histoscope.core.domains import find_sources, load_domain
 from histoscope.core.encoders.choose import open_folder
 from histoscope.core.encoders.folder import LoadedEncoder, digest_tensors, encode_batch
-from histoscope.core.errors import DataError
 from histoscope.core.files import write_table
 from histoscope.core.progress import Progress
 
@@ -105,9 +104,7 @@ def embed(
     opened = open_folder(encoder)
     info = opened.info
     domain = load_domain(info.domain)
-    sources = list(domain.find(roots, options))
-    if not sources:
-        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found to embed")
+    sources = find_sources(domain, roots, options)
     body = {
         "encoder": info.model_dump(mode="json"),
         "weights": digest_tensors(opened.module.state_dict()),

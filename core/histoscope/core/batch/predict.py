@@ -35,8 +35,7 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.data.ahead import read_ahead
 from histoscope.core.data.prepare import judged, sample_keys
-from histoscope.core.domains import load_domain
-from histoscope.core.errors import DataError
+from histoscope.core.domains import find_sources, load_domain
 from histoscope.core.files import sha256_of, write_csv, write_json, write_table
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
@@ -226,9 +225,7 @@ def plan_prediction(
     Raises:
         DataError: nothing found.
     """
-    found = list(domain.find(roots, options))
-    if not found:
-        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found to predict")
+    found = find_sources(domain, roots, options)
     number, count = shard
     mine = [source for place, source in enumerate(found) if place % count == number - 1]
     return mine, build(domain.sampling, package.info.encoder.sampling, str(package.folder))

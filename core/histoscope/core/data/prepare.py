@@ -30,7 +30,7 @@ from histoscope.core.data.ahead import read_ahead
 from histoscope.core.data.codec import Encoding, encode
 from histoscope.core.data.shard import write_shard
 from histoscope.core.data.store import INDEX, LABELS, MANIFEST, STORE, label_table
-from histoscope.core.domains import load_domain
+from histoscope.core.domains import find_sources, load_domain
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import holds_anything, read_json, write_csv, write_json, write_table
 from histoscope.core.progress import Progress
@@ -193,9 +193,7 @@ def prepare(
         UsageError: ``out`` holds something else, or was made with other settings.
         Interrupted: what is finished stays; the same call goes on.
     """
-    sources = list(domain.find(roots, options))
-    if not sources:
-        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found to prepare")
+    sources = find_sources(domain, roots, options)
     settings = {
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),

@@ -111,7 +111,13 @@ def label_table(task: Task, samples: Any, values: Sequence[Any], origin: str) ->
         samples: sample ids.
         values: one column of class names, or one column of bool for each class.
         origin: who made it.
+
+    Raises:
+        DataError: a class has a name that the table cannot hold.
     """
+    for name in task.classes:
+        if "\n" in name or (name == "sample" and not task.exclusive):
+            raise DataError(f"task {task.name!r}: no class may be called {name!r}; rename it")
     metadata = {
         "task": task.name,
         "classes": "\n".join(task.classes),

@@ -116,18 +116,26 @@ def _tests(
         tables = {
             task.name: store.labels(task.name) for task in package.tasks if task.name in known
         }
-    tests = {}
+    tests, reasons = {}, list[str]()
     for place, task in enumerate(package.tasks):
-        if task.name in tables:
-            theirs, table = tables[task.name]
-            _same_question(task, theirs, store)
+        if task.name not in tables:
+            reasons.append(f"no labels for {task.name}")
+            continue
+        theirs, table = tables[task.name]
+        _same_question(task, theirs, store)
+        try:
             tests[place] = labelled_rows(store, "test", task, table, split)
-        elif tables:
-            progress.say(f"evaluate: no labels for {task.name}; it is not scored")
+        except DataError as fault:
+            reasons.append(str(fault))
     if not tests:
-        asked = ", ".join(task.name for task in package.tasks)
-        found = ", ".join(store.tasks()) or "none"
-        raise DataError(f"{store.path}: no labels for {asked} (label tables there: {found})")
+        found = (
+            f"the label table is of {', '.join(tables)}"
+            if file
+            else (f"label tables there: {', '.join(store.tasks()) or 'none'}")
+        )
+        raise DataError(f"{store.path}: nothing to score: {'; '.join(reasons)} ({found})")
+    for reason in reasons:
+        progress.say(f"not scored: {reason}")
     return tests
 
 

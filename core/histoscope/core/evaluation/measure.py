@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import bootstrap_interval
+from histoscope.core.evaluation.intervals import CHUNK, bootstrap_interval
 from histoscope.core.labels.labelled import Labelled
 
 Scores = Sequence[NDArray[np.float32]]
@@ -103,8 +103,13 @@ def _score(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
 def _by_unit(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
     """A metric of each unit by itself, its mean, and the interval of that over units."""
     names = np.unique(np.asarray(test.units, dtype=str))
-    each = np.asarray(test.units, dtype=str) == names[:, None]  # (units, samples)
-    values = np.stack([score(draw, each.astype(float)) for draw in range(draws)])
+    units = np.asarray(test.units, dtype=str)
+    values = np.empty((draws, len(names)))
+    for start in range(0, len(names), CHUNK):
+        inside = slice(start, start + CHUNK)
+        weights = (units == names[inside, None]).astype(float)  # (units, samples)
+        for draw in range(draws):
+            values[draw, inside] = score(draw, weights)
     per_draw = metrics.mean_where_defined(values.T)
     over_draws = metrics.mean_where_defined(values)  # (units,)
     defined = over_draws[~np.isnan(over_draws)]

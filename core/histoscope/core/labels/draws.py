@@ -79,7 +79,7 @@ def _by_case(
     chosen = np.zeros(len(holds), dtype=bool)
     wanted = holds.any(axis=0)
     for case in rng.permutation(np.unique(names.astype(str))):
-        enough = chosen.sum() >= round(fraction * len(holds))
+        enough = chosen.sum() >= max(1, round(fraction * len(holds)))
         if enough and (holds[chosen].any(axis=0) == wanted).all():
             break
         chosen |= names == case

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from histoscope.core.errors import DataError
 
-EVEN = 0.5
+EVEN, NEVER = 0.5, 1.0
 FOLDS = 5
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 _FLAT = 1e-6
@@ -118,7 +118,8 @@ def with_thresholds(
 ) -> LinearHead:
     """Add the threshold of each class that is best for F1, by cross-validation in the draw.
 
-    A class with fewer than ten rows on either side keeps 0.5.
+    A class with fewer than ten rows on either side keeps 0.5; one that no row knows of is never
+    said to be present.
 
     Args:
         head: of classes that are not exclusive.
@@ -129,6 +130,9 @@ def with_thresholds(
     for place in range(len(cut)):
         known = labels[:, place] >= 0
         truth = labels[known, place]
+        if not len(truth):
+            cut[place] = NEVER
+            continue
         if min(truth.sum(), len(truth) - truth.sum()) < LEAST:
             continue
         inside = features[known]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,11 @@ def command(
     and what does not fit. Exit code 1 when an operation or its labels cannot be used.
     """
     from histoscope.core.config import build
-    from histoscope.core.errors import UnreadableSource
+    from histoscope.core.contracts import locate
+    from histoscope.core.errors import DataError, UnreadableSource
     from histoscope.domains.surgery import DOMAIN
+    from histoscope.domains.surgery.discovery import label_folder, operation_at
+    from histoscope.domains.surgery.labels import LabelFiles
     from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 
     body = {
@@ -63,7 +67,11 @@ def command(
     roots = {"input": folder}
     rows: list[tuple[str, ...]] = [COLUMNS]
     failed, totals = 0, Counter[str]()
+    names = dict[Path | None, set[str]]()
     for source in DOMAIN.find(roots, options):
+        one = operation_at(locate(source, roots), source.kind, part_regex)
+        known = names.setdefault(labels or label_folder(one.path), set())
+        known |= {one.name, source.case or one.name}
         try:
             with DOMAIN.open(source, roots, sampling, options) as reader:
                 row, found = _row(reader)
@@ -74,6 +82,11 @@ def command(
             totals.update(found)
             rows.append((source.path, *row))
     click.echo(_aligned(rows))
+    for place, known in names.items():
+        with suppress(DataError):  # the rows above say it
+            idle = LabelFiles(place, tools_csv, class_order).unknown(known)
+            for name in idle:
+                click.echo(f"{name}: labels of no operation here")
     for name, count in totals.most_common():
         click.echo(f"{name}: {count} labelled moments")
     click.echo(f"{len(rows) - 1} operations, {failed} that cannot be used")

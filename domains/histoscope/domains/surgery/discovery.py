@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
+VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
 MPEG_TS = 0x47  # first byte of a transport stream: ".ts" is also a programming language's
 
@@ -32,8 +34,8 @@ class Operation:
     """Files of one operation.
 
     Attributes:
-        kind: ``video``, ``parts`` or ``frames``.
-        path: the file, the first part, or the folder of frames.
+        kind: ``video``, ``parts``, ``frames``, or ``closed``: a folder that cannot be listed.
+        path: the file, the first part, or the folder.
         parts: all parts in order; the file itself, or the folder.
         name: what label files call it.
     """
@@ -47,6 +49,8 @@ class Operation:
 def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) -> Iterator[Source]:
     """One source an operation below ``place``, in natural order.
 
+    A folder that cannot be listed is a source too, so that its reason is reported.
+
     Args:
         root: the root's name.
         place: a folder or one file.
@@ -58,7 +62,7 @@ def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) 
         relative = one.path.relative_to(base)
         path = relative.as_posix()
         yield Source(
-            id=_identify(one),
+            id=_identify(one, path),
             path=path,
             root=root,
             kind=one.kind,
@@ -71,21 +75,41 @@ def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) 
 def operations(place: Path, part_regex: str | None) -> list[Operation]:
     """Operations at a place, files and folders of frames, in natural order of their paths."""
     if place.is_file():
-        return [Operation("video", place, (place,), place.stem)]
-    videos = [path for path in sorted(place.rglob("*")) if _is_video(path)]
-    folders = sorted({path.parent for path in place.rglob("*") if path.suffix.lower() in SUFFIXES})
-    found = _join(videos, part_regex)
-    found += [
-        Operation("frames", folder, (folder,), folder.name)
-        for folder in folders
-        if len(frames_in(folder)) >= FEWEST_FRAMES
-    ]
+        return _join([place], part_regex)
+    files, closed = _walk(place)
+    found = _join([path for path in files if _is_video(path)], part_regex)
+    folders = sorted({path.parent for path in files if path.suffix.lower() in SUFFIXES})
+    found += [_folder(FRAMES, one) for one in folders if len(frames_in(one)) >= FEWEST_FRAMES]
+    found += [_folder(CLOSED, one) for one in closed]
     return sorted(found, key=lambda one: natural_key(one.path.relative_to(place).as_posix()))
+
+
+def _folder(kind: str, path: Path) -> Operation:
+    return Operation(kind, path, (path,), path.absolute().name)
+
+
+def _walk(place: Path) -> tuple[list[Path], list[Path]]:
+    """Files below a folder, sorted, links followed once; and the folders that cannot be listed."""
+    files, closed, entered, waiting = list[Path](), list[Path](), set[Path](), [place]
+    while waiting:
+        folder = waiting.pop()
+        if folder.resolve() in entered:
+            continue  # a link that leads back
+        entered.add(folder.resolve())
+        try:
+            entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+            inside = {path for path in entries if path.is_dir()}
+        except OSError:
+            closed.append(folder)
+            continue
+        waiting += sorted(inside, reverse=True)
+        files += [path for path in entries if path not in inside]
+    return sorted(files), closed
 
 
 def _join(videos: list[Path], part_regex: str | None) -> list[Operation]:
     if part_regex is None:
-        return [Operation("video", path, (path,), path.stem) for path in videos]
+        return [Operation(VIDEO, path, (path,), path.stem) for path in videos]
     groups: dict[tuple[Path, str], list[Path]] = {}
     for path in videos:
         match = re.search(part_regex, path.stem)
@@ -93,7 +117,7 @@ def _join(videos: list[Path], part_regex: str | None) -> list[Operation]:
     out = []
     for (_, name), paths in groups.items():
         parts = tuple(sorted(paths, key=lambda path: _part_key(path, part_regex)))
-        out.append(Operation("parts" if len(parts) > 1 else "video", parts[0], parts, name))
+        out.append(Operation(PARTS if len(parts) > 1 else VIDEO, parts[0], parts, name))
     return out
 
 
@@ -104,16 +128,16 @@ def _part_key(path: Path, part_regex: str) -> tuple[tuple[int, str], ...]:
 
 def operation_at(path: Path, kind: str, part_regex: str | None) -> Operation:
     """The operation that a source's path stands for, its further parts found beside it."""
-    if kind == "frames":
-        return Operation(kind, path, (path,), path.name)
-    beside = [one for one in sorted(path.parent.iterdir()) if _is_video(one)]
-    found = _join(beside if path in beside else [path], part_regex)
+    if kind in (FRAMES, CLOSED):
+        return _folder(kind, path)
+    beside = sorted(path.parent.iterdir()) if kind == PARTS else [path]
+    found = _join([one for one in beside if one == path or _is_video(one)], part_regex)
     return next(one for one in found if path in one.parts)
 
 
 def label_folder(path: Path) -> Path | None:
     """The nearest folder above that holds Cholec80's annotation folders."""
-    for folder in path.parents:
+    for folder in path.absolute().parents:
         if (folder / PHASE_FOLDER).is_dir() or (folder / TOOL_FOLDER).is_dir():
             return folder
     return None
@@ -130,8 +154,11 @@ def _is_video(path: Path) -> bool:
         return False
     if path.suffix.lower() != ".ts":
         return True
-    with path.open("rb") as handle:
-        return handle.read(1)[:1] in (b"", bytes([MPEG_TS]))
+    try:
+        with path.open("rb") as handle:
+            return handle.read(1) in (b"", bytes([MPEG_TS]))
+    except OSError:
+        return True  # a source all the same, so that its reason is reported
 
 
 def _split_of(relative: Path) -> Split | None:
@@ -141,10 +168,20 @@ def _split_of(relative: Path) -> Split | None:
     return None
 
 
-def _identify(one: Operation) -> str:
-    if one.kind == "frames":
+def _identify(one: Operation, relative: str) -> str:
+    """Of names and content; of the path where that cannot be read."""
+    try:
+        return _digest(one)
+    except OSError:
+        return hashlib.blake2b(os.fsencode(relative), digest_size=8).hexdigest()
+
+
+def _digest(one: Operation) -> str:
+    if one.kind == FRAMES:
         paths = frames_in(one.path)
-        digest = hashlib.blake2b(f"{one.name}\0{len(paths)}\0".encode(), digest_size=8)
+        digest = hashlib.blake2b(
+            os.fsencode(one.name) + f"\0{len(paths)}\0".encode(), digest_size=8
+        )
         for path in (paths[0], paths[len(paths) // 2], paths[-1]):
             digest.update(fingerprint(path).encode())
         return digest.hexdigest()

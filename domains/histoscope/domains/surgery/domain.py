@@ -109,7 +109,7 @@ class SurgeryDomain:
         one = operation_at(locate(source, roots), source.kind, chosen.part_regex)
         movie = _open_movie(one.kind, one.parts, sampling, chosen)
         labels = _labels_of(one.path, one.name, source.case, chosen)
-        return OperationReader(movie, sampling, labels)
+        return OperationReader(one.name, movie, sampling, labels)
 
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of an image whose side is ``size_px``."""
@@ -122,7 +122,10 @@ class SurgeryDomain:
     def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
         """Write ``phases.csv``, a timeline and, where asked, Cholec80's text files."""
         from histoscope.domains.surgery.drawings import render
+        from histoscope.domains.surgery.operation_reader import OperationReader
 
+        if not isinstance(reader, OperationReader):
+            raise DataError(f"surgery draws what it has opened, not {type(reader).__name__}")
         write = options.write if isinstance(options, PredictOptions) else "none"
         return render(reader, results, write, out)
 
@@ -168,12 +171,21 @@ def _options(options: Spec) -> ReadOptions:
 def _open_movie(
     kind: str, parts: Sequence[Path], sampling: FrameSampling, options: ReadOptions
 ) -> Movie:
+    from histoscope.domains.surgery.discovery import CLOSED
     from histoscope.domains.surgery.readers.frame_folder import FrameFolder
     from histoscope.domains.surgery.readers.movie import JoinedParts, VideoFile, check_parts
 
+    if kind == CLOSED:
+        raise UnreadableSource("what lies in this folder cannot be listed; is it yours to read?")
     if kind == "frames":
         return FrameFolder(parts[0], options)
-    movies = [VideoFile(path, options.video_reader, 1 / sampling.fps) for path in parts]
+    movies = []
+    for path in parts:
+        try:
+            movies.append(VideoFile(path, options.video_reader, 1 / sampling.fps))
+        except UnreadableSource as fault:
+            where = f"{path.name}: " * (len(parts) > 1)
+            raise UnreadableSource(f"{where}{fault.reason}") from None
     if len(movies) == 1:
         return movies[0]
     check_parts(movies)
@@ -191,7 +203,7 @@ def _labels_of(path: Path, name: str, case: str | None, options: ReadOptions) ->
     if place is None and options.tools_csv is None:
         return None
     try:
-        files = LabelFiles(place, options.tools_csv, options.class_order, options.frame_rate)
+        files = LabelFiles(place, options.tools_csv, options.class_order)
         found = files.of(name)
         return files.of(case) if found is None and case else found
     except DataError as fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Answer, Artefact, Reader, Rendering, Results
 from histoscope.core.files import write_csv, write_text
+from histoscope.domains.surgery.labels import PHASE, TOOL
+from histoscope.domains.surgery.operation_reader import OperationReader
 from histoscope.domains.surgery.timeline import interval_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
 
 
-def render(reader: Reader, results: Results, write: str, out: Path) -> Rendering:
+def render(reader: OperationReader, results: Results, write: str, out: Path) -> Rendering:
     """Write ``phases.csv``, ``timeline.png``, one table a task, and other groups' text forms.
 
     Args:
@@ -41,12 +43,16 @@ def render(reader: Reader, results: Results, write: str, out: Path) -> Rendering
         Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),
     ]
     if write == "cholec80":
-        artefacts += write_cholec80(results, out)
+        artefacts += write_cholec80(reader.name, results, out)
     return Rendering(artefacts, _facts(reader, results))
 
 
 def by_second(results: Results) -> pa.Table:
-    """One row a second: the first frame at or after it."""
+    """One row a second: the first frame at or after it.
+
+    A column whose name is taken (a class of two tasks, a task called ``frame``) has its task's name
+    before its own.
+    """
     rows = results.rows
     times = rows.column("at_s").to_numpy()
     chosen = moments(times, 1.0)
@@ -60,17 +66,26 @@ def by_second(results: Results) -> pa.Table:
     }
     bad = np.array([s != "ok" for s in columns["status"].to_pylist()], bool)
     for answer in results.answers:
-        held, task = answer.chosen()[chosen], answer.task
-        if task.exclusive:
-            names = np.array(task.classes, dtype=object)[held.argmax(axis=1)]
-            columns[task.name] = pa.array(names, pa.string(), mask=bad)
-        else:
-            for place, name in enumerate(task.classes):
-                columns[name] = pa.array(held[:, place].astype(np.int64), mask=bad)
-        for place, name in enumerate(task.classes):
-            scores = answer.probabilities[chosen, place].astype(np.float64).round(6)
-            columns[f"p_{name}"] = pa.array(scores, pa.float64(), mask=bad)
+        for name, values in _said(answer, chosen, bad).items():
+            columns[f"{answer.task.name}:{name}" if name in columns else name] = values
     return pa.table(columns)
+
+
+def _said(answer: Answer, chosen: NDArray[np.int64], bad: NDArray[np.bool_]) -> dict[str, pa.Array]:
+    """Answers and scores of one task at chosen rows, null where they are bad."""
+    held, task = answer.chosen()[chosen], answer.task
+    if task.exclusive:
+        names = np.array(task.classes, dtype=object)[held.argmax(axis=1)]
+        columns = {task.name: pa.array(names, pa.string(), mask=bad)}
+    else:
+        columns = {
+            name: pa.array(held[:, place].astype(np.int64), mask=bad)
+            for place, name in enumerate(task.classes)
+        }
+    for place, name in enumerate(task.classes):
+        scores = answer.probabilities[chosen, place].astype(np.float64).round(6)
+        columns[f"p_{name}"] = pa.array(scores, pa.float64(), mask=bad)
+    return columns
 
 
 def clock(time_s: float) -> str:
@@ -107,15 +122,17 @@ def _first(times: NDArray[np.float64], held: NDArray[np.bool_]) -> tuple[float, 
     return None if not len(places) else (float(times[places[0]]), float(times[places[-1]]))
 
 
-def write_cholec80(results: Results, out: Path) -> Sequence[Artefact]:
-    """``NAME-phase.txt`` (phase by name) and ``NAME-tool.txt`` (probabilities), one row a frame."""
-    name = PurePosixPath(results.source.path).stem
+def write_cholec80(name: str, results: Results, out: Path) -> Sequence[Artefact]:
+    """``NAME-phase.txt`` (phase by name) and ``NAME-tool.txt`` (probabilities), one row a frame.
+
+    Further tasks of a package have files that end in their names.
+    """
     frames = results.rows.column("frame").to_pylist()
     artefacts = []
     for answer in results.answers:
         held, task = answer.chosen(), answer.task
         readable = _readable(answer)
-        kind = "phase" if task.exclusive else "tool"
+        kind = {PHASE: "phase", TOOL: "tool"}.get(task.name, task.name)
         lines = ["Frame\tPhase" if task.exclusive else "\t".join(["Frame", *task.classes])]
         for place, frame in enumerate(frames):
             if readable[place]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,14 @@ from histoscope.domains.surgery.phases import (
     phase_name,
     tool_name,
 )
+from histoscope.domains.surgery.timeline import EXACT_S
 from histoscope.domains.surgery.tool_text import ToolRows, read_tools
-from histoscope.domains.surgery.video_files import video_files
+from histoscope.domains.surgery.video_files import natural_key, video_files
 
+if TYPE_CHECKING:
+    from histoscope.domains.surgery.readers.movie import Movie
+
+Key = tuple[tuple[int, str], ...]
 PHASE, TOOL = "phase", "tools"
 PHASE_FOLDER, TOOL_FOLDER = "phase_annotations", "tool_annotations"
 
@@ -49,7 +55,6 @@ class FrameLabels:
         seconds: tools by whole second, from a CSV: second to 0, 1 or None a tool.
         classes: phases in the order of their ids.
         tool_names: tools in order.
-        frame_rate: of the source, for phase files with clock times.
     """
 
     phases: PhaseRows | None = None
@@ -58,27 +63,26 @@ class FrameLabels:
     seconds: Mapping[int, Sequence[bool | None]] = field(default_factory=dict)
     classes: tuple[str, ...] = PHASES
     tool_names: tuple[str, ...] = TOOLS
-    frame_rate: float = 25.0
 
     def join(
-        self, numbers: NDArray[np.int64], times_s: NDArray[np.float64]
+        self, numbers: NDArray[np.int64], times_s: NDArray[np.float64], movie: Movie
     ) -> dict[str, PlanLabels]:
         """Labels of sampled frames; null where none is known.
 
         Args:
             numbers: the source's frame numbers.
             times_s: their times.
+            movie: the source; rows with clock times are joined by the times that it has itself.
         """
         out = {}
         if self.phases is not None:
-            frames = self.phases.frames_at(self.frame_rate)
-            known = dict(zip(frames.tolist(), self.phases.phases.tolist(), strict=True))
-            out[PHASE] = PlanLabels(
-                _strings([known.get(n) for n in numbers.tolist()]), self.classes
-            )
-        elif self.spans:
-            found = [_phase_at(self.spans, time) for time in times_s.tolist()]
+            places = _places_of(self.phases, numbers, times_s, movie.frame_s)
+            names = self.phases.phases.tolist()
+            found = [None if place is None else names[place] for place in places]
             out[PHASE] = PlanLabels(_strings(found), self.classes)
+        elif self.spans:
+            spoken = [_phase_at(self.spans, time) for time in times_s.tolist()]
+            out[PHASE] = PlanLabels(_strings(spoken), self.classes)
         if self.tools is not None:
             out[TOOL] = PlanLabels(self._tool_table(_rows_at(self.tools, numbers)))
         elif self.seconds:
@@ -87,27 +91,21 @@ class FrameLabels:
             out[TOOL] = PlanLabels(self._tool_table(rows))
         return out
 
-    def compare(self, numbers: NDArray[np.int64]) -> str:
-        """One clause on what does not fit between the labels and the source, empty if all does.
-
-        Args:
-            numbers: all frame numbers of the source.
-        """
+    def compare(self, movie: Movie) -> str:
+        """One clause on what does not fit between the labels and the source, empty if all does."""
         if self.phases is None:
             return ""
-        frames = self.phases.frames_at(self.frame_rate)
+        frames, seconds = self.phases.frames, self.phases.seconds
         said = [self.phases.note]
-        step = int(np.median(np.diff(frames))) if len(frames) > 1 else 1
-        if frames[-1] > numbers[-1]:
-            said.append(
-                f"phase labels go on to frame {frames[-1]}, the last frame is {numbers[-1]}"
-            )
-        elif frames[-1] + step <= numbers[-1]:
-            said.append(f"phase labels end at frame {frames[-1]}, the last frame is {numbers[-1]}")
-        gaps = int((np.diff(frames) > step).sum())
-        if gaps:
-            said.append(f"{gaps} gaps in the phase labels")
-        if self.tools is not None and self.tools.frames[-1] + 25 <= frames[-1]:
+        if frames is not None:
+            said += _differences(frames.astype(float), float(movie.numbers[-1]), "frame {:.0f}")
+        elif seconds is not None:
+            said += _differences(seconds, float(movie.times_s[-1]), "{:.2f} s")
+        if (
+            self.tools is not None
+            and frames is not None
+            and self.tools.frames[-1] + 25 <= frames[-1]
+        ):
             said.append(f"tool labels end at frame {self.tools.frames[-1]}")
         return "; ".join(filter(None, said))
 
@@ -119,6 +117,35 @@ class FrameLabels:
                 for name, column in zip(self.tool_names, columns, strict=True)
             }
         )
+
+
+def _places_of(
+    phases: PhaseRows,
+    numbers: NDArray[np.int64],
+    times_s: NDArray[np.float64],
+    frame_s: float,
+) -> list[int | None]:
+    """The row that speaks of each frame: of its number, or nearest to its time by half a frame."""
+    if phases.seconds is None:
+        assert phases.frames is not None
+        places = {frame: row for row, frame in enumerate(phases.frames.tolist())}
+        return [places.get(number) for number in numbers.tolist()]
+    middles = (phases.seconds[1:] + phases.seconds[:-1]) / 2
+    nearest = np.searchsorted(middles, times_s)
+    near = np.abs(phases.seconds[nearest] - times_s) <= frame_s / 2 + EXACT_S
+    return [row if said else None for row, said in zip(nearest.tolist(), near, strict=True)]
+
+
+def _differences(at: NDArray[np.float64], end: float, form: str) -> list[str]:
+    """Where rows end before or after the source, and how often some are missing between them."""
+    step = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
+    last, said = float(at[-1]), []
+    if last > end + EXACT_S:
+        said.append(f"phase labels go on to {form.format(last)}, the last frame is {end:g}")
+    elif last + step <= end + EXACT_S:
+        said.append(f"phase labels end at {form.format(last)}, the last frame is {end:g}")
+    gaps = int((np.diff(at) > 1.5 * step).sum())
+    return said + [f"{gaps} gaps in the phase labels"] * bool(gaps)
 
 
 def _strings(values: Sequence[str | None]) -> pa.Array:
@@ -146,20 +173,17 @@ class LabelFiles:
     Args:
         place: a folder with ``phase_annotations/`` and ``tool_annotations/`` (or one of them), or a
             CSV ``case,start,end,phase``; None: no phases.
-        tools_csv: CSV ``case,second`` and one 0/1 column a tool, None when there is none.
+        tools_csv: CSV ``case,second`` and one 0/1 column a tool, instead of the folder's tool
+            files; None when there is none.
         class_order: whose ids phase files hold.
-        frame_rate: of the source, for clock times.
 
     Raises:
         DataError: absent, or not what it should be.
     """
 
-    def __init__(
-        self, place: Path | None, tools_csv: Path | None, class_order: str | None, frame_rate: float
-    ) -> None:
+    def __init__(self, place: Path | None, tools_csv: Path | None, class_order: str | None) -> None:
         self._order = class_order
-        self._rate = frame_rate
-        self._phases, self._tools = dict[str, Path](), dict[str, Path]()
+        self._phases, self._tools = dict[Key, Path](), dict[Key, Path]()
         self._spans = dict[str, list[Span]]()
         self._seconds = dict[str, dict[int, list[bool | None]]]()
         self._classes = CLASS_ORDERS["m2cai16"] if class_order == "m2cai16" else PHASES
@@ -170,6 +194,7 @@ class LabelFiles:
             self._spans, self._classes = _read_spans(place)
         if tools_csv is not None:
             self._seconds, self._tool_names = _read_seconds(tools_csv)
+            self._tools = {}  # one question, one source of answers: their classes may differ
 
     def of(self, name: str) -> FrameLabels | None:
         """Labels of one operation, None when there are none.
@@ -177,7 +202,8 @@ class LabelFiles:
         Raises:
             DataError: its file is not what it should be.
         """
-        phases, tools = self._phases.get(name), self._tools.get(name)
+        key = natural_key(name)
+        phases, tools = self._phases.get(key), self._tools.get(key)
         spans, seconds = self._spans.get(name, []), self._seconds.get(name, {})
         if not (phases or tools or spans or seconds):
             return None
@@ -188,16 +214,27 @@ class LabelFiles:
             seconds,
             self._classes,
             self._tool_names,
-            self._rate,
         )
+
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """What has labels and is none of these operations or cases, in natural order."""
+        keys = {natural_key(name) for name in names}
+        found = {natural_key(name): name for name in (*self._spans, *self._seconds)}
+        found |= {key: file.name for key, file in (*self._phases.items(), *self._tools.items())}
+        return [found[key] for key in sorted(found) if key not in keys]
 
     def _find(self, folder: Path) -> None:
         if (folder / PHASE_FOLDER).is_dir():
-            self._phases = video_files(folder / PHASE_FOLDER, "phase")
+            self._phases = _by_key(video_files(folder / PHASE_FOLDER, "phase"))
         if (folder / TOOL_FOLDER).is_dir():
-            self._tools = video_files(folder / TOOL_FOLDER, "tool")
+            self._tools = _by_key(video_files(folder / TOOL_FOLDER, "tool"))
         if not self._phases and not self._tools:
             raise DataError(f"{folder}: neither {PHASE_FOLDER}/ nor {TOOL_FOLDER}/ in it")
+
+
+def _by_key(files: Mapping[str, Path]) -> dict[Key, Path]:
+    """``VIDEO7.MP4`` and ``video07-phase.txt`` are of one operation, as in ``score``."""
+    return {natural_key(name): file for name, file in files.items()}
 
 
 def _read_csv(path: Path, needed: set[str]) -> list[dict[str, str]]:
@@ -216,7 +253,7 @@ def _read_spans(path: Path) -> tuple[dict[str, list[Span]], tuple[str, ...]]:
     for line, (row, name) in enumerate(zip(rows, names, strict=True), 2):
         where = f"{path}, line {line}"
         span = Span(seconds_of(row["start"], where), seconds_of(row["end"], where), name)
-        if span.end_s <= span.start_s or not name:
+        if not 0 <= span.start_s < span.end_s < np.inf or not name:
             raise DataError(f"{where}: an end after its start and a phase are expected")
         out.setdefault(row["case"], []).append(span)
     for case, spans in out.items():
@@ -242,7 +279,7 @@ def _read_seconds(
     path: Path,
 ) -> tuple[dict[str, dict[int, list[bool | None]]], tuple[str, ...]]:
     rows = _read_csv(path, {"case", "second"})
-    columns = [name for name in (rows[0] if rows else ()) if name not in ("case", "second")]
+    columns = [name for name in (rows[0] if rows else ()) if name not in ("case", "second", "")]
     if not columns:
         raise DataError(f"{path}: no column of a tool beside case and second")
     out: dict[str, dict[int, list[bool | None]]] = {}

@@ -24,6 +24,7 @@ class OperationReader:
     """An open operation.
 
     Args:
+        name: what label files call it.
         movie: its frames.
         sampling: which frames, and how they become images.
         labels: what is known of its frames, None when nothing is.
@@ -34,7 +35,10 @@ class OperationReader:
 
     divisible = False  # one pass from the start is the only way that is right on every file
 
-    def __init__(self, movie: Movie, sampling: FrameSampling, labels: FrameLabels | None) -> None:
+    def __init__(
+        self, name: str, movie: Movie, sampling: FrameSampling, labels: FrameLabels | None
+    ) -> None:
+        self.name = name
         self._movie = movie
         self._sampling = sampling
         self._labels = labels
@@ -82,8 +86,8 @@ class OperationReader:
         notes = [movie.note]
         tasks: Mapping[str, PlanLabels] = {}
         if self._labels is not None:
-            tasks = self._labels.join(numbers, times)
-            notes.append(self._labels.compare(movie.numbers))
+            tasks = self._labels.join(numbers, times, movie)
+            notes.append(self._labels.compare(movie))
         return Plan(rows, tasks, "; ".join(filter(None, notes)))
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
@@ -102,10 +106,9 @@ class OperationReader:
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """Black frames, repeats, and stretches that may lie outside the body."""
         wanted = ("brightness", "difference", "redness")
-        blank = pa.nulls(len(rows), pa.float64())
+        blank = np.full(len(rows), np.nan)  # of a single frame, or where none could be read
         found = [
-            (rows.column(name) if name in rows.column_names else blank).to_numpy()
-            for name in wanted
+            rows.column(name).to_numpy() if name in rows.column_names else blank for name in wanted
         ]
         brightness, difference, redness = (values.astype(np.float64) for values in found)
         return marks_of(rows.column("at_s").to_numpy(), brightness, difference, redness)

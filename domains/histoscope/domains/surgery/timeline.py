@@ -20,13 +20,9 @@ def moments(times_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
     Returns:
         Frame numbers, increasing, each once.
     """
-    if not len(times_s):
-        return np.zeros(0, np.int64)
-    count = int(np.floor((times_s[-1] + EXACT_S) * rate_hz)) + 1
-    wanted = np.arange(count) / rate_hz
-    first = np.searchsorted(times_s, wanted - EXACT_S)
-    late = times_s[np.minimum(first, len(times_s) - 1)] >= wanted + 1 / rate_hz - EXACT_S
-    return np.unique(first[(first < len(times_s)) & ~late]).astype(np.int64)
+    # by frame, not by moment: a recorder's clock that jumps by years costs no memory
+    moment = np.floor((times_s + EXACT_S) * rate_hz)  # the last one that is not after each frame
+    return np.flatnonzero(np.diff(moment, prepend=-1) > 0).astype(np.int64)
 
 
 def interval_s(times_s: NDArray[np.float64]) -> float:

@@ -49,7 +49,8 @@ class FrameFolder:
         options: ``frame_base``, ``frame_step`` and ``frame_rate``.
 
     Raises:
-        UnreadableSource: base or step is not given, or no picture, or names that do not fit.
+        UnreadableSource: base or step is not given, no picture that opens, or names that do not
+            fit.
     """
 
     def __init__(self, folder: Path, options: ReadOptions) -> None:
@@ -70,8 +71,8 @@ class FrameFolder:
         self.numbers = (named - options.frame_base) * options.frame_step
         self.times_s = self.numbers / options.frame_rate
         self.parts = np.zeros(len(named), np.int64)
-        with Image.open(self._paths[0]) as picture:
-            width, height = picture.size
+        self.frame_s = 1 / options.frame_rate
+        width, height = _size_px(self._paths)
         step = options.frame_step
         missing = int((named[-1] - named[0]) + 1 - len(named))
         self.facts: Mapping[str, Scalar] = {
@@ -102,3 +103,14 @@ class FrameFolder:
     def glance(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`~.movie.Movie`."""
         return self.read(places)
+
+
+def _size_px(paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of the first picture that opens."""
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                return picture.size
+        except (OSError, SyntaxError):
+            continue
+    raise UnreadableSource("none of its pictures can be opened")

@@ -34,6 +34,7 @@ class Movie(Protocol):
         numbers: the frame number that label files use, (frames,).
         pts: time stamps as the file has them, (frames,); those of a folder are its numbers.
         parts: which part of the recording each frame lies in, (frames,).
+        frame_s: time from frame to frame of the recording, s; 0 when there is one frame.
         facts: whitelisted facts; no name, no date.
         note: what the user should know, empty when nothing.
     """
@@ -42,6 +43,7 @@ class Movie(Protocol):
     numbers: NDArray[np.int64]
     pts: NDArray[np.int64]
     parts: NDArray[np.int64]
+    frame_s: float
     facts: Mapping[str, Scalar]
     note: str
 
@@ -73,7 +75,8 @@ class VideoFile:
         self.pts = self._listing.pts
         self.parts = np.zeros(count, np.int64)
         self._way = choose_way(path, self._listing, how, stride_s)
-        rate = 1 / interval_s(self.times_s) if count > 1 else 0.0
+        self.frame_s = interval_s(self.times_s)
+        rate = 1 / self.frame_s if self.frame_s else 0.0
         self.facts: Mapping[str, Scalar] = {
             "reader": f"pyav-{self._way}" if self._way != "decord" else "decord",
             "vendor": f"{self._listing.container} {self._listing.codec}",
@@ -84,7 +87,7 @@ class VideoFile:
             "rate_hz": round(rate, 3),
             "constant_rate": self._listing.constant_rate,
             "key_frame_every": self._listing.key_every,
-            "duration_s": round(float(self.times_s[-1]) + interval_s(self.times_s), 3),
+            "duration_s": round(float(self.times_s[-1]) + self.frame_s, 3),
             "parts": 1,
         }
         shared = self._listing.shared
@@ -140,12 +143,13 @@ class JoinedParts:
         offset, times = 0.0, []
         for movie in self.movies:
             times.append(movie.times_s + offset)
-            offset += float(movie.times_s[-1]) + interval_s(movie.times_s)
+            offset += float(movie.times_s[-1]) + movie.frame_s
         self.times_s = np.concatenate(times)
         self.numbers = np.arange(len(self.times_s), dtype=np.int64)
         self.pts = np.concatenate([movie.pts for movie in self.movies])
         counts = [len(movie.times_s) for movie in self.movies]
         self.parts = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+        self.frame_s = interval_s(self.times_s)
         first = self.movies[0].facts
         ways = sorted({str(movie.facts["reader"]) for movie in self.movies})
         self.facts: Mapping[str, Scalar] = {
