@@ -71,6 +71,7 @@ def package_info(evaluation: dict[str, Any] | None) -> PackageInfo:
         classes=class_infos(TASK),
         method="probe",
         labels=[5, 6],
+        drawn=["a", "b"],
         fraction=0.1,
         draw_by="sample",
         seed=0,

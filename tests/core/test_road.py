@@ -14,6 +14,7 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.evaluation.evaluate import evaluate
 from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.objectives.spec import ObjectiveSpec
 from histoscope.core.progress import Silent
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.pretrain import pretrain
@@ -136,13 +137,25 @@ def test_evaluation_refuses_what_the_package_has_seen(toy, toy_store, tmp_path):
     assert any("SEEN BEFORE" in caution for caution in body["tasks"]["hue"]["cautions"])
 
 
-def test_training_goes_on_where_it_was_stopped(toy, toy_store, tmp_path):
-    run(toy_store, toy, small(6), tmp_path / "whole")
+METHODS = {
+    "simclr": {"base": "simclr"},
+    "moco_v2": {"base": "moco_v2", "momentum": {"rows": 12, "groups": 2}},
+}
+
+
+@pytest.mark.parametrize(
+    ("base", "kind"), [("simclr", "adamw"), ("moco_v2", "sgd"), ("simclr", "lars")]
+)
+def test_training_goes_on_where_it_was_stopped(toy, toy_store, tmp_path, base, kind):
+    spec = small(6, optimiser={"kind": kind}).model_copy(
+        update={"objective": build(ObjectiveSpec, METHODS[base], "test")}
+    )
+    run(toy_store, toy, spec, tmp_path / "whole")
     folder = tmp_path / "halves"
-    run(toy_store, toy, small(6), folder)
+    run(toy_store, toy, spec, folder)
     last = sorted((folder / "checkpoints").iterdir())[-1]
     __import__("shutil").rmtree(last)  # as if it had been killed after step 4
-    run(toy_store, toy, small(6), folder)
+    run(toy_store, toy, spec, folder)
     whole = (tmp_path / "whole" / "encoder.safetensors").read_bytes()
     assert (folder / "encoder.safetensors").read_bytes() == whole
     losses = [
@@ -156,6 +169,14 @@ def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
     run(toy_store, toy, small(2), tmp_path / "run")
     with pytest.raises(UsageError, match="another configuration"):
         run(toy_store, toy, small(3), tmp_path / "run")
+
+
+def test_a_memory_of_more_than_half_of_the_samples_is_refused(toy, toy_store, tmp_path):
+    spec = small(2).model_copy(update={"objective": ObjectiveSpec(base="moco_v2")})
+    with pytest.raises(
+        UsageError, match=r"1024 keys are more than half of 40 samples; --set .*=20"
+    ):
+        run(toy_store, toy, spec, tmp_path / "run")
 
 
 def test_a_run_on_other_data_is_refused(toy, toy_store, tmp_path):

@@ -29,6 +29,7 @@ COMMANDS = {
     "pretrain": "learn an encoder from a store, without labels",
     "finetune": "turn an encoder and a few labels into a model package",
     "evaluate": "score a package on labelled samples that it has not seen",
+    "compare": "compare two evaluations draw by draw",
     "embed": "write features of a folder",
     "predict": "run a package over a folder",
     "report": "rebuild the report of a result folder",

@@ -197,9 +197,17 @@ class Task:
 
 @dataclass(frozen=True)
 class ViewNeeds:
-    """What an objective wants from the loader: how many views of each family."""
+    """What an objective wants from the loader and the loop.
+
+    Attributes:
+        global_views: how many views of the family.
+        permutations: names of permutations of the batch that it wants drawn each step.
+        memory_rows: features of earlier batches that it holds.
+    """
 
     global_views: int = 2
+    permutations: Sequence[str] = ()
+    memory_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -209,10 +217,12 @@ class Views:
     Attributes:
         index: dataset index of each image, int64, (batch,).
         global_views: one float tensor a view, (batch, 3, height, width), normalised.
+        permutations: name to int64 (batch,), drawn for this step.
     """
 
     index: torch.Tensor
     global_views: Sequence[torch.Tensor]
+    permutations: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import filecmp
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,12 @@ def _check_version(
             f"{path}: {format_name} version {number} is newer than this program reads "
             f"({version}); install a newer histoscope"
         )
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """Digest of names, in any order, 16 hex digits."""
+    joined = "\n".join(sorted(names))
+    return hashlib.blake2b(joined.encode(), digest_size=8).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

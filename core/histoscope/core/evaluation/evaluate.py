@@ -16,7 +16,7 @@ from histoscope.core.encoders.folder import check_fits, digest_units
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
-from histoscope.core.files import holds_anything, write_json
+from histoscope.core.files import digest_of, holds_anything, write_json
 from histoscope.core.labels.features import features_of
 from histoscope.core.labels.labelled import Labelled, labelled_rows, unit_name
 from histoscope.core.packages.package import Package
@@ -90,6 +90,8 @@ def evaluate(
             "units": len(set(test.units)),
             "draws": len(drawn),
             "labels": list(head.labels),
+            "drawn": list(head.drawn),
+            "tested": digest_of(store.index.column("id").take(test.rows).to_pylist()),
             **measured,
             "cautions": cautions[place],
         }

@@ -14,7 +14,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.encoders.folder import LoadedEncoder, digest_units
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import holds_anything
+from histoscope.core.files import digest_of, holds_anything
 from histoscope.core.labels.draws import draw_labels
 from histoscope.core.labels.features import features_of
 from histoscope.core.labels.full import fine_tune
@@ -85,7 +85,7 @@ def finetune(
         seen |= digest_units(one.train.units[place] for place in used)
     infos, colours = list[HeadInfo](), 0
     for one, fitted in zip(asked, heads, strict=True):
-        infos.append(_describe(one, fitted, spec, colours))
+        infos.append(_describe(store, one, fitted, spec, colours))
         colours += len(one.task.classes)
     # what predict must cut is what the heads were fitted on, which check_fits found compatible
     info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
@@ -117,9 +117,13 @@ def _ask(
 
 
 def _describe(
-    one: _Asked, fitted: Sequence[LinearHead], spec: FinetuneSpec, first_colour: int
+    store: Store,
+    one: _Asked,
+    fitted: Sequence[LinearHead],
+    spec: FinetuneSpec,
+    first_colour: int,
 ) -> HeadInfo:
-    exclusive = one.task.exclusive
+    exclusive, ids = one.task.exclusive, store.index.column("id")
     return HeadInfo(
         task=one.task.name,
         level=one.task.level,
@@ -127,6 +131,7 @@ def _describe(
         classes=class_infos(one.task, first_colour),
         method=spec.method,
         labels=[len(draw) for draw in one.draws],
+        drawn=[digest_of(ids.take(one.rows(d)).to_pylist()) for d in range(spec.draws)],
         fraction=spec.fraction,
         draw_by=spec.draw_by,
         seed=spec.seed,

@@ -41,12 +41,41 @@ def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
     count = len(z1)
     if count < 2:
         raise UsageError("in-batch negatives need at least 2 images a batch")
-    z = torch.cat([z1, z2])
-    z = normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+    z = _unit(torch.cat([z1, z2]))
     place = torch.arange(2 * count, device=z.device)
     other = (place + count) % (2 * count)
     ignored = place[:, None] == place[None]
     return Similarities(z @ z.T, other[:, None] == place[None], ignored)
+
+
+def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
+    """Each query against its own key (column 0) and the rows of a queue.
+
+    Rows of the queue that hold nothing yet (index -1), or an older key of the query's own image,
+    are ignored.
+
+    Args:
+        q: queries, (batch, dim).
+        k: keys of the same images, (batch, dim), without gradient.
+        own: dataset index of each query, int64, (batch,).
+        keys: the queue, (rows, dim), without gradient.
+        index: dataset index of each row of it, int64, (rows,).
+
+    Source: He et al. 2020, algorithm 1. Differs: own images in the queue are no negatives.
+    """
+    q, k, keys = (_unit(part) for part in (q, k, keys))
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ keys.T], dim=1)
+    first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
+    ignored = (index[None] == own[:, None]) | (index[None] < 0)
+    return Similarities(
+        logits,
+        torch.cat([~first, torch.zeros_like(ignored)], dim=1),
+        torch.cat([first, ignored], dim=1),
+    )
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
 
 
 def infonce(sim: Similarities, temperature: float) -> Tensor:

@@ -4,6 +4,9 @@ from histoscope.core.registry import Registry
 
 OBJECTIVES: Registry[type] = Registry(
     "objective",
-    {"simclr": "histoscope.core.objectives.simclr:SimCLR"},
+    {
+        "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
+        "simclr": "histoscope.core.objectives.simclr:SimCLR",
+    },
     group="histoscope.objectives",
 )

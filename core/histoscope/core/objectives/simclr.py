@@ -8,18 +8,8 @@ from torch import Tensor, nn
 
 from histoscope.core.contracts import LossReport, ViewNeeds, Views
 from histoscope.core.losses.contrast import decoupled, in_batch, infonce
-from histoscope.core.objectives.spec import ObjectiveSpec, ProjectorSpec
-
-
-def projector(dim: int, spec: ProjectorSpec) -> nn.Module:
-    """Two layers, batch norm after both (Chen et al. 2020, appendix B.9; last BN as in code)."""
-    return nn.Sequential(
-        nn.Linear(dim, spec.hidden, bias=False),
-        nn.BatchNorm1d(spec.hidden),
-        nn.ReLU(inplace=True),
-        nn.Linear(spec.hidden, spec.out, bias=False),
-        nn.BatchNorm1d(spec.out),
-    )
+from histoscope.core.objectives.heads import projector
+from histoscope.core.objectives.spec import ObjectiveSpec
 
 
 class SimCLR(nn.Module):

@@ -60,6 +60,7 @@ class HeadInfo(Spec):
         task, level, classes, exclusive: the question.
         method: ``probe`` or ``full``.
         labels: labels of each draw.
+        drawn: digest of the samples of each draw, to know the same draws again.
         fraction, draw_by, seed: how they were drawn.
         calibration: ``{"kind": "none", "reason": ...}`` until there is one.
         thresholds: one row a draw, from which probability on a class counts as present; None
@@ -73,6 +74,7 @@ class HeadInfo(Spec):
     classes: Sequence[ClassInfo]
     method: str
     labels: Sequence[int]
+    drawn: Sequence[str]
     fraction: float
     draw_by: str
     seed: int

@@ -32,6 +32,7 @@ def save_checkpoint(
         f"{place}.{name}": value
         for place, entry in optimiser.state_dict()["state"].items()
         for name, value in entry.items()
+        if value is not None
     }
     save_tensors(path / "optimiser.safetensors", state)
     write_json(path / "checkpoint.json", *CHECKPOINT, {"step": step, "data": data})

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
+from histoscope.core.training.lars import Lars
 from histoscope.core.training.spec import OptimiserSpec
 
 
-def make_optimiser(module: nn.Module, spec: OptimiserSpec) -> AdamW:
-    """AdamW; norms and biases (1-d parameters) carry no weight decay."""
+def make_optimiser(module: nn.Module, spec: OptimiserSpec) -> Optimizer:
+    """The optimiser; norms and biases (1-d parameters) get neither decay nor LARS's scale."""
     trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=spec.learning_rate)
+    matrices: dict[str, Any] = {
+        "params": [p for p in trained if p.ndim > 1],
+        "weight_decay": spec.weight_decay,
+    }
+    rest: dict[str, Any] = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
+    if spec.kind == "adamw":
+        return AdamW([matrices, rest], lr=spec.learning_rate)
+    if spec.kind == "sgd":
+        return SGD([matrices, rest], lr=spec.learning_rate, momentum=spec.momentum)
+    groups = [{**matrices, "adapt": True}, {**rest, "adapt": False}]
+    return Lars(groups, lr=spec.learning_rate, momentum=spec.momentum)
 
 
 def rate_at(step: int, steps: int, spec: OptimiserSpec) -> float:

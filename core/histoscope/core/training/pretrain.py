@@ -31,6 +31,7 @@ from histoscope.core.errors import Diverged, Interrupted, UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.progress import Logged, Progress
+from histoscope.core.randomness import generator
 from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
 from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
 from histoscope.core.training.device import choose_device, choose_workers, set_threads
@@ -91,6 +92,7 @@ def pretrain(
     data = hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
     run = _start(store, spec, out, plan, data)
     info = _info(store, spec, run)
+    _check_memory(run, len(dataset))
     order = StepOrder(
         len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
     )
@@ -196,7 +198,7 @@ def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress
         batches = view_loader(dataset, order, run.workers)
         for step, batch in enumerate(batches, start=run.done):
             set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
-            report = run.objective.loss(_views(run, batch), step)
+            report = run.objective.loss(_views(run, batch, step), step)
             loss = report.loss.item()
             if loss != loss or loss in (float("inf"), float("-inf")):
                 raise Diverged(_diverged(step, checkpoints))
@@ -219,8 +221,18 @@ def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress
     progress.finish()
 
 
-def _views(run: _Run, batch: Drawn) -> Views:
-    """Move a batch to the device and finish its views there."""
+def _check_memory(run: _Run, samples: int) -> None:
+    """Refuse a memory of more than half of the samples: it would hold mostly own images."""
+    rows = run.objective.needs.memory_rows
+    if rows > samples // 2:
+        raise UsageError(
+            f"objective.momentum.rows: {rows} keys are more than half of {samples} samples; "
+            f"--set objective.momentum.rows={samples // 2}"
+        )
+
+
+def _views(run: _Run, batch: Drawn, step: int) -> Views:
+    """Move a batch to the device and finish its views there, with the step's own draws."""
     device = run.fabric.device
     views = [
         normalise(
@@ -229,7 +241,12 @@ def _views(run: _Run, batch: Drawn) -> Views:
         )
         for images, drawn in zip(batch.images, batch.drawn, strict=True)
     ]
-    return Views(batch.index.to(device), views)
+    count, seed = len(batch.index), run.spec.training.seed
+    drawn = {
+        name: torch.from_numpy(generator(seed, f"step/{name}", step).permutation(count)).to(device)
+        for name in run.objective.needs.permutations
+    }
+    return Views(batch.index.to(device), views, drawn)
 
 
 def _diverged(step: int, checkpoints: Path) -> str:

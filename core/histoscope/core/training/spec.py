@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from histoscope.core.config import Spec
@@ -10,8 +12,10 @@ from histoscope.core.views.plan import ViewsSpec
 
 
 class OptimiserSpec(Spec):
-    """AdamW with linear warm-up and cosine decay, stepped per optimiser step."""
+    """Optimiser with linear warm-up and cosine decay, stepped per optimiser step."""
 
+    kind: Literal["adamw", "sgd", "lars"] = Field("adamw", description="the optimiser")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
     learning_rate: float = Field(1e-3, gt=0, description="at the end of warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="on matrices only, never on 1-d parameters")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
@@ -29,7 +33,7 @@ class TrainingSpec(Spec):
     threads: int | None = Field(None, ge=1, description="of torch; default: cores - workers")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    optimiser: OptimiserSpec = Field(OptimiserSpec(), description="AdamW, warm-up, cosine")
+    optimiser: OptimiserSpec = Field(OptimiserSpec(), description="kind, rate, warm-up")
 
 
 class PretrainSpec(Spec):

@@ -1,0 +1,1 @@
+"""What objectives remember between steps."""

@@ -1,0 +1,53 @@
+"""A queue of feature rows, with the image that each came from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+NOBODY = -1
+
+
+class FeatureQueue(nn.Module):
+    """The last rows put in, oldest overwritten first. All of it is state: it resumes.
+
+    Args:
+        rows: how many it holds.
+        dim: width of a row.
+
+    Attributes:
+        features: (rows, dim); rows not yet filled are zero.
+        index: dataset index of each row, int64, (rows,); -1 where not yet filled.
+        pointer: where the next row goes, int64 scalar.
+    """
+
+    features: Tensor
+    index: Tensor
+    pointer: Tensor
+
+    def __init__(self, rows: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(rows, dim))
+        self.register_buffer("index", torch.full((rows,), NOBODY))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def filled(self) -> Tensor:
+        """Which rows hold something, bool, (rows,)."""
+        return self.index != NOBODY
+
+    @torch.no_grad()
+    def put(self, features: Tensor, index: Tensor) -> None:
+        """Enqueue rows in order; of more rows than it holds the last ones stay.
+
+        Args:
+            features: (batch, dim).
+            index: dataset index of each, int64, (batch,).
+        """
+        rows = len(self.index)
+        features, index = features[-rows:], index[-rows:]
+        start = int(self.pointer)
+        places = (torch.arange(len(index), device=self.index.device) + start) % rows
+        self.features[places] = features.detach().to(self.features.dtype)
+        self.index[places] = index
+        self.pointer.fill_((start + len(index)) % rows)
