@@ -1,0 +1,104 @@
+"""Help, versions, dry runs, and what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from histoscope.apps.cli import COMMANDS, main
+from tests.apps.command_line.road import (
+    HERE,
+    commands_with_out,
+    snapshot,
+)
+
+# Right use
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_names_every_option_with_its_meaning(call, name):
+    answer = call(*filter(None, [name]), "--help")
+    assert (answer.code, answer.err) == (0, "")
+    with main.make_context("histoscope", [name or "doctor"]) as context:
+        command = main.get_command(context, name) if name else main
+    assert command is not None
+    options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
+    assert options
+    for option in options:
+        assert option.opts[-1] in answer.out
+        assert re.sub(r"\[default: .*\]", "", option.help or "").strip(), option.opts
+    for argument in command.get_params(context):
+        if isinstance(argument, click.Argument):
+            assert argument.name.upper() in (command.help or "")
+
+
+HELP = """
+import json, sys
+from histoscope.apps.cli import COMMANDS, run
+heavy = set("torch torchvision timm openslide tifffile pyarrow sklearn cv2 matplotlib".split())
+found = {}
+for words in ([], *([name] for name in COMMANDS)):
+    assert run([*words, "--help"]) == 0
+    found[" ".join(words)] = sorted(heavy & set(sys.modules))
+print(json.dumps(found), file=sys.stderr)
+"""
+
+
+def test_help_loads_neither_torch_nor_a_reader():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr) == {"": [], **{name: [] for name in COMMANDS}}
+
+
+def test_the_module_runs_as_a_program():
+    words = [sys.executable, "-m", "histoscope", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"histoscope, version \d+\.\d+\.\d+\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_results_go_to_stdout_and_talk_to_stderr(road, call, tmp_path):
+    words = commands_with_out(road)
+    answer = call(*words["evaluate"], "--out", tmp_path / "evaluated")
+    assert answer.code == 0
+    assert "balanced accuracy" in answer.out
+    assert answer.out.endswith(f"report: {tmp_path / 'evaluated' / 'report.html'}\n")
+    assert "evaluate tissue reads the test split: 10 samples" in answer.err
+    assert "balanced accuracy" not in answer.err
+    answer = call(*words["predict"], "--out", tmp_path / "predicted")
+    assert answer.out.startswith("16 samples of 1 sources predicted")
+    assert answer.err == "work: 1 sources\n"
+
+
+def test_a_dry_run_writes_nothing(road, call, tmp_path):
+    out = tmp_path / "out"
+    words = commands_with_out(road)
+    before = {folder: snapshot(folder) for folder in (road.store, road.package)}
+    plans = {
+        "prepare": ["set-folders", f"1 sources; would write {out}"],
+        "pretrain": ["encoder: resnet10t", "16 samples; 1.0 epochs", f"would write {out}"],
+        "predict": ["one.tif", f"1 sources; would write {out}"],
+    }
+    for command, says in plans.items():
+        answer = call(*words[command], "--out", out, "--dry-run")
+        assert (answer.code, answer.err) == (0, "")
+        assert all(word in answer.out for word in says)
+        assert not out.exists()
+    assert {folder: snapshot(folder) for folder in before} == before
+
+
+def test_a_source_that_fails_gives_exit_code_1_and_a_row(road, call, tmp_path):
+    slides = Path(shutil.copytree(road.slides, tmp_path / "slides"))
+    (slides / "broken.svs").write_bytes(b"no slide")
+    words = ("predict", slides, "--package", road.package, *HERE, "--out", tmp_path / "out")
+    answer = call(*words)
+    assert answer.code == 1
+    assert "1 failed" in answer.out
+    assert "broken.svs: failed: " in answer.err
+    assert "broken.svs" in (tmp_path / "out" / "manifest.csv").read_text()
