@@ -77,7 +77,10 @@ def test_a_wrong_set_is_refused(road, refused, word, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--preset", "simclrr"], ["--preset simclrr", "did you mean 'simclr'?", "known: moco_v2, simclr"]),
+        (
+            ["--preset", "simclrr"],
+            ["--preset simclrr", "did you mean 'simclr'?", "known: moco_v2, simclr"],
+        ),
         (["--preset", "../recipe/simclr"], ["unknown", "known: moco_v2, simclr"]),
         (["--config", "absent.yaml"], ["absent.yaml: no such file"]),
         (["--config", "."], [".: cannot be read", "directory"]),
