@@ -245,23 +245,37 @@ def test_frames_that_share_a_time_are_refused(tmp_path: Path, open_operation):
         open_operation(tmp_path)
 
 
-def test_rotation_metadata_is_applied():
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_rotation_metadata_is_applied(turns: int):
     import av
 
     from histoscope.domains.surgery.readers.decoding import upright
 
-    frame = av.VideoFrame.from_ndarray(np.zeros((36, 64, 3), np.uint8), format="rgb24")
+    pixels = np.random.default_rng(0).integers(0, 255, (36, 64, 3), np.uint8)
 
     class Turned:
-        rotation = 90
+        """A frame whose metadata says that it lies on its side."""
 
-        def to_ndarray(self, format: str) -> np.ndarray:  # noqa: A002 - av's name
-            return np.arange(36 * 64 * 3).reshape(36, 64, 3).astype(np.uint8)
+        rotation = 90 * turns - (360 if turns == 3 else 0)
 
-    turned = upright(Turned())
-    assert turned.shape == (64, 36, 3)
-    assert np.array_equal(turned, np.rot90(Turned().to_ndarray("rgb24"), 1))
-    assert upright(frame).shape == (36, 64, 3)
+    class Converter:
+        def reformat(self, frame, format):  # noqa: A002 - av's name
+            return av.VideoFrame.from_ndarray(pixels, format="rgb24")
+
+    assert np.array_equal(upright(Turned(), Converter()), np.rot90(pixels, turns))
+
+
+def test_a_kept_converter_gives_the_pixels_of_a_new_one(clip):
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    from histoscope.domains.surgery.readers.decoding import upright
+
+    converter = VideoReformatter()
+    with av.open(str(clip("29.97")[0])) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number % 40 == 0:
+                assert np.array_equal(upright(frame, converter), frame.to_ndarray(format="rgb24"))
 
 
 @given(

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from histoscope.domains.surgery.readers.listing import Listing, open_video
@@ -23,9 +24,14 @@ CUT = "the file ends before it"
 DAMAGED = "its picture is damaged"
 
 
-def upright(frame: Any) -> Picture:
-    """RGB pixels of a decoded frame, turned as its rotation metadata says."""
-    picture = frame.to_ndarray(format="rgb24")
+def upright(frame: Any, converter: VideoReformatter) -> Picture:
+    """RGB pixels of a decoded frame, turned as its rotation metadata says.
+
+    Args:
+        frame: as decoded.
+        converter: kept over frames: a frame's own ``to_ndarray`` makes a new one each time.
+    """
+    picture = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     turns = round((frame.rotation or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
@@ -41,7 +47,7 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
     Yields:
         One answer for each wanted number, in order.
     """
-    number, count = -1, len(listing.pts)
+    number, count, converter = -1, len(listing.pts), VideoReformatter()
     left = iter(wanted)
     next_wanted = next(left, None)
     with open_video(path) as container:
@@ -61,7 +67,7 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
                 yield next_wanted, MISSING
                 next_wanted = next(left, None)
             if number == next_wanted:
-                yield number, DAMAGED if frame.is_corrupt else upright(frame)
+                yield number, DAMAGED if frame.is_corrupt else upright(frame, converter)
                 next_wanted = next(left, None)
     while next_wanted is not None:
         yield next_wanted, CUT
@@ -122,7 +128,7 @@ def _until(container: Any, stream: Any, pts: int) -> Picture | str | None:
     """The frame of that time; None when a later one comes first."""
     for frame in _decoded(container, stream):
         if frame.pts == pts:
-            return DAMAGED if frame.is_corrupt else upright(frame)
+            return DAMAGED if frame.is_corrupt else upright(frame, VideoReformatter())
         if frame.pts is not None and frame.pts > pts:
             return None
     return None

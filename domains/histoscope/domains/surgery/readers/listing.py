@@ -137,7 +137,9 @@ def list_frames(path: Path) -> Listing:
     if timeless:
         return _from_decoding(path, hidden, about)
     pts = np.sort(np.frombuffer(shown, np.int64)) if shown else np.zeros(0, np.int64)
-    first = _first_decoded(path)
+    # frames before the first key frame may need what is not there: decoding tells
+    whole = len(pts) > 0 and len(keys) > 0 and min(keys) == pts[0]
+    first = None if whole else _first_decoded(path)
     if first is not None:
         hidden += int((pts < first).sum())
         pts = pts[pts >= first]
