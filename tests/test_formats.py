@@ -257,7 +257,7 @@ def write_demo(given: Path, out: Path) -> None:
 
     domain = load_domain("pathology")
     training = {"steps": 2, "batch_size": 8, "workers": 0, "threads": 1, "checkpoint_every": 1}
-    views = {"domain": {"stain": {"p": 0.5, "sigma": 0.1}}}
+    views = {"domain": {"stain": {"p": 0.5, "sigma": 0.1, "bias": 0.1}}}
 
     def phantom(folder: Path, seed: int) -> Phantom:
         write_phantom(folder, seed, train=1, valid=0, test=0, new=1, side_px=256)

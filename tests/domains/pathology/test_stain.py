@@ -14,7 +14,7 @@ from PIL import Image
 from histoscope.core.randomness import generator
 from histoscope.domains.pathology.stain import HED, StainJitter, StainSpec
 
-LIGHT, STRONG = StainSpec(sigma=0.05), StainSpec(sigma=0.2)
+LIGHT, STRONG = (StainSpec.model_validate(name) for name in ("hed-light", "hed-strong"))
 
 
 def drawn_for(jitter: StainJitter, count: int) -> torch.Tensor:
@@ -27,15 +27,18 @@ def reference(pixel: NDArray[np.float64], row: NDArray[np.float64]) -> list[floa
     stains = [[value / math.sqrt(sum(v * v for v in s)) for value in s] for s in HED]
     density = [-math.log(max(value, 1 / 255)) for value in pixel]
     amounts = np.linalg.solve(np.array(stains).T, density)
-    changed = [amounts[s] * row[1 + s] for s in range(3)]
+    changed = [amounts[s] * row[1 + s] + row[4 + s] for s in range(3)]
     mixed = [sum(changed[s] * stains[s][c] for s in range(3)) for c in range(3)]
-    return [min(1.0, max(0.0, math.exp(-value))) for value in mixed]
+    part = min(1.0, max(0.0, (sum(density) / 3 - 0.06) / (0.15 - 0.06)))
+    shares = [math.exp(-part * (mixed[c] - density[c])) for c in range(3)]
+    return [min(1.0, max(0.0, pixel[c] * shares[c])) for c in range(3)]
 
 
 @pytest.mark.parametrize("spec", [LIGHT, STRONG, StainSpec()], ids=["light", "strong", "default"])
 def test_jitter_agrees_with_the_reference(spec: StainSpec) -> None:
     jitter = StainJitter(spec)
     images = torch.from_numpy(np.random.default_rng(0).random((3, 3, 4, 5)).astype(np.float32))
+    images[:, :, 0] = 0.85 + 0.15 * images[:, :, 0]  # the edge between glass and tissue
     drawn = drawn_for(jitter, 3)
     found = jitter.apply(images, drawn).numpy()
     for place in range(3):
@@ -48,16 +51,24 @@ def test_jitter_agrees_with_the_reference(spec: StainSpec) -> None:
 
 def test_a_jitter_of_nothing_is_the_identity() -> None:
     jitter = StainJitter(StainSpec(sigma=0))
-    images = torch.rand(4, 3, 8, 8).clamp_min(1 / 255)
+    images = torch.rand(4, 3, 8, 8)
     assert torch.allclose(jitter.apply(images, drawn_for(jitter, 4)), images, atol=1e-5)
     off = StainJitter(StainSpec(p=0))
     assert torch.equal(off.apply(images, drawn_for(off, 4)), images)
 
 
-def test_clear_glass_stays_as_it_is() -> None:
-    jitter = StainJitter(STRONG)
-    clear = torch.ones(2, 3, 4, 4)
-    assert torch.equal(jitter.apply(clear, drawn_for(jitter, 2)), clear)
+@pytest.mark.parametrize("spec", [STRONG, StainSpec(sigma=0.9, bias=0.9)], ids=["strong", "wild"])
+def test_glass_stays_within_a_grey_value(spec: StainSpec) -> None:
+    jitter = StainJitter(spec)
+    for glass in [(255, 255, 255), (243, 240, 244), (250, 245, 235)]:
+        images = torch.tensor(glass).view(1, 3, 1, 1).expand(64, 3, 2, 2).float() / 255
+        changed = jitter.apply(images, drawn_for(jitter, 64))
+        assert (changed - images).abs().max() < 1 / 255
+
+
+def test_an_unknown_short_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="hed-light or hed-strong"):
+        StainSpec.model_validate("hed-medium")
 
 
 def test_every_image_of_a_batch_is_changed_differently() -> None:
