@@ -147,6 +147,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     first = (given / "set", given / "slides", "--case-regex", r"(case-\d+)_")
     command(1, *slides, *first, "--out", out / "store")
     lists = ("--mpp-csv", given / "mpp.csv", "--cases", given / "cases.csv")
+    lists += ("--stain-normalisation", "macenko")
     second = (given / "labels.csv", given / "pcam_x.h5", given / "bare", *lists)
     command(0, *slides, *second, "--out", out / "store-of-lists")
     rows = Store(out / "store").index.select(["id", "source", "case", "split"]).to_pylist()
