@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -46,17 +46,25 @@ def fit_statistics(images: Iterable[NDArray[np.uint8]], space: str) -> tuple[Sta
         raise DataError(f"{len(means)} images with tissue; at least {_FEWEST} are needed")
     if not (stds.max(axis=0) > 0).all():
         raise DataError("the tissue has a channel without any contrast; is it stained?")
+    columns = np.concatenate([means, stds], axis=1)
+    start = 0.0
     circular = SPACES[space].circular
-    of_means = [fit_law(means[:, channel], turns=channel == circular) for channel in range(3)]
-    of_stds = [fit_law(stds[:, channel]) for channel in range(3)]
+    if circular is not None:
+        start, columns[:, circular] = from_mean_angle(columns[:, circular])
+    fitted = [fit_law(column) for column in columns.T]
+    ranges = [[centre, sd] for centre, sd, _ in fitted]
+    if circular is not None:
+        ranges[circular][0] = (ranges[circular][0] + start) % 1
+    ranges = [[float(f"{number:.6g}") for number in pair] for pair in ranges]
+    laws = [law for _, _, law in fitted]
     spec = {
         "kind": "statistics",
         "space": space,
-        "mean": [centre_and_sd for centre_and_sd, _ in of_means],
-        "std": [centre_and_sd for centre_and_sd, _ in of_stds],
-        "correlation": _correlation(means, stds, circular).round(4).tolist(),
-        "mean_laws": [law for _, law in of_means],
-        "std_laws": [law for _, law in of_stds],
+        "mean": ranges[:3],
+        "std": ranges[3:],
+        "correlation": _correlation(columns, laws).round(4).tolist(),
+        "mean_laws": laws[:3],
+        "std_laws": laws[3:],
     }
     return StatisticsSpec.model_validate(spec), len(means)
 
@@ -75,33 +83,36 @@ def _measure(
         yield mean[enough].numpy(), std[enough].numpy()
 
 
-def fit_law(values: NDArray[np.float64], *, turns: bool = False) -> tuple[tuple[float, float], Law]:
-    """The likelier of a normal and a Laplace distribution, by its mean and standard deviation.
+def fit_law(values: NDArray[np.float64]) -> tuple[float, float, Law]:
+    """The likeliest of a normal, a Laplace and (all > 0) a lognormal distribution.
 
-    Args:
-        values: one an image.
-        turns: they are angles in turns, and so is the mean, in [0, 1).
+    Returns:
+        Its mean, its standard deviation, and which it is.
     """
-    start, values = from_mean_angle(values) if turns else (0.0, values)
-    centre, sd = float(values.mean()), float(values.std())
-    law: Law = "normal"
+    mean, sd = float(values.mean()), float(values.std())
+    if not sd:
+        return mean, sd, "normal"
     median = float(np.median(values))
     scale = float(np.abs(values - median).mean())
-    # log likelihoods at their best, a value: -ln(sd √(2πe)) and -ln(2e · scale)
-    if 2 * math.e * scale < sd * math.sqrt(math.tau * math.e):
-        centre, sd, law = median, scale * math.sqrt(2), "laplace"
-    centre = (centre + start) % 1 if turns else centre
-    return (float(f"{centre:.6g}"), float(f"{sd:.6g}")), law
+    # log likelihoods a value at their best, all less ln(1 / √(2πe))
+    found: list[tuple[float, float, float, Law]] = [
+        (-math.log(sd), mean, sd, "normal"),
+        (math.log(math.sqrt(math.tau / math.e) / (2 * scale)), median, scale * 2**0.5, "laplace"),
+    ]
+    if values.min() > 0:
+        logs = np.log(values)
+        middle, square = float(logs.mean()), float(logs.var())
+        whole = math.exp(middle + square / 2)
+        likelihood = -middle - math.log(square) / 2
+        found.append((likelihood, whole, whole * math.sqrt(math.expm1(square)), "lognormal"))
+    return max(found)[1:]
 
 
-def _correlation(
-    means: NDArray[np.float64], stds: NDArray[np.float64], circular: int | None
-) -> NDArray[np.float64]:
-    """Of the six numbers over images, (6, 6); an angle counts by its way from the mean angle."""
-    columns = np.concatenate([means, stds], axis=1)
-    if circular is not None:
-        columns[:, circular] = from_mean_angle(columns[:, circular])[1]
-    centred = columns - columns.mean(axis=0)
+def _correlation(columns: NDArray[np.float64], laws: Sequence[Law]) -> NDArray[np.float64]:
+    """Of six numbers over images, (images, 6), by their logarithms where they are lognormal."""
+    even = [law == "lognormal" for law in laws]
+    scores = np.where(even, np.log(np.where(even, columns, 1)), columns)
+    centred = scores - scores.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     unit = centred / np.where(length > 0, length, 1)
     table = unit.T @ unit

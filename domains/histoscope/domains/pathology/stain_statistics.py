@@ -17,8 +17,8 @@ from histoscope.domains.pathology.stain import tissue_part
 
 Normal = tuple[float, Annotated[float, Field(ge=0)]]
 Row = tuple[float, float, float, float, float, float]
-Law = Literal["normal", "laplace"]
-LARGEST_GAIN = 1.5
+Law = Literal["normal", "laplace", "lognormal"]
+GAINS = (0.25, 2.0)
 LEAST_TISSUE = 0.01
 ROUNDING = 1e-3  # of a correlation's eigenvalues, by writing it with four digits
 
@@ -39,7 +39,9 @@ class StatisticsSpec(Spec):
         description="of each channel's standard deviation: mean and sd over images"
     )
     correlation: tuple[Row, Row, Row, Row, Row, Row] | None = Field(
-        None, description="over images, of the three means and three deviations; none: independent"
+        None,
+        description="over images, of the three means and three deviations (of a lognormal one: of "
+        "its logarithm); none: independent",
     )
     mean_laws: tuple[Law, Law, Law] = Field(
         ("normal",) * 3, description="how each channel's mean is distributed over images"
@@ -52,6 +54,9 @@ class StatisticsSpec(Spec):
     def _can_be_drawn(self) -> Self:
         if any(centre <= 0 for centre, _ in self.std):
             raise ValueError("the first number of each std must be greater than 0")
+        laws = zip(self.mean_laws, self.mean, strict=True)
+        if any(law == "lognormal" and centre <= 0 for law, (centre, _) in laws):
+            raise ValueError("a mean of the law lognormal must be greater than 0")
         table = np.array(self.correlation or np.eye(6))
         if (table != table.T).any() or (np.diag(table) != 1).any():
             raise ValueError("correlation must be symmetric, with 1 on its diagonal")
@@ -68,9 +73,9 @@ class StainStatistics:
     and only tissue changes (:func:`.stain.tissue_part`); each channel keeps its fitted law; the
     six numbers of an image belong together as they do in the store, where drawing them apart
     gives green tissue, and are drawn anew until all deviations are positive; hue is an angle;
-    stain amounts are neither clipped nor stretched; a channel's contrast changes at most by a
-    factor of 1.5, so that flat tissue does not turn into noise; an image with less than 1 % of
-    tissue stays as it is.
+    stain amounts are neither clipped nor stretched; a channel's contrast is at most doubled, so
+    that flat tissue does not turn into noise, and at least a quarter of it stays; an image with
+    less than 1 % of tissue stays as it is.
     """
 
     name = "pathology/stain-statistics"
@@ -101,7 +106,7 @@ class StainStatistics:
         part = tissue_part(flat.clamp_min(DARKEST).log().neg_())
         values = self.space.forward(flat)
         mean, std = tissue_statistics(values, part, circular)
-        gain = (drawn[:, 4:] / std.clamp_min(1e-6)).clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        gain = (drawn[:, 4:] / std.clamp_min(1e-6)).clamp(*GAINS)
         moved = deviation(values, mean, circular) * gain[:, :, None] + drawn[:, 1:4, None]
         enough = part.mean(dim=2, keepdim=True) >= LEAST_TISSUE
         part = part * (drawn[:, :1, None] * enough)
@@ -119,6 +124,9 @@ def quantile(score: float, of: Normal, law: Law) -> float:
     centre, sd = of
     if law == "normal":
         return centre + sd * score
+    if law == "lognormal":
+        square = math.log1p((sd / centre) ** 2)  # variance of the logarithm
+        return centre * math.exp(math.sqrt(square) * score - square / 2)
     tail = math.erfc(abs(score) / math.sqrt(2))  # chance of being further out, on either side
     return centre + math.copysign(sd / math.sqrt(2) * math.log(max(tail, 1e-300)), score)
 
