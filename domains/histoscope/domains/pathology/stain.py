@@ -88,11 +88,11 @@ def tissue_part(density: Tensor) -> Tensor:
     """
     mean = density.mean(dim=1, keepdim=True)
     colour = density.amax(dim=1, keepdim=True).sub_(density.amin(dim=1, keepdim=True))
-    stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(mean, DARK_GLASS))
+    stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(mean, DARK_GLASS), out=colour)
     return _ramp(mean, GLASS).mul_(stained)
 
 
 def _ramp(values: Tensor, between: tuple[float, float]) -> Tensor:
     """0 up to the first of two numbers, 1 from the second, straight in between."""
     low, high = between
-    return ((values - low) / (high - low)).clamp_(0, 1)
+    return (values - low).div_(high - low).clamp_(0, 1)
