@@ -28,6 +28,8 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "store-of-lists": ("Store", "pathology"),
     "store-of-operations": ("Store", "surgery"),
     "store-of-frames": ("Store", "surgery"),
+    "run-of-statistics": ("Run", "pathology"),
+    "run-of-short-forms": ("Run", "pathology"),
     "run-of-operations": ("Run", "surgery"),
     "package": ("Package", "pathology"),
     "package-of-two": ("Package", "pathology"),
@@ -145,9 +147,16 @@ def write_by_commands(given: Path, out: Path) -> None:
     first = (given / "set", given / "slides", "--case-regex", r"(case-\d+)_")
     command(1, *slides, *first, "--out", out / "store")
     lists = ("--mpp-csv", given / "mpp.csv", "--cases", given / "cases.csv")
+    lists += ("--stain-normalisation", "macenko")
     second = (given / "labels.csv", given / "pcam_x.h5", given / "bare", *lists)
     command(0, *slides, *second, "--out", out / "store-of-lists")
     rows = Store(out / "store").index.select(["id", "source", "case", "split"]).to_pylist()
+    command(0, "stain", out / "store", "--out", given / "stain.yaml")
+    small = ("--set", "encoder=resnet10t", "--set", "training.batch_size=8", "--workers", 0)
+    step = ("pretrain", out / "store", "--steps", 1, *small)
+    command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
+    short = ("--set", "views.domain.stain=hed-light")
+    command(0, *step, *short, "--out", out / "run-of-short-forms")
     lines = [",".join(row.values()) for row in rows if row["split"]]
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
     (given / "finetune.yaml").write_text(dump(FinetuneSpec(fraction=0.5, draws=1)))

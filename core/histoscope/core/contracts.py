@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from histoscope.core.config import Spec
 
@@ -136,12 +136,17 @@ class Reader(Protocol):
     """An open source, a context manager. Not picklable: opened where it is used.
 
     Attributes:
-        facts: whitelisted facts (vendor, scale, size, which path reads); no name, no date.
         divisible: whether several workers may read parts of it at once.
     """
 
-    facts: Mapping[str, Scalar]
     divisible: bool
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """Whitelisted facts (vendor, scale, size, which path reads); no name, no date.
+
+        Asked when all was read: some are known only then.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -169,9 +174,16 @@ class Reader(Protocol):
 
 
 class Sampling(Spec):
-    """How samples are cut: what a store, an encoder and a package must agree on."""
+    """How samples are cut: what a store, an encoder and a package must agree on.
+
+    Attributes:
+        size_px: side of an image.
+        alike: fields that a store must share with an encoder beside scale and size.
+    """
 
     size_px: int
+
+    alike: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def scale(self) -> Mapping[str, float]:

@@ -59,7 +59,12 @@ class PathologyDomain:
         "embed": ReadOptions,
     }
 
-    commands: Mapping[str, Command] = {}
+    commands: Mapping[str, Command] = {
+        "stain": Command(
+            "histoscope.domains.pathology.stain_command:command",
+            "measure a store's stain statistics, for the views of pretraining",
+        ),
+    }
     splits: Mapping[str, Mapping[str, Split]] = {}
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
