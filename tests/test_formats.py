@@ -169,7 +169,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(1, "embed", given / "slides", "--out", out / "features", *by)
     write_presence(out / "store")
     two = out / "package-of-two"
-    command(0, *learn, "--task", "tissue", "--task", "signs", "--out", two)
+    command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
 

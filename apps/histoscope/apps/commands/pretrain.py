@@ -23,7 +23,7 @@ from histoscope.apps.console import Console
 @click.option("--workers", type=int, help="processes that read (training.workers)")
 @click.option("--checkpoint-every", type=int, help="steps (training.checkpoint_every)")
 @click.option("--device", help="auto, cpu, cuda or cuda:N (training.device)")
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
     store: Path,
