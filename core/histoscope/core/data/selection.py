@@ -52,7 +52,7 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
         name, _, part = given.rpartition(":")
         if not name or part not in PARTS:
             raise UsageError(
-                f"--split {given}: expected FILE:PART or NAME:PART (PART alone where the store has a "
+                f"--split {given}: expected FILE:PART or NAME:PART (PART alone if the store has a "
                 f"split); PART is one of {', '.join(PARTS)}"
             )
         published = load_domain(store.domain).splits
