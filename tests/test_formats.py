@@ -156,7 +156,8 @@ def write_by_commands(given: Path, out: Path) -> None:
     step = ("pretrain", out / "store", "--steps", 1, *small)
     command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
     short = ("--set", "views.domain.stain=hed-light")
-    command(0, *step, *short, "--out", out / "run-of-short-forms")
+    watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
+    command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
     lines = [",".join(row.values()) for row in rows if row["split"]]
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
     (given / "finetune.yaml").write_text(dump(FinetuneSpec(fraction=0.5, draws=1)))

@@ -70,5 +70,5 @@ def command(
         return
     click.echo(
         f"{out}: {info.architecture} after {spec.training.steps} steps; "
-        f"encoder.safetensors, metrics.csv, curves.png"
+        f"encoder.safetensors, metrics.csv, curves.png, monitors.csv"
     )

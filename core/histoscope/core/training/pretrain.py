@@ -51,6 +51,7 @@ from histoscope.core.training.device import (
     ranks,
     warn_of_crowding,
 )
+from histoscope.core.training.monitors import Monitor, make_monitor
 from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.training.step import Stepper
@@ -125,12 +126,14 @@ def pretrain(
     order = StepOrder(
         len(dataset), training.batch_size, training.seed, run.done, training.steps, share
     )
+    monitor = make_monitor(store, chosen.rows, run.normalisation, training.monitor, training.seed)
     progress = _claim(run, chosen.said, progress) if run.main else Silent()
-    _train(run, dataset, order, progress)
+    _train(run, dataset, order, monitor, progress)
     if run.main:
         units = store.index.column("unit").take(chosen.rows).to_pylist()
         save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
         draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
+        draw_curves(read_metrics(out / "monitors.csv"), out / "monitors.png")
     run.fabric.barrier()
     return info
 
@@ -232,10 +235,17 @@ def _first_encoder(
     return loaded.module.train(), loaded.seen, loaded.info.normalisation, name
 
 
-def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress) -> None:
+def _train(
+    run: _Run,
+    dataset: ViewDataset,
+    order: StepOrder,
+    monitor: Monitor | None,
+    progress: Progress,
+) -> None:
     """The loop: one optimiser step a batch."""
     training = run.spec.training
     metrics = MetricsFile(run.folder / "metrics.csv", run.done) if run.main else None
+    watched = MetricsFile(run.folder / "monitors.csv", run.done) if run.main and monitor else None
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     began = time.perf_counter()
@@ -257,6 +267,8 @@ def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress
                 metrics.add({**row, "seconds": now - began})
             began = now
             progress.advance()
+            if watched and monitor and (step + 1) % training.monitor.every == 0:
+                _watch(run, monitor, watched, step + 1, progress)
             last, asked = step + 1 == training.steps, _any_asked(run, stop)
             if run.main and (last or (step + 1) % training.checkpoint_every == 0 or asked):
                 save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.about)
@@ -264,6 +276,16 @@ def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress
                 done = f"step {step + 1} of {training.steps} is saved"
                 raise Interrupted(f"interrupted; {done}; the same command goes on")
     progress.finish()
+
+
+def _watch(
+    run: _Run, monitor: Monitor, watched: MetricsFile, done: int, progress: Progress
+) -> None:
+    """Measure, write down, and say what looks like a collapse."""
+    now, alarming = monitor.measure(run.objective.encoder, run.fabric.device)
+    watched.add({"step": done, **now})
+    for line in alarming:
+        progress.say(f"step {done}: {line}: training may have collapsed")
 
 
 def _any_asked(run: _Run, stop: StopFlag) -> bool:

@@ -21,6 +21,16 @@ class OptimiserSpec(Spec):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
 
 
+class MonitorSpec(Spec):
+    """What is measured beside training, on the same images, in evaluation mode."""
+
+    every: int = Field(50, ge=0, description="steps between measurements; 0: none")
+    images: int = Field(256, ge=8, description="training images that are measured")
+    task: str | None = Field(
+        None, description="labels that watch by nearest neighbours, and teach nothing"
+    )
+
+
 class TrainingSpec(Spec):
     """How long, in what pieces, with what."""
 
@@ -43,6 +53,7 @@ class TrainingSpec(Spec):
         "channels_last", description="how images lie in memory"
     )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    monitor: MonitorSpec = Field(MonitorSpec(), description="signs of collapse")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     optimiser: OptimiserSpec = Field(OptimiserSpec(), description="kind, rate, warm-up")
 
