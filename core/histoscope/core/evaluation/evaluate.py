@@ -14,6 +14,7 @@ from histoscope.core.contracts import Task
 from histoscope.core.data.store import Store, read_labels
 from histoscope.core.encoders.folder import check_fits, digest_units
 from histoscope.core.errors import DataError, UsageError
+from histoscope.core.evaluation.leakage import leakage
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import digest_of, holds_anything, write_json
@@ -28,6 +29,9 @@ SUMMARY = (
     *("balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
 )
+
+
+CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
 
 
 def evaluate(
@@ -69,7 +73,10 @@ def evaluate(
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
-    scores = _probabilities(package, store, rows, progress)
+    scores, features = _probabilities(package, store, rows, progress)
+    for place, test in tests.items():
+        task = package.tasks[place].name
+        cautions[place] += leakage(package, task, store, test.rows, features, rows, progress)
     body: dict[str, Any] = {"tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
@@ -176,6 +183,11 @@ def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) ->
             "cases are unknown: intervals are over "
             f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
         )
+    if len(set(test.units)) == 1:
+        cautions.append(
+            f"all samples are of one of the {unit_name(test.units)}: no interval is true"
+        )
+    cautions.append(CENTRES)
     absent = [name for name, has in zip(task.classes, test.present(task), strict=True) if not has]
     if absent:
         cautions.append(f"no sample is of {', '.join(absent)}: nothing is known about them")
@@ -184,15 +196,18 @@ def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) ->
 
 def _probabilities(
     package: Package, store: Store, rows: NDArray[np.int64], progress: Progress
-) -> list[list[NDArray[np.float32]]]:
-    """For each draw and head (samples, classes); shared features are computed once."""
-    shared = None
+) -> tuple[list[list[NDArray[np.float32]]], NDArray[np.float32]]:
+    """For each draw and head (samples, classes); and the features of the first draw's encoder.
+
+    Features that draws share are computed once.
+    """
+    first = shared = features_of(package.encoder(0), store, rows, progress)
     out = []
     for draw in range(len(package.heads[0])):
-        if shared is None or len(package.encoders) > 1:
+        if draw and len(package.encoders) > 1:
             shared = features_of(package.encoder(draw), store, rows, progress)
         out.append([heads[draw].probabilities(shared) for heads in package.heads])
-    return out
+    return out, first
 
 
 def summaries(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
