@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint type format lock phantom-study benchmarks stain-sheet faults image image-smoke clean
+.PHONY: help setup demo test test-slow lint type format lock phantom-study benchmarks gpu-check stain-sheet faults image image-smoke clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ phantom-study: setup ## ten draws: what pretraining gains on the phantom (at mos
 
 benchmarks: setup ## ratios, each measured in one run
 	$(BIN)/python -m tests.benchmarks
+
+gpu-check: setup ## images a second on one GPU, beside lightly's loop; appended to docs/gpu.md
+	$(BIN)/python -m tests.benchmarks.gpu
 
 stain-sheet: setup ## draw docs/stain.jpg anew from the real test data
 	$(BIN)/python -m tests.stain_sheet

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Views
 from histoscope.core.encoders.pixels import Normalisation, normalise
 from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.objectives import OBJECTIVES
@@ -85,7 +84,7 @@ def training_step(batch: int, side_px: int) -> Act:
 
     def act() -> None:
         optimiser.zero_grad(set_to_none=True)
-        objective.loss(Views(torch.arange(batch), views), 0).loss.backward()
+        objective.loss(objective(views, {}), torch.arange(batch), 0).loss.backward()
         optimiser.step()
 
     return act

@@ -32,6 +32,7 @@ def _head_lines(head: Mapping[str, Any]) -> dict[str, str]:
         "Labels": f"{labels_in_words(labels)} in each of {len(labels)} draws by "
         f"{head['draw_by']} (fraction {head['fraction']:g}, seed {head['seed']}); the first draw "
         "predicts",
+        "Chosen inside that draw": in_words(head["settings"][0]) if head["settings"] else "none",
         "Calibration": ": ".join(
             str(v) for v in (calibration["kind"], calibration.get("reason")) if v
         ),
