@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histoscope.core.labels.diverse import DIMENSIONS, choose, density, principal
+from histoscope.core.labels.diverse import DIMENSIONS, choose, density, loneliness, principal
 from histoscope.core.labels.diverse import _Turns as Turns
 
 METHODS = ("typical", "core-set")
@@ -28,9 +28,11 @@ def places(points, count, method, units=None, labelled=None, uncertainty=None):
     return [one.place for one in found]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_group_gets_one_whatever_its_size(method):
-    points, group = groups([200, 60, 30, 12])
+@pytest.mark.parametrize(
+    ("method", "sizes"), [("typical", [200, 60, 30, 12]), ("core-set", [200, 60, 30, 30])]
+)
+def test_every_group_gets_one_whatever_its_size(method, sizes):
+    points, group = groups(sizes)
     chosen = places(points, 4, method)
     assert sorted(group[chosen]) == [0, 1, 2, 3]
     if method == "typical":
@@ -45,11 +47,24 @@ def test_a_group_that_has_a_label_comes_last(method):
     assert group[places(points, 1, method, labelled=labelled)].tolist() == [2]
 
 
-def test_typical_leaves_the_outlier_that_the_core_set_takes():
+@pytest.mark.parametrize("method", METHODS)
+def test_an_outlier_is_left_for_last(method):
     points, _ = groups([100, 100])
     points[7] = 60.0
-    assert 7 not in places(points, 2, "typical")
-    assert 7 in places(points, 2, "core-set")
+    assert 7 not in places(points, 20, method)
+    assert 7 in places(points, 200, method)
+
+
+def test_loneliness_is_the_mean_distance_to_the_nearest_others(monkeypatch):
+    line = np.array([[0.0], [1.0], [3.0], [50.0]])
+    assert loneliness(line).tolist() == pytest.approx([54 / 3, 52 / 3, 52 / 3, 146 / 3])
+    assert loneliness(line[:1]).tolist() == [0.0]
+    points = np.random.default_rng(0).normal(size=(30, 2))
+    whole = loneliness(points)
+    monkeypatch.setattr("histoscope.core.labels.diverse.JUDGED", 7)
+    part = loneliness(points)
+    assert (part > 0).all()
+    assert np.corrcoef(whole, part)[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -89,10 +89,9 @@ def test_turns_are_told(toy_store):
     assert any("are left that are neither labelled" in line for line in told.lines)
 
 
-def test_a_model_makes_it_a_core_set_of_what_it_doubts(toy_store):
+def test_a_model_says_what_it_doubts(toy_store):
     head = LinearHead(np.zeros((2, 18), np.float32), np.array([0, 1], np.float32))
     found = suggestions(toy_store, head=head)
-    assert found.method == "core-set"
     margin = 1 - (np.e - 1) / (np.e + 1)
     assert found.table["uncertainty"].to_pylist() == pytest.approx([margin] * 5, abs=1e-6)
 

@@ -4,10 +4,11 @@ Pure functions of points. Two ways to choose, which decision 0009 measures:
 
 - *typical clusters* (Hacohen et al. 2022, "Active Learning on a Budget", TypiClust): as many
   clusters as labels there will be; of each that has no label the sample in the densest place.
-- *core set* (Sener and Savarese 2018, greedy k-centre): the sample farthest from all labelled ones.
+- *core set* (Sener and Savarese 2018, greedy k-centre): the sample farthest from all labelled ones;
+  the loneliest quarter comes last, for with few labels plain k-centre spends them on outliers.
 
-Both differ from their papers in that units (cases) take turns, that near duplicates are left out,
-and that an uncertainty, where there is one, multiplies density or distance.
+Both differ from their papers also in that units (cases) take turns, that near duplicates are left
+out, and that an uncertainty, where there is one, multiplies density or distance.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ NEIGHBOURS = 20  # as in the paper
 CLUSTERS = 500  # as in the paper: at most
 FEW = 5  # as in the paper: a smaller cluster is no group but outliers, and comes last
 FITTED = 20_000  # samples that components and clusters are fitted on, at most
-JUDGED = 2_000  # members nearest a cluster's centre among which density is measured, at most
+JUDGED = 2_000  # samples among which density is measured, at most
 DUPLICATE = 0.25  # of the median distance to the nearest sample: nearer is the same thing again
+LONELY = 0.25  # of all samples: those in the emptiest places, which the core set leaves for last
 PROBED = 500  # samples whose nearest is looked for, at most
 _LEAST = 1e-12
 
@@ -125,10 +127,15 @@ class _Turns:
         for place in np.flatnonzero(labelled):
             self.take(int(place))
 
-    def open(self) -> NDArray[np.int64]:
-        """Free samples of the units that hold the fewest labels."""
-        held = np.where(self.free, self._held[self._unit], np.iinfo(np.int64).max)
-        return np.flatnonzero(self.free & (held == held.min()))
+    def open(self, last: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Free samples of the units that hold the fewest labels.
+
+        Args:
+            last: samples that come when no other is free.
+        """
+        free = self.free if last is None or not (self.free & ~last).any() else self.free & ~last
+        held = np.where(free, self._held[self._unit], np.iinfo(np.int64).max)
+        return np.flatnonzero(free & (held == held.min()))
 
     def take(self, place: int) -> None:
         """A sample has, or will have, a label: it and its near duplicates are no longer free."""
@@ -146,9 +153,11 @@ def _core_set(
     uncertainty: NDArray[np.float64] | None,
 ) -> list[Chosen]:
     weight = np.ones(len(points)) if uncertainty is None else uncertainty
+    alone = loneliness(points)
+    lonely = alone > np.quantile(alone, 1 - LONELY)
     chosen = list[Chosen]()
     while len(chosen) < count and turns.free.any():
-        open_ = turns.open()
+        open_ = turns.open(lonely)
         if np.isinf(turns.distance[open_]).all():  # nothing is labelled: begin in the middle
             away = ((points[open_] - points.mean(axis=0)) ** 2).sum(axis=1)
             place, why = int(open_[away.argmin()]), "nearest to the middle of all samples"
@@ -158,6 +167,33 @@ def _core_set(
         chosen.append(Chosen(place, why))
         turns.take(place)
     return chosen
+
+
+def loneliness(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance to the nearest 20 samples, among at most 2,000, (points,).
+
+    Args:
+        points: (points, dim).
+    """
+    others = _some(len(points), JUDGED)
+    few = min(NEIGHBOURS, len(others) - 1)
+    if few < 1:
+        return np.zeros(len(points))
+    among, out = points[others], np.empty(len(points))
+    for start in range(0, len(points), JUDGED):
+        part = slice(start, start + JUDGED)
+        apart = _apart(points[part], among)
+        itself = others - start
+        here = (itself >= 0) & (itself < len(apart))
+        apart[itself[here], np.flatnonzero(here)] = np.inf
+        out[part] = np.partition(apart, few - 1, axis=1)[:, :few].mean(axis=1)
+    return out
+
+
+def _apart(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances, (points, others)."""
+    square = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(square - 2 * points @ others.T, 0.0)))
 
 
 def _typical(
@@ -215,9 +251,7 @@ def density(
         if few < 1:
             out[members] = 1.0
             continue
-        among = points[members]
-        square = (among**2).sum(axis=1)
-        apart = np.sqrt(np.maximum(square[:, None] + square - 2 * among @ among.T, 0.0))
+        apart = _apart(points[members], points[members])
         nearest = np.partition(apart, few, axis=1)[:, : few + 1]  # itself, at 0, among them
         out[members] = few / np.maximum(nearest.sum(axis=1), _LEAST)
     return out

@@ -79,7 +79,7 @@ def suggest(
     count: int,
     *,
     head: LinearHead | None = None,
-    method: Method | None = None,
+    method: Method = "core-set",
     split: str | None = None,
     progress: Progress,
 ) -> Suggestions:
@@ -92,7 +92,7 @@ def suggest(
         labelled: ids of samples that have a label.
         count: how many are wanted.
         head: of a model that answers the task: what it is sure of is worth less.
-        method: None: typical clusters without a model, core set with one (decision 0009).
+        method: how they are chosen (decision 0009).
         split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
         progress: who is told.
 
@@ -111,13 +111,12 @@ def suggest(
     progress.say(f"suggest reads {chosen.said}; {int(known.sum())} have a label; {turns}")
     features = features_of(loaded, store, chosen.rows, progress)
     doubt = None if head is None else uncertainty(head, features)
-    way: Method = method or ("typical" if head is None else "core-set")
-    found = choose(features, units, known, count, method=way, uncertainty=doubt)
+    found = choose(features, units, known, count, method=method, uncertainty=doubt)
     if len(found) < count:
         progress.say(f"only {len(found)} are left that are neither labelled nor near duplicates")
     rows = chosen.rows[[one.place for one in found]]
     table = _table(store, rows, found, doubt)
-    return Suggestions(task, way, rows, table, chosen.said, turns, int(known.sum()))
+    return Suggestions(task, method, rows, table, chosen.said, turns, int(known.sum()))
 
 
 def uncertainty(head: LinearHead, features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -52,7 +52,7 @@ def take(
     found = list(dict.fromkeys(kind for hand in hands for kind in hand.classes))
     given = list(classes) or ([] if before else found)
     task = question(store, name, given, several=before is None and not hands[0].exclusive)
-    first = [hand_of("the store", *before)] if before else []
+    first = [hand_of(_origin(before[1]) or "the store", *before)] if before else []
     samples = store.index.column("id").to_pylist()
     table = gather(
         [*first, *hands], task, samples, str(store.path), later_wins=later_wins, progress=progress

@@ -16,7 +16,12 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
-from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+from histoscope.domains.pathology.options import (
+    PrepareOptions,
+    ReadOptions,
+    SuggestOptions,
+    TileSampling,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Neighbour,
         Reader,
         Rendering,
         Results,
@@ -57,6 +63,7 @@ class PathologyDomain:
         "prepare": PrepareOptions,
         "predict": ReadOptions,
         "embed": ReadOptions,
+        "suggest": SuggestOptions,
     }
 
     commands: Mapping[str, Command] = {}
@@ -144,6 +151,22 @@ class PathologyDomain:
         from histoscope.domains.pathology.exports import export_features
 
         return export_features(reader, rows, features, attributes, out)
+
+    def point_out(
+        self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
+    ) -> Sequence[Artefact]:
+        """Write tiles of a slide as unlocked annotations of QuPath; nothing for a set."""
+        from histoscope.domains.pathology.geojson import write_annotations
+
+        if not isinstance(options, SuggestOptions):
+            raise DataError(f"pathology takes SuggestOptions, not {type(options).__name__}")
+        return write_annotations(source, facts, rows, options.coordinates, out)
+
+    def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
+        """Tiles that touch one, or overlap it."""
+        from histoscope.domains.pathology.surroundings import around
+
+        return around(rows, place)
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Sections of six tissues in the stains of two laboratories."""

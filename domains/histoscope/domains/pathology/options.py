@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Sampling
 
+Coordinates = Literal["qupath", "level0"]
 Layout = Literal["auto", "slides", "folders", "zip", "h5", "csv"]
 
 
@@ -64,6 +65,16 @@ class ReadOptions(Spec):
         if groups < 1:
             raise ValueError("needs a group, for example '^(TCGA-..-....)'")
         return pattern
+
+
+class SuggestOptions(Spec):
+    """How places on a slide are told to a viewer."""
+
+    coordinates: Coordinates = Field(
+        "qupath",
+        description="pixels of annotations: QuPath's, which begin at the scanned bounds of a "
+        "slide that states them, or those of level 0 (QuPath's --no-crop)",
+    )
 
 
 class PrepareOptions(ReadOptions):
