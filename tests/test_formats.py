@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "features": ("Features", "pathology"),
     "features-of-operations": ("Features", "surgery"),
     "suggestions": ("Suggestions", "pathology"),
+    "annotations": ("Annotations", "pathology"),
     "suggestions-of-operations": ("Suggestions", "surgery"),
     "scores": ("Scores", "surgery"),
     "scores-of-two": ("Scores", "surgery"),
@@ -162,6 +164,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(1, "predict", given / "slides", "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", "--out", out / "features", *by)
     write_suggestions(given, out)
+    write_drawings(given, out)
     write_presence(out / "store")
     two = out / "package-of-two"
     command(0, *learn, "--task", "tissue", "--task", "signs", "--out", two)
@@ -185,6 +188,21 @@ def write_suggestions(given: Path, out: Path) -> None:
     table = given / "signs.parquet"
     command(0, "labels", out / "store", file, "--task", "signs", "--out", table)
     table.unlink()
+
+
+def write_drawings(given: Path, out: Path) -> None:
+    """What somebody drew on a slide, and on one that is not there."""
+    ring = [[0, 0], [200, 0], [200, 100], [0, 100], [0, 0]]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"name": "large", "classification": "dark"},
+    }
+    body = {"type": "FeatureCollection", "features": [drawn]}
+    for name in ("aperio.geojson", "lost.geojson"):
+        (given / name).write_text(json.dumps(body))
+    asked = ("--rest-is", "pale", "--out", out / "annotations")
+    command(0, "annotations", out / "store", given, *asked)
 
 
 def write_presence(store: Path) -> None:

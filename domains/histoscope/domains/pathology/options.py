@@ -67,14 +67,16 @@ class ReadOptions(Spec):
         return pattern
 
 
+PIXELS = (
+    "pixels of annotations: QuPath's, which begin at the scanned bounds of a slide that states "
+    "them, or those of level 0 (QuPath's --no-crop)"
+)
+
+
 class SuggestOptions(Spec):
     """How places on a slide are told to a viewer."""
 
-    coordinates: Coordinates = Field(
-        "qupath",
-        description="pixels of annotations: QuPath's, which begin at the scanned bounds of a "
-        "slide that states them, or those of level 0 (QuPath's --no-crop)",
-    )
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
 
 class PrepareOptions(ReadOptions):
@@ -88,11 +90,20 @@ class PrepareOptions(ReadOptions):
         "tissue",
         min_length=1,
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="name of the label table that a labelled set gives",
+        description="name of the label table that a labelled set or annotations give",
     )
     class_names: str | None = Field(
         None, description="what classes are called in place of their folders, as 0=normal,1=tumour"
     )
+    annotations: Path | None = Field(
+        None,
+        description="folder of QuPath's GeoJSON, x.geojson or x.svs.geojson: labels of tiles, and "
+        "extra tiles on drawings that lie between tiles",
+    )
+    rest_is: str | None = Field(
+        None, min_length=1, description="class of what nobody drew on, on slides with annotations"
+    )
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
     @field_validator("class_names")
     @classmethod
