@@ -172,6 +172,26 @@ def test_the_page_fetches_nothing_breaks_no_rule_and_fits(chromium, store, tmp_p
             assert tab.evaluate("scrollY") == 0
 
 
+def test_wrong_use_is_refused_in_one_line(store, tmp_path, capsys):
+    out = ("--out", tmp_path / "out")
+    asked = ("--task", "mine", "--classes", "a,b", *out)
+    for words, said in [
+        (("suggest", store, *asked), "give either --encoder or --package"),
+        (("suggest", store, "--encoder", "colour", "--task", "mine", *out), "give --classes A,B,C"),
+        (("suggest", store, "--encoder", "colour", "--task", "hue", *out), "has a label of 'hue'"),
+        (("suggest", store, "--encoder", "colour", *asked, "--coordinates", "level0"), "toy"),
+        (("labels", store, tmp_path / "none.csv"), "No such file"),
+    ]:
+        command(2, *words)
+        err = capsys.readouterr().err
+        assert said in err.splitlines()[-1]
+    file = tmp_path / "labels.csv"
+    file.write_text("sample,label\n" + Store(store).index["id"][0].as_py() + ",a\n")
+    command(2, "labels", store, file, "--task", "mine", "--out", tmp_path / "labels.csv")
+    assert "a label table is a .parquet file" in capsys.readouterr().err
+    assert "sample,label" in file.read_text()
+
+
 def test_a_class_without_a_key_is_refused(tmp_path):
     task = Task("many", tuple(f"class {n}" for n in range(len(KEYS) + 1)))
     with pytest.raises(UsageError, match="give fewer with --classes"):
