@@ -57,7 +57,7 @@ phantom-study: setup ## ten draws: what pretraining gains on the phantom (at mos
 	$(BIN)/histoscope demo --out out/phantom-study --steps 300 --draws 10 --require-gain 0.08
 
 suggest-study: setup ## 40 suggested labels against 40 random ones, on what phantom-study left (and STORE, ENCODER)
-	$(BIN)/python -m tests.benchmarks.suggest_study $(or $(STORE),out/phantom-study/store) $(or $(ENCODER),out/phantom-study/run)
+	$(BIN)/python -m tests.benchmarks.suggest_study $(or $(STORE),out/phantom-study/store) $(or $(ENCODER),out/phantom-study/run) $(if $(TASK),--task $(TASK))
 
 benchmarks: setup ## ratios, each measured in one run
 	$(BIN)/python -m tests.benchmarks

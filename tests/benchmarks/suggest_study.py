@@ -1,6 +1,6 @@
 """Labels that ``suggest`` chooses against labels chosen at random, over draws.
 
-    python -m tests.benchmarks.suggest_study STORE ENCODER [--draws 40] [--count 40]
+    python -m tests.benchmarks.suggest_study STORE ENCODER [--task NAME] [--draws 40] [--count 40]
 
 In each draw a random half of the training samples is all there is to label. *First labels*: so
 many are chosen from nothing. *More labels*: so many random ones are there, a probe is fitted on
@@ -112,11 +112,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("encoder")
+    parser.add_argument("--task", help="whose classes exclude each other")
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--count", type=int, default=40)
     asked = parser.parse_args()
     store, console = Store(asked.store), Console()
-    task, table = store.labels()
+    task, table = store.labels(asked.task)
     loaded = open_encoder(asked.encoder, store, 0)
 
     def part(name: str) -> Part:

@@ -17,6 +17,7 @@ from histoscope.apps.report.label_page import (
     picture_uri,
     write_label_page,
 )
+from histoscope.apps.report.page import heading
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Artefact, Domain, Source
 from histoscope.core.data.store import MANIFEST, ImageReader, Store
@@ -67,7 +68,7 @@ def _items(
 ) -> Iterator[dict[str, Any]]:
     reader = ImageReader(store)
     names = [field.name for field in domain.location if field.type != "string"]
-    scale = ", ".join(f"{name} {value:g}" for name, value in store.scale.items())
+    scale = ", ".join(f"{heading(name)} {value:g}" for name, value in store.scale.items())
     sources = store.index.column("source")
     for row, told in zip(found.rows.tolist(), found.table.to_pylist(), strict=True):
         image = reader.image(row)
@@ -78,11 +79,11 @@ def _items(
             for one in domain.around(beside, row - first)
             if store.index.column("shard")[first + one.place].is_valid
         ]
-        place = {name: told[name] for name in names if told[name] is not None}
+        place = [f"{heading(n)} {_number(told[n])}" for n in names if told[n] is not None]
         facts = {
             "source": f"{manifest[told['source']]['path']} ({told['source']})",
             "case": told["case"] or "unknown",
-            "place": ", ".join(f"{name} {value:g}" for name, value in place.items()),
+            "place": ", ".join(place),
             "image": f"{image.shape[1]} x {image.shape[0]} px, {scale}",
             "why": told["why"],
         }
@@ -93,3 +94,7 @@ def _items(
             "context": context_uri(image, around),
             "facts": facts,
         }
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

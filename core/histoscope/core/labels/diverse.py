@@ -163,7 +163,7 @@ def _core_set(
             place, why = int(open_[away.argmin()]), "nearest to the middle of all samples"
         else:
             place = int(open_[(turns.distance[open_] * weight[open_]).argmax()])
-            why = f"far from every labelled or suggested sample ({turns.distance[place]:.3g})"
+            why = "unlike all that is labelled or suggested before it"
         chosen.append(Chosen(place, why))
         turns.take(place)
     return chosen
