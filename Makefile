@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint type format lock phantom-study suggest-study benchmarks faults image image-smoke clean
+.PHONY: help setup demo test test-slow lint type format lock phantom-study suggest-study benchmarks stain-sheet faults image image-smoke clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ suggest-study: setup ## 40 suggested labels against 40 random ones, on what phan
 
 benchmarks: setup ## ratios, each measured in one run
 	$(BIN)/python -m tests.benchmarks
+
+stain-sheet: setup ## draw docs/stain.jpg anew from the real test data
+	$(BIN)/python -m tests.stain_sheet
 
 faults: setup ## which ways of reading which videos are right, frame by frame
 	$(BIN)/python -m tests.faults

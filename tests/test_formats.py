@@ -29,6 +29,8 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "store-of-lists": ("Store", "pathology"),
     "store-of-operations": ("Store", "surgery"),
     "store-of-frames": ("Store", "surgery"),
+    "run-of-statistics": ("Run", "pathology"),
+    "run-of-short-forms": ("Run", "pathology"),
     "run-of-operations": ("Run", "surgery"),
     "package": ("Package", "pathology"),
     "package-of-two": ("Package", "pathology"),
@@ -149,9 +151,17 @@ def write_by_commands(given: Path, out: Path) -> None:
     first = (given / "set", given / "slides", "--case-regex", r"(case-\d+)_")
     command(1, *slides, *first, "--out", out / "store")
     lists = ("--mpp-csv", given / "mpp.csv", "--cases", given / "cases.csv")
+    lists += ("--stain-normalisation", "macenko")
     second = (given / "labels.csv", given / "pcam_x.h5", given / "bare", *lists)
     command(0, *slides, *second, "--out", out / "store-of-lists")
     rows = Store(out / "store").index.select(["id", "source", "case", "split"]).to_pylist()
+    command(0, "stain", out / "store", "--out", given / "stain.yaml")
+    small = ("--set", "encoder=resnet10t", "--set", "training.batch_size=8", "--workers", 0)
+    step = ("pretrain", out / "store", "--steps", 1, *small)
+    command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
+    short = ("--set", "views.domain.stain=hed-light")
+    watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
+    command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
@@ -167,7 +177,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     write_drawings(given, out)
     write_presence(out / "store")
     two = out / "package-of-two"
-    command(0, *learn, "--task", "tissue", "--task", "signs", "--out", two)
+    command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
 

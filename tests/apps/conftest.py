@@ -19,8 +19,14 @@ from histoscope.core.contracts import Artefact, Rendering, Task
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
 from histoscope.core.files import write_csv
-from histoscope.core.labels.probe import LinearHead
-from histoscope.core.packages.package import HeadInfo, PackageInfo, class_infos, write_package
+from histoscope.core.labels.heads import LinearHead
+from histoscope.core.packages.package import (
+    DRAWN,
+    HeadInfo,
+    PackageInfo,
+    class_infos,
+    write_package,
+)
 
 PLUGIN = Path(__file__).parents[1] / "toy_plugin"
 TASK = Task("hue", ("blue <b>", "green & co"))
@@ -117,7 +123,7 @@ def make_package(folder: Path, info: PackageInfo) -> None:
     heads = [
         LinearHead(np.zeros((2, 18), np.float32), np.array([0, 1], np.float32)) for _ in range(2)
     ]
-    write_package(folder, info, [loaded], [heads], frozenset())
+    write_package(folder, info, [loaded], [heads], frozenset(), DRAWN.empty_table())
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import tifffile
+import torch
 
 from histoscope.core.data.codec import decode, encode
 from histoscope.core.data.prepare import prepare
@@ -24,7 +25,7 @@ from histoscope.core.progress import Silent
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom import write_phantom
-from tests.benchmarks import videos
+from tests.benchmarks import stain, videos
 
 Side = tuple[str, Callable[[], object]]
 
@@ -99,6 +100,31 @@ def images_of_a_store(folder: Path) -> None:
     )
 
 
+def stain_of_tiles() -> None:
+    """Stain augmentation of 32 tiles of 256 px, on one thread, beside albumentations."""
+    torch.set_num_threads(1)
+    pictures = stain.tiles(32, 256)
+    images = stain.images_of(32, 256)
+    try:
+        other = stain.albumentations_stain(pictures)
+    except ImportError:
+        print("stain: albumentations 2.0.8 is not installed; not compared")  # noqa: T201
+        return
+    for name, operation in stain.operations().items():
+        ours = (name, stain.change(operation, images))
+        compare(f"stain of 32 tiles of 256 px, {name}", ours, ("albumentations HEStain", other))
+
+
+def stain_in_training() -> None:
+    """What stain augmentation adds to a training step on one thread: two views of a batch."""
+    torch.set_num_threads(1)
+    images = stain.images_of(256, 64)
+    step = ("the rest of a step: ResNet-18, SimCLR", stain.training_step(128, 64))
+    for name, operation in stain.operations().items():
+        ours = (f"{name} of two views", stain.change(operation, images))
+        compare(f"a training step of 128 tiles of 64 px, {name}", ours, step, rounds=3)
+
+
 def operations(folder: Path) -> None:
     """Preparing operations at 1 frame a second beside bare decoding; memory over two hours."""
     place = videos.clips(folder)
@@ -141,6 +167,8 @@ def _bands(side: int) -> Iterator[np.ndarray]:
 
 if __name__ == "__main__":
     help_page()
+    stain_of_tiles()
+    stain_in_training()
     with tempfile.TemporaryDirectory() as scratch:
         write_phantom(Path(scratch), 0, train=4, valid=0, test=0, new=1)
         tiles_of_a_slide(Path(scratch))

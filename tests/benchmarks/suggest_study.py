@@ -25,12 +25,13 @@ from histoscope.core.evaluation.intervals import paired_difference
 from histoscope.core.evaluation.metrics import balanced_accuracy
 from histoscope.core.labels.diverse import Method, choose
 from histoscope.core.labels.features import features_of
+from histoscope.core.labels.heads import Head
 from histoscope.core.labels.labelled import Labelled, labelled_rows
-from histoscope.core.labels.probe import LinearHead, fit_probe
+from histoscope.core.labels.probe import Probe
 from histoscope.core.labels.suggest import uncertainty
 from histoscope.core.randomness import generator
 
-STRENGTH = 1.0  # finetune's
+PROBE = Probe(strength=1.0)
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Fitted:
     """A head of the classes that had a label."""
 
-    head: LinearHead
+    head: Head
     classes: NDArray[np.int64]
 
     def score(self, test: Part, classes: int) -> float:
@@ -60,11 +61,11 @@ class Probe:
         return float(balanced_accuracy(test.truth, best, ones, classes)[0])
 
 
-def fit(part: Part, places: NDArray[np.int64]) -> Probe:
+def fit(part: Part, places: NDArray[np.int64]) -> Fitted:
     """A probe on these labels."""
     classes, truth = np.unique(part.truth[places], return_inverse=True)
-    head = fit_probe(part.features[places], truth.astype(np.int64), len(classes), STRENGTH)
-    return Probe(head, classes)
+    head, _ = PROBE.fit(part.features[places], truth.astype(np.int64), len(classes))
+    return Fitted(head, classes)
 
 
 def suggested(

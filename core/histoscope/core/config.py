@@ -132,10 +132,9 @@ def dump(spec: BaseModel) -> str:
 
 
 def _fault_line(spec: type[BaseModel], error: Mapping[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
+    place, known = _place_in(spec, [str(part) for part in error["loc"]])
     key = ".".join(place) or "the whole"
     if error["type"] == "extra_forbidden":
-        known = _fields_at(spec, place[:-1])
         return f"{key}: unknown key{near_word(place[-1], known)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
@@ -143,14 +142,29 @@ def _fault_line(spec: type[BaseModel], error: Mapping[str, Any]) -> str:
     return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
 
 
-def _fields_at(spec: type[BaseModel], place: Iterable[str]) -> list[str]:
-    """Field names of the model that stands at ``place`` inside ``spec``, as far as it is known."""
-    model: type[BaseModel] | None = spec
+def _place_in(spec: type[BaseModel], place: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The keys of a fault's place without tags of unions, and the field names beside the last."""
+    keys, models = list[str](), [spec]
+    beside = models
     for part in place:
-        field = model.model_fields.get(part) if model else None
-        if field is None:
-            continue  # the tag of a union
-        kinds = [field.annotation, *get_args(field.annotation)]
-        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        model = models[0] if models else None
-    return list(model.model_fields) if model else []
+        if tagged := [model for model in models if part in _kinds_of(model)]:
+            models = tagged
+            continue
+        keys.append(part)
+        beside = models
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [kind for field in fields for kind in _models_in(field.annotation)]
+    return keys, [name for model in beside for name in model.model_fields]
+
+
+def _kinds_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What tells a model from the others of its union: the words of its ``kind``."""
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names, alone, in a union, or in ``Annotated``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from histoscope.core.config import Spec
 
@@ -136,12 +136,17 @@ class Reader(Protocol):
     """An open source, a context manager. Not picklable: opened where it is used.
 
     Attributes:
-        facts: whitelisted facts (vendor, scale, size, which path reads); no name, no date.
         divisible: whether several workers may read parts of it at once.
     """
 
-    facts: Mapping[str, Scalar]
     divisible: bool
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """Whitelisted facts (vendor, scale, size, which path reads); no name, no date.
+
+        Asked when all was read: some are known only then.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -169,9 +174,16 @@ class Reader(Protocol):
 
 
 class Sampling(Spec):
-    """How samples are cut: what a store, an encoder and a package must agree on."""
+    """How samples are cut: what a store, an encoder and a package must agree on.
+
+    Attributes:
+        size_px: side of an image.
+        alike: fields that a store must share with an encoder beside scale and size.
+    """
 
     size_px: int
+
+    alike: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def scale(self) -> Mapping[str, float]:
@@ -201,7 +213,7 @@ class ViewNeeds:
 
     Attributes:
         global_views: how many views of the family.
-        permutations: names of permutations of the batch that it wants drawn each step.
+        permutations: names of permutations of each part of a batch, wanted drawn each step.
         memory_rows: features of earlier batches that it holds.
     """
 
@@ -212,7 +224,7 @@ class ViewNeeds:
 
 @dataclass(frozen=True)
 class Views:
-    """One batch.
+    """One batch, or the part of it that passes the network at once.
 
     Attributes:
         index: dataset index of each image, int64, (batch,).
@@ -231,6 +243,41 @@ class LossReport:
 
     loss: torch.Tensor
     terms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """A method of self-supervised learning; also a ``torch.nn.Module`` with all its state.
+
+    A step is ``before_step``; then, for each part of the batch, the call; then ``loss`` on the
+    projections of all parts of all processes; then the optimiser and ``after_step``.
+
+    Attributes:
+        needs: what it wants from the loader and the loop.
+    """
+
+    needs: ViewNeeds
+
+    def __call__(
+        self, global_views: Sequence[torch.Tensor], permutations: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
+        """Projections of a part, one (part, dim) tensor each; calling twice changes nothing."""
+
+    def before_step(self, step: int) -> None:
+        """What moves before the projections, for example a slow copy of the network."""
+
+    def loss(
+        self, projections: Sequence[torch.Tensor], index: torch.Tensor, step: int
+    ) -> LossReport:
+        """Loss of the global batch.
+
+        Args:
+            projections: as the call gives them, (batch, dim) each, of the whole batch in order.
+            index: dataset index of each image, int64, (batch,).
+            step: number of the step.
+        """
+
+    def after_step(self, step: int) -> None:
+        """What moves after the optimiser, for example keys that are enqueued."""
 
 
 class Encoder(Protocol):

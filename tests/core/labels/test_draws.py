@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from histoscope.core.errors import DataError
 from histoscope.core.labels.draws import draw_labels
-from histoscope.core.labels.probe import fit_probe
+from histoscope.core.labels.probe import Probe
 
 
 @given(
@@ -51,7 +51,7 @@ def test_the_folded_head_equals_scikit_learn_on_standardised_features(classes):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % classes
     features = (rng.normal(size=(40, 6)) * 5 + labels[:, None]).astype(np.float32)
-    head = fit_probe(features, labels, classes, 1.0)
+    head = Probe().fit(features, labels, classes)[0]
     scaler = StandardScaler().fit(features.astype(float))
     model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=2000)
     model.fit(scaler.transform(features.astype(float)), labels)
@@ -62,4 +62,4 @@ def test_the_folded_head_equals_scikit_learn_on_standardised_features(classes):
 
 def test_a_class_without_a_label_is_refused():
     with pytest.raises(DataError, match="every class needs one"):
-        fit_probe(np.zeros((2, 3), np.float32), np.array([0, 0]), 2, 1.0)
+        Probe().fit(np.zeros((2, 3), np.float32), np.array([0, 0]), 2)

@@ -16,8 +16,8 @@ from histoscope.core.evaluation.measure import measure_presence
 from histoscope.core.labels.draws import draw_labels
 from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.labelled import Labelled
-from histoscope.core.labels.probe import best_threshold, fit_probe, with_thresholds
-from histoscope.core.labels.spec import FinetuneSpec, FullSpec
+from histoscope.core.labels.probe import Probe, best_threshold
+from histoscope.core.labels.spec import FinetuneSpec, FullSpec, SwavSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 
@@ -48,7 +48,7 @@ def test_each_class_is_a_regression_on_the_rows_where_it_is_known():
     features = rng.normal(size=(80, 4)).astype(np.float32)
     truth = truth_of(rng, 80, unknown=0.3)
     truth[:, 1] = np.where(truth[:, 1] < 0, -1, features[:, 2] > 0)
-    head = fit_probe(features, truth, 3, 1.0)
+    head = Probe().fit(features, truth, 3)[0]
     assert not head.exclusive
     known = truth[:, 1] >= 0
     inside = features[known]
@@ -62,7 +62,7 @@ def test_each_class_is_a_regression_on_the_rows_where_it_is_known():
 def test_a_class_that_never_or_always_occurs_has_its_frequency():
     features = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
     truth = np.stack([np.zeros(9), np.ones(9), np.full(9, -1)], axis=1).astype(np.int64)
-    found = fit_probe(features, truth, 3, 1.0).probabilities(features)
+    found = Probe().fit(features, truth, 3)[0].probabilities(features)
     assert found == pytest.approx(np.tile([0.5 / 10, 9.5 / 10, 0.5], (9, 1)), abs=1e-6)
 
 
@@ -83,17 +83,17 @@ def test_thresholds_are_fitted_inside_the_draw_and_only_on_enough_labels():
     truth = np.zeros((200, 2), np.int64)
     truth[:, 0] = features[:, 0] + 0.5 * rng.normal(size=200) > 1.0
     truth[:5, 1] = 1  # too few
-    head = with_thresholds(fit_probe(features, truth, 2, 1.0), features, truth, 1.0)
+    head = Probe().fit_with_thresholds(features, truth, 2)[0]
     assert head.cut[1] == 0.5
     assert head.cut[0] != 0.5
-    again = with_thresholds(fit_probe(features, truth, 2, 1.0), features, truth, 1.0)
+    again = Probe().fit_with_thresholds(features, truth, 2)[0]
     assert again.cut.tolist() == head.cut.tolist()
 
 
 def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():
     features = np.random.default_rng(2).normal(size=(30, 3)).astype(np.float32)
     truth = np.stack([features[:, 0] > 0, np.full(30, -1)], axis=1).astype(np.int64)
-    head = with_thresholds(fit_probe(features, truth, 2, 1.0), features, truth, 1.0)
+    head = Probe().fit_with_thresholds(features, truth, 2)[0]
     said = head.probabilities(features) >= head.cut
     assert said[:, 0].any()
     assert not said[:, 1].any()
@@ -154,24 +154,6 @@ def test_unknown_truth_is_masked_and_no_positive_is_undefined():
     assert np.isnan(metrics.f1(np.zeros(4, int), np.zeros(4, bool), ones)[0])
 
 
-@pytest.fixture
-def signs_store(toy, toy_folder, tmp_path):
-    """A store whose samples have one hue and any number of signs."""
-    from histoscope.core.data.prepare import prepare
-    from histoscope.core.data.store import Store
-
-    prepare(
-        toy.DOMAIN,
-        {"input": toy_folder},
-        toy.ToySampling(),
-        toy.ToyOptions(with_signs=True),
-        tmp_path / "signs",
-        workers=0,
-        progress=Silent(),
-    )
-    return Store(tmp_path / "signs")
-
-
 def test_a_label_table_has_one_nullable_column_a_class(signs_store):
     assert signs_store.tasks() == ["hue", "signs"]
     task, table = read_labels(signs_store.path / "labels" / "signs.parquet")
@@ -181,14 +163,21 @@ def test_a_label_table_has_one_nullable_column_a_class(signs_store):
     assert table.column("bright").null_count == len(table)
 
 
-@pytest.mark.parametrize("method", ["probe", "full"])
+@pytest.mark.parametrize("method", ["probe", "knn", "full", "probe_full", "swav"])
 def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, method):
-    spec = FinetuneSpec(method=method, fraction=0.5, draws=2, full=FullSpec(steps=2, batch_size=8))
-    encoder = "colour" if method == "probe" else "random:resnet10t"
+    spec = FinetuneSpec(
+        method=method,
+        fraction=0.5,
+        draws=2,
+        full=FullSpec(steps=2, batch_size=8),
+        swav=SwavSpec(steps=5, batch_size=8),
+    )
+    frozen = method in {"probe", "knn"}
+    encoder = "colour" if frozen else "random:resnet10t"
     package = finetune(
         signs_store, encoder, spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
     )
-    assert len(package.encoders) == (1 if method == "probe" else 2)
+    assert len(package.encoders) == (1 if frozen else 2)
     again = open_package(tmp_path / "p")
     images = np.stack(list(signs_store.images(range(6))))
     for one, other in zip(
@@ -231,6 +220,14 @@ def test_marked_samples_are_left_out_of_pretraining_and_said(toy, tmp_path):
     assert len(chosen.rows) == 16
     assert "left out as marked: 4 dull" in chosen.said
     assert len(select(store, "train").rows) == 20
+
+
+def test_a_part_of_the_stores_own_split_is_used_by_name(toy_store):
+    from histoscope.core.data.selection import select
+
+    found = select(toy_store, "test", "valid")
+    assert found.said == "the valid split: 12 samples"
+    assert len(found.rows) == 12
 
 
 def test_a_published_split_is_used_by_name(toy, toy_folder, tmp_path):

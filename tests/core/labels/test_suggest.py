@@ -12,7 +12,7 @@ from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
 from histoscope.core.labels.gather import gather, read_hand
-from histoscope.core.labels.probe import LinearHead
+from histoscope.core.labels.heads import LinearHead
 from histoscope.core.labels.question import labelled_ids, question
 from histoscope.core.labels.suggest import suggest, uncertainty
 from histoscope.core.labels.take import take

@@ -52,10 +52,11 @@ def make_package(slide: Path, sampling: TileSampling, out: Path) -> tuple[Store,
     return store, package, labels
 
 
-def test_a_tile_gives_the_identical_tensor_from_a_lossless_store_and_from_the_slide(
-    coordinate_slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, package, labels = make_package(coordinate_slide.path, CUT, tmp_path)
+def tensors_of_both(
+    slide: Path, sampling: TileSampling, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Tensor, Tensor]:
+    """What an encoder is given by ``evaluate`` from a lossless store, and by ``predict``."""
+    store, package, labels = make_package(slide, sampling, out)
     given: list[Tensor] = []
     usual = ColourEncoder.forward
 
@@ -64,16 +65,21 @@ def test_a_tile_gives_the_identical_tensor_from_a_lossless_store_and_from_the_sl
         return usual(self, images)
 
     monkeypatch.setattr(ColourEncoder, "forward", forward)
-    evaluate(package, store, tmp_path / "e", labels=labels, allow_seen=True, progress=Silent())
+    evaluate(package, store, out / "e", labels=labels, allow_seen=True, progress=Silent())
     evaluated = torch.cat(given)
     given.clear()
-    roots = {"input": coordinate_slide.path}
-    predict(
-        tmp_path / "package", roots, ReadOptions(), tmp_path / "p", workers=0, progress=Silent()
-    )
+    roots = {"input": slide}
+    predict(out / "package", roots, ReadOptions(), out / "p", workers=0, progress=Silent())
     assert all(len(batch) == BATCH for batch in given)
-    predicted = torch.cat(given)[: len(evaluated)]
-    assert len(evaluated) == len(store.index) > 100
+    assert len(evaluated) == len(store.index)
+    return evaluated, torch.cat(given)[: len(evaluated)]
+
+
+def test_a_tile_gives_the_identical_tensor_from_a_lossless_store_and_from_the_slide(
+    coordinate_slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated, predicted = tensors_of_both(coordinate_slide.path, CUT, tmp_path, monkeypatch)
+    assert len(evaluated) > 100
     assert evaluated.dtype == predicted.dtype == torch.float32
     assert torch.equal(evaluated, predicted)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histoscope.core.randomness import generator
+from histoscope.domains.pathology import stain
 from histoscope.domains.pathology.stain import HED, StainJitter, StainSpec
 
 LIGHT, STRONG = (StainSpec.model_validate(name) for name in ("hed-light", "hed-strong"))
@@ -22,6 +23,16 @@ def drawn_for(jitter: StainJitter, count: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
+def ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def tissue_part(density: list[float]) -> float:
+    """How much of a pixel is tissue: not pale, or not grey as well."""
+    mean, colour = sum(density) / 3, max(density) - min(density)
+    return ramp(mean, 0.06, 0.15) * max(ramp(colour, 0.04, 0.08), ramp(mean, 0.25, 0.4))
+
+
 def reference(pixel: NDArray[np.float64], row: NDArray[np.float64]) -> list[float]:
     """One pixel, RGB in 0..1: to stains, changed, and back."""
     stains = [[value / math.sqrt(sum(v * v for v in s)) for value in s] for s in HED]
@@ -29,7 +40,7 @@ def reference(pixel: NDArray[np.float64], row: NDArray[np.float64]) -> list[floa
     amounts = np.linalg.solve(np.array(stains).T, density)
     changed = [amounts[s] * row[1 + s] + row[4 + s] for s in range(3)]
     mixed = [sum(changed[s] * stains[s][c] for s in range(3)) for c in range(3)]
-    part = min(1.0, max(0.0, (sum(density) / 3 - 0.06) / (0.15 - 0.06)))
+    part = tissue_part(density)
     shares = [math.exp(-part * (mixed[c] - density[c])) for c in range(3)]
     return [min(1.0, max(0.0, pixel[c] * shares[c])) for c in range(3)]
 
@@ -60,10 +71,17 @@ def test_a_jitter_of_nothing_is_the_identity() -> None:
 @pytest.mark.parametrize("spec", [STRONG, StainSpec(sigma=0.9, bias=0.9)], ids=["strong", "wild"])
 def test_glass_stays_within_a_grey_value(spec: StainSpec) -> None:
     jitter = StainJitter(spec)
-    for glass in [(255, 255, 255), (243, 240, 244), (250, 245, 235)]:
-        images = torch.tensor(glass).view(1, 3, 1, 1).expand(64, 3, 2, 2).float() / 255
+    for colour in [(255, 255, 255), (243, 240, 244), (250, 245, 235), (223, 220, 227)]:
+        images = torch.tensor(colour).view(1, 3, 1, 1).expand(64, 3, 2, 2).float() / 255
         changed = jitter.apply(images, drawn_for(jitter, 64))
         assert (changed - images).abs().max() < 1 / 255
+
+
+def test_pale_and_grey_is_no_tissue() -> None:
+    density = np.random.default_rng(0).random((200, 3)) * 0.5
+    expected = [tissue_part(pixel) for pixel in density.tolist()]
+    found = stain.tissue_part(torch.from_numpy(density.T[None].copy()))
+    assert found.flatten().numpy() == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_unknown_short_form_is_refused() -> None:

@@ -16,7 +16,7 @@ from histoscope.apps.console import Console
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the results")
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file")
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's test split")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's test split")
 @click.option("--allow-seen", is_flag=True, help="score also what the package was trained on")
 @click.option("--record", is_flag=True, help="keep the result in the package, for its reports")
 def command(

@@ -24,8 +24,9 @@ from histoscope.apps.console import Console
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file instead")
 @click.option(
     "--method",
-    type=click.Choice(["probe", "full"]),
-    help="linear probe, or all weights  [default: probe]",
+    type=click.Choice(["probe", "knn", "uni", "full", "probe_full", "swav"]),
+    help="linear probe, nearest neighbours, UNI's probe, or all weights (from new heads, from the "
+    "probe, as SwAV)  [default: probe]",
 )
 @click.option("--fraction", type=float, help="share of the labels a draw sees  [default: 0.01]")
 @click.option("--draws", type=int, help="how many draws; predict uses the first  [default: 5]")
@@ -34,8 +35,8 @@ from histoscope.apps.console import Console
 )
 @click.option("--seed", type=int, help="of the draws and of random:NAME  [default: 0]")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
-@click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example full.steps=100")
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 def command(
     store: Path,
     encoder: str,

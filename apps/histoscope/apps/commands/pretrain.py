@@ -23,7 +23,7 @@ from histoscope.apps.console import Console
 @click.option("--workers", type=int, help="processes that read (training.workers)")
 @click.option("--checkpoint-every", type=int, help="steps (training.checkpoint_every)")
 @click.option("--device", help="auto, cpu, cuda or cuda:N (training.device)")
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
     store: Path,
@@ -61,11 +61,14 @@ def command(
         click.echo(dump(spec), nl=False)
         click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
         return
+    from histoscope.core.training.device import is_main
     from histoscope.core.training.pretrain import pretrain
 
     domain = load_domain(opened.domain)
     info = pretrain(opened, domain, spec, out, split=split, progress=Console())
+    if not is_main():
+        return
     click.echo(
         f"{out}: {info.architecture} after {spec.training.steps} steps; "
-        f"encoder.safetensors, metrics.csv, curves.png"
+        f"encoder.safetensors, metrics.csv, curves.png, monitors.csv"
     )

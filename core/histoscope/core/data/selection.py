@@ -34,8 +34,9 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
     Args:
         store: where from.
         part: ``train``, ``valid`` or ``test``; what the command reads by itself.
-        given: ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with ``split`` and one of ``case``,
-            ``source``, ``id``; NAME is a published split of the store's domain.
+        given: ``PART`` of the store's own split, ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with
+            ``split`` and one of ``case``, ``source``, ``id``; NAME is a published split of the
+            store's domain.
         marked: also samples that carry a mark.
 
     Raises:
@@ -45,11 +46,14 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
     index = store.index
     readable = pc.equal(index.column("status"), "ok").combine_chunks()
     splits = index.column("split")
+    if given in PARTS and splits.null_count < len(splits):
+        part, given = given, None
     if given:
         name, _, part = given.rpartition(":")
         if not name or part not in PARTS:
             raise UsageError(
-                f"--split {given}: expected FILE:PART or NAME:PART, PART one of {', '.join(PARTS)}"
+                f"--split {given}: expected FILE:PART or NAME:PART (PART alone if the store has a "
+                f"split); PART is one of {', '.join(PARTS)}"
             )
         published = load_domain(store.domain).splits
         if name in published:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Encoder, Scalar
 from histoscope.core.data.store import Store
+from histoscope.core.domains import load_domain
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.pixels import Normalisation, to_tensor
 from histoscope.core.encoders.timm_encoder import TimmEncoder
@@ -161,7 +162,7 @@ def load_encoder(folder: Path) -> LoadedEncoder:
 
 
 def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
-    """Refuse a store of another domain, scale or size; nothing is resized in silence.
+    """Refuse a store of another domain, scale, size or colour; nothing is changed in silence.
 
     Raises:
         DataError: naming both figures.
@@ -181,6 +182,17 @@ def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
             f"{where}: takes images of {ours} px, but {store.path} holds {theirs} px; "
             f"prepare the data with --size-px {ours}"
         )
+    kind = load_domain(info.domain).sampling
+    made, prepared = (
+        build(kind, sampling, where) for sampling in (info.sampling, store.about["sampling"])
+    )
+    for name in kind.alike:
+        ours, theirs = getattr(made, name), getattr(prepared, name)
+        if ours != theirs:
+            raise DataError(
+                f"{where}: made with {name} {ours}, but {store.path} with {theirs}; "
+                f"prepare the data with --{name.replace('_', '-')} {ours}"
+            )
 
 
 def encode_batch(loaded: LoadedEncoder, images: Tensor) -> Tensor:

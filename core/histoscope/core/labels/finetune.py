@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from histoscope.core.contracts import Task
+from histoscope.core.contracts import Scalar, Task
+from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.choose import open_encoder
-from histoscope.core.encoders.folder import LoadedEncoder, digest_units
+from histoscope.core.encoders.folder import digest_units
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import digest_of, holds_anything
 from histoscope.core.labels.draws import draw_labels
-from histoscope.core.labels.features import features_of
-from histoscope.core.labels.full import fine_tune
-from histoscope.core.labels.labelled import UNKNOWN, Labelled, labelled_rows, tasks_of
-from histoscope.core.labels.probe import LinearHead, fit_probe, with_thresholds
+from histoscope.core.labels.fit import Asked, Fitted, fit_heads
+from histoscope.core.labels.labelled import Labelled, labelled_rows, tasks_of
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.packages.package import (
+    DRAWN,
     HeadInfo,
     Package,
     PackageInfo,
     class_infos,
     open_package,
-    tuned,
     write_package,
 )
 from histoscope.core.progress import Progress
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One task, its labelled training samples, and the draws from them."""
-
-    task: Task
-    train: Labelled
-    draws: list[NDArray[np.int64]]
-
-    def rows(self, draw: int) -> NDArray[np.int64]:
-        """Index rows of a draw."""
-        return self.train.rows[self.draws[draw]]
 
 
 def finetune(
@@ -57,7 +42,7 @@ def finetune(
     split: str | None = None,
     progress: Progress,
 ) -> Package:
-    """Fit one head a task and draw (and, with ``full``, one encoder a draw); write the package.
+    """Fit a head for each task and draw, where asked an encoder too, and write the package.
 
     Args:
         store: whose ``train`` split is read.
@@ -78,18 +63,21 @@ def finetune(
     tables = tasks_of(store, tasks, labels)
     loaded = open_encoder(encoder, store, spec.seed)
     asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
-    encoders, heads = _fit(store, loaded, asked, spec, progress)
+    unlabelled = select(store, "train", split).rows
+    fitted = fit_heads(store, loaded, asked, unlabelled, spec, progress)
     seen = loaded.seen
     for one in asked:
         used = np.unique(np.concatenate(one.draws))
         seen |= digest_units(one.train.units[place] for place in used)
     infos, colours = list[HeadInfo](), 0
-    for one, fitted in zip(asked, heads, strict=True):
-        infos.append(_describe(store, one, fitted, spec, colours))
+    for one, answers in zip(asked, fitted.answers, strict=True):
+        infos.append(_describe(store, one, answers, spec, colours))
         colours += len(one.task.classes)
     # what predict must cut is what the heads were fitted on, which check_fits found compatible
     info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
-    write_package(out, PackageInfo(encoder=info, heads=infos), encoders, heads, seen)
+    heads = [[answer.head for answer in answers] for answers in fitted.answers]
+    words = PackageInfo(encoder=info, heads=infos)
+    write_package(out, words, fitted.encoders, heads, seen, _drawn(store, asked))
     return open_package(out)
 
 
@@ -100,7 +88,7 @@ def _ask(
     spec: FinetuneSpec,
     split: str | None,
     progress: Progress,
-) -> _Asked:
+) -> Asked:
     train = labelled_rows(store, "train", task, table, split)
     _check_classes(store, task, train)
     cases = store.index.column("case").take(train.rows).to_pylist()
@@ -113,13 +101,25 @@ def _ask(
         f"finetune {task.name} reads {train.said}, {len(train.rows)} with labels; {spec.draws} "
         f"draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
     )
-    return _Asked(task, train, draws)
+    return Asked(task, train, draws)
+
+
+def _drawn(store: Store, asked: Sequence[Asked]) -> pa.Table:
+    """Which samples each draw saw, (task, draw, sample)."""
+    ids = store.index.column("id")
+    parts = [
+        {"task": one.task.name, "draw": draw, "sample": name}
+        for one in asked
+        for draw in range(len(one.draws))
+        for name in ids.take(one.rows(draw)).to_pylist()
+    ]
+    return pa.Table.from_pylist(parts, DRAWN)
 
 
 def _describe(
     store: Store,
-    one: _Asked,
-    fitted: Sequence[LinearHead],
+    one: Asked,
+    answers: Sequence[Fitted],
     spec: FinetuneSpec,
     first_colour: int,
 ) -> HeadInfo:
@@ -135,9 +135,20 @@ def _describe(
         fraction=spec.fraction,
         draw_by=spec.draw_by,
         seed=spec.seed,
-        calibration={"kind": "none", "reason": "none is fitted; scores only rank"},
-        thresholds=None if exclusive else [[float(c) for c in head.cut] for head in fitted],
+        settings=[dict(answer.settings) for answer in answers],
+        calibration=_calibration(answers),
+        thresholds=None
+        if exclusive
+        else [[float(c) for c in answer.head.cut] for answer in answers],
     )
+
+
+def _calibration(answers: Sequence[Fitted]) -> dict[str, Scalar]:
+    """``temperature`` where every draw was calibrated, else ``none`` with a reason."""
+    reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
+    if reasons:
+        return {"kind": "none", "reason": reasons[0]}
+    return {"kind": "temperature", "reason": "fitted inside each draw, all classes as frequent"}
 
 
 def _check_classes(store: Store, task: Task, train: Labelled) -> None:
@@ -156,47 +167,3 @@ def _check_classes(store: Store, task: Task, train: Labelled) -> None:
             f"{store.path}: {task.classes[0]} is the only class of {task.name!r}; "
             "a model needs two or more"
         )
-
-
-def _fit(
-    store: Store,
-    loaded: LoadedEncoder,
-    asked: Sequence[_Asked],
-    spec: FinetuneSpec,
-    progress: Progress,
-) -> tuple[list[LoadedEncoder], list[list[LinearHead]]]:
-    """Encoders (one, shared, for probes), and for each task its heads, one a draw."""
-    used = np.unique(np.concatenate([one.rows(d) for one in asked for d in range(spec.draws)]))
-    features = features_of(loaded, store, used, progress)
-    encoders, heads = [loaded], [list[LinearHead]() for _ in asked]
-    progress.start("finetune", spec.draws, "draws")
-    for draw in range(spec.draws):
-        fitted = [
-            _probe(one, features[np.searchsorted(used, one.rows(draw))], draw, spec)
-            for one in asked
-        ]
-        if spec.method == "full":
-            rows = np.unique(np.concatenate([one.rows(draw) for one in asked]))
-            images = np.stack(list(store.images(rows)))
-            truths = [_spread(one, draw, rows) for one in asked]
-            module, fitted = fine_tune(loaded, images, truths, fitted, spec.full, spec.seed, draw)
-            encoders = [*(encoders if draw else []), tuned(loaded, module)]
-        for kept, head in zip(heads, fitted, strict=True):
-            kept.append(head)
-        progress.advance()
-    progress.finish()
-    return encoders, heads
-
-
-def _probe(one: _Asked, features: NDArray[np.float32], draw: int, spec: FinetuneSpec) -> LinearHead:
-    truth = one.train.truth[one.draws[draw]]
-    head = fit_probe(features, truth, len(one.task.classes), spec.strength)
-    return head if one.task.exclusive else with_thresholds(head, features, truth, spec.strength)
-
-
-def _spread(one: _Asked, draw: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Truth of a draw at the index rows of all tasks' draws; -1 where this task has none."""
-    truth = one.train.truth
-    out = np.full((len(rows), *truth.shape[1:]), UNKNOWN, np.int64)
-    out[np.searchsorted(rows, one.rows(draw))] = truth[one.draws[draw]]
-    return out

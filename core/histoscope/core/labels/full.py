@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+from torch.optim import SGD
 
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_tensor
 from histoscope.core.errors import UsageError
+from histoscope.core.labels.heads import LinearHead
 from histoscope.core.labels.labelled import UNKNOWN
-from histoscope.core.labels.probe import LinearHead
-from histoscope.core.labels.spec import FullSpec
+from histoscope.core.labels.spec import FullSpec, SwavSpec
 from histoscope.core.randomness import generator
 from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
 from histoscope.core.training.spec import OptimiserSpec
@@ -29,15 +30,16 @@ def fine_tune(
     images: NDArray[np.uint8],
     truths: Sequence[NDArray[np.int64]],
     heads: Sequence[LinearHead],
-    spec: FullSpec,
+    spec: FullSpec | SwavSpec,
     seed: int,
     draw: int,
 ) -> tuple[nn.Module, list[LinearHead]]:
-    """Train a copy of the encoder and all heads together, starting from fitted probes.
+    """Train a copy of the encoder and all heads together.
 
     The loss is the sum over heads of the cross-entropy weighted by inverse class counts, on the
     images that carry a label of the head. Images are mirrored and turned by quarter turns; batch
-    norm uses its running statistics, for a few dozen images are too few to estimate them.
+    norm uses its running statistics, for a few dozen images are too few to estimate them. (SwAV's
+    code lets it use the batch's; there a batch has 256 images.)
 
     Args:
         loaded: the encoder; it stays as it is.
@@ -45,7 +47,7 @@ def fine_tune(
         truths: one a head: class ids, (images,), or 1 and 0 for each class, (images, classes);
             -1 where the draw has no label.
         heads: where the heads start.
-        spec: steps, batch, rate.
+        spec: steps, batch, rates: AdamW with a cosine, or SwAV's SGD with two drops.
         seed, draw: name the batches.
 
     Raises:
@@ -53,12 +55,9 @@ def fine_tune(
     """
     encoder = copy.deepcopy(loaded.module).eval()
     if not any(True for _ in encoder.parameters()):
-        raise UsageError("--method full: this encoder has no weights; use --method probe")
-    layers = [_layer(head) for head in heads]
-    schedule = OptimiserSpec(
-        learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
-    )
-    optimiser = make_optimiser(nn.ModuleList([encoder, *layers]), schedule)
+        raise UsageError("--method: this encoder has no weights to train; use probe, knn or uni")
+    layers = [_Layer(head) for head in heads]
+    schedule = _Schedule(encoder, nn.ModuleList(layers), spec)
     losses = [
         _Loss(truth, len(head.bias), head.exclusive)
         for truth, head in zip(truths, heads, strict=True)
@@ -67,27 +66,74 @@ def fine_tune(
         rng = generator(seed, "full/batch", draw, step)
         chosen = rng.permutation(len(images))[: spec.batch_size]
         batch = torch.from_numpy(_turned(images[chosen], rng))
-        set_rate(optimiser, rate_at(step, spec.steps, schedule))
         features = cast(Tensor, encoder(to_tensor(batch, loaded.info.normalisation)))
         terms = [
             loss(cast(Tensor, layer(features)), chosen)
             for layer, loss in zip(layers, losses, strict=True)
         ]
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    tuned = [
-        replace(head, weight=layer.weight.detach().numpy(), bias=layer.bias.detach().numpy())
-        for head, layer in zip(heads, layers, strict=True)
-    ]
-    return encoder.eval(), tuned
+        schedule.step(torch.stack(terms).sum(), step)
+    return encoder.eval(), [layer.head() for layer in layers]
 
 
-def _layer(head: LinearHead) -> nn.Linear:
-    layer = nn.Linear(head.weight.shape[1], head.weight.shape[0])
-    layer.weight.data = torch.from_numpy(head.weight.copy())
-    layer.bias.data = torch.from_numpy(head.bias.copy())
-    return layer
+def new_head(head: LinearHead) -> LinearHead:
+    """One that knows nothing, of the same shape: zero weights (features as they are)."""
+    return replace(head, weight=head.weight * 0, bias=head.bias * 0, centre=None)
+
+
+class _Layer(nn.Module):
+    """A linear head that learns; its centre stays."""
+
+    def __init__(self, head: LinearHead) -> None:
+        super().__init__()
+        self._from = head
+        self.linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+        self.linear.weight.data = torch.from_numpy(head.weight.copy())
+        self.linear.bias.data = torch.from_numpy(head.bias.copy())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(rows, dim) to logits, as :meth:`LinearHead.logits`."""
+        if self._from.centre is not None:
+            features = normalize(features - torch.from_numpy(self._from.centre), dim=1)
+        return cast(Tensor, self.linear(features))
+
+    def head(self) -> LinearHead:
+        """What it has become."""
+        weight, bias = (p.detach().numpy() for p in (self.linear.weight, self.linear.bias))
+        return replace(self._from, weight=weight, bias=bias)
+
+
+class _Schedule:
+    """The optimiser of a fine-tuning and its rates."""
+
+    def __init__(self, encoder: nn.Module, heads: nn.Module, spec: FullSpec | SwavSpec) -> None:
+        self._spec = spec
+        both = nn.ModuleList([encoder, heads])
+        if isinstance(spec, FullSpec):
+            self._shape = OptimiserSpec(
+                learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
+            )
+            self._optimiser = make_optimiser(both, self._shape)
+        else:
+            groups = [
+                {"params": encoder.parameters(), "lr": spec.learning_rate},
+                {"params": heads.parameters(), "lr": spec.head_rate},
+            ]
+            self._optimiser = SGD(groups, momentum=0.9)
+
+    def step(self, loss: Tensor, step: int) -> None:
+        """Down the gradient, at the rate of this step."""
+        spec = self._spec
+        if isinstance(spec, FullSpec):
+            set_rate(self._optimiser, rate_at(step, spec.steps, self._shape))
+        else:
+            drop = 0.2 ** sum(step >= share * spec.steps for share in (0.6, 0.8))
+            for group, rate in zip(
+                self._optimiser.param_groups, (spec.learning_rate, spec.head_rate), strict=True
+            ):
+                group["lr"] = rate * drop
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
 
 
 class _Loss:

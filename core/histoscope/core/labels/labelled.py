@@ -82,6 +82,24 @@ def _present(task: Task, labels: pa.Table, found: pa.Array) -> NDArray[np.int64]
     return np.asarray(np.stack(columns, axis=1), np.int64)
 
 
+def class_ids(
+    store: Store, rows: NDArray[np.int64], task: Task, labels: pa.Table
+) -> NDArray[np.int64]:
+    """Class ids of index rows, -1 where unknown, (rows,).
+
+    Raises:
+        DataError: the task's classes are not exclusive, or no row has a label.
+    """
+    if not task.exclusive:
+        raise DataError(f"{store.path}: {task.name!r} has several classes a sample")
+    ids = store.index.column("id").take(rows)
+    found = pc.index_in(ids, value_set=labels.column("sample").combine_chunks())
+    truth = _class_ids(task, labels, found)
+    if not (truth != UNKNOWN).any():
+        raise DataError(f"{store.path}: none of {len(rows)} samples has a label of {task.name!r}")
+    return truth
+
+
 def tasks_of(
     store: Store, names: tuple[str, ...], file: Path | None
 ) -> list[tuple[Task, pa.Table]]:

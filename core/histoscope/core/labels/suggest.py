@@ -20,8 +20,8 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import holds_anything, write_csv, write_json
 from histoscope.core.labels.diverse import Chosen, Method, choose
 from histoscope.core.labels.features import features_of
+from histoscope.core.labels.heads import Head
 from histoscope.core.labels.labelled import unit_name
-from histoscope.core.labels.probe import LinearHead
 from histoscope.core.progress import Progress
 
 SUGGEST = ("histoscope.suggest", 1)
@@ -78,7 +78,7 @@ def suggest(
     labelled: Collection[str],
     count: int,
     *,
-    head: LinearHead | None = None,
+    head: Head | None = None,
     method: Method = "core-set",
     split: str | None = None,
     progress: Progress,
@@ -119,7 +119,7 @@ def suggest(
     return Suggestions(task, method, rows, table, chosen.said, turns, int(known.sum()))
 
 
-def uncertainty(head: LinearHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
+def uncertainty(head: Head, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """How little a head prefers one answer, 0 (sure) to 1, (rows,).
 
     Exclusive classes: one less the margin between the two best. Other classes: of the class that

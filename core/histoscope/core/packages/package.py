@@ -1,17 +1,18 @@
 """The model package: a folder that holds all that prediction needs, verified before use.
 
 ``package.json`` (encoder, heads, evaluation), ``model.safetensors``, ``seen.parquet``,
-``MODEL_CARD.md`` and ``SHA256SUMS`` over the rest.
+``draws.parquet``, ``MODEL_CARD.md`` and ``SHA256SUMS`` over the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -32,12 +33,14 @@ from histoscope.core.encoders.folder import (
     write_seen,
 )
 from histoscope.core.errors import DataError
-from histoscope.core.files import read_json, sha256_of, write_json, write_text
-from histoscope.core.labels.probe import LinearHead
+from histoscope.core.files import read_json, sha256_of, write_json, write_table, write_text
+from histoscope.core.labels.heads import Head, LinearHead, NeighbourHead
 from histoscope.core.packages.card import model_card
 
 PACKAGE = ("histoscope.package", 1)
+DRAWS = ("histoscope.draws", 1)
 SUMS = "SHA256SUMS"
+DRAWN = pa.schema([("task", pa.string()), ("draw", pa.int64()), ("sample", pa.string())])
 # Okabe and Ito's colours, told apart by colour-blind readers; then darker ones
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442"),
@@ -58,11 +61,12 @@ class HeadInfo(Spec):
 
     Attributes:
         task, level, classes, exclusive: the question.
-        method: ``probe`` or ``full``.
+        method: see :class:`histoscope.core.labels.spec.FinetuneSpec`.
         labels: labels of each draw.
         drawn: digest of the samples of each draw, to know the same draws again.
         fraction, draw_by, seed: how they were drawn.
-        calibration: ``{"kind": "none", "reason": ...}`` until there is one.
+        settings: what was chosen inside each draw: strength, neighbours, temperature.
+        calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
         thresholds: one row a draw, from which probability on a class counts as present; None
             where classes are exclusive.
         evaluation: summary of the last recorded evaluation on held-out cases, or None.
@@ -78,6 +82,7 @@ class HeadInfo(Spec):
     fraction: float
     draw_by: str
     seed: int
+    settings: Sequence[Mapping[str, Scalar]] = ()
     calibration: Mapping[str, Scalar]
     thresholds: Sequence[Sequence[float]] | None = None
     evaluation: Mapping[str, Any] | None = None
@@ -112,7 +117,7 @@ class Package:
     folder: Path
     info: PackageInfo
     encoders: Sequence[LoadedEncoder]
-    heads: Sequence[Sequence[LinearHead]]
+    heads: Sequence[Sequence[Head]]
     seen: frozenset[str]
 
     @property
@@ -134,27 +139,32 @@ def write_package(
     folder: Path,
     info: PackageInfo,
     encoders: Sequence[LoadedEncoder],
-    heads: Sequence[Sequence[LinearHead]],
+    heads: Sequence[Sequence[Head]],
     seen: frozenset[str],
+    drawn: pa.Table,
 ) -> None:
-    """Write a package; ``SHA256SUMS`` comes last. Arguments as in :class:`Package`."""
+    """Write a package; ``SHA256SUMS`` comes last. Arguments as in :class:`Package`.
+
+    ``drawn`` says which samples each draw saw, in the columns of ``DRAWN``.
+    """
     tensors: dict[str, Tensor] = {}
     for draw, loaded in enumerate(encoders):
         for name, value in loaded.module.state_dict().items():
             tensors[f"encoder.{draw}.{name}"] = value
     for place, fitted in enumerate(heads):
         for draw, head in enumerate(fitted):
-            tensors[f"head.{draw}.{place}.weight"] = torch.from_numpy(head.weight)
-            tensors[f"head.{draw}.{place}.bias"] = torch.from_numpy(head.bias)
+            for name, values in head.tensors().items():
+                tensors[f"head.{draw}.{place}.{name}"] = torch.from_numpy(values.copy())
     save_tensors(folder / "model.safetensors", tensors)
     write_seen(folder, seen)
+    write_table(folder / "draws.parquet", *DRAWS, drawn)
     _write_words(folder, info)
 
 
 def _write_words(folder: Path, info: PackageInfo) -> None:
     write_json(folder / "package.json", *PACKAGE, info.model_dump(mode="json"))
     write_text(folder / "MODEL_CARD.md", model_card(info.model_dump(mode="json")))
-    files = ["MODEL_CARD.md", "model.safetensors", "package.json", "seen.parquet"]
+    files = ["MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet"]
     write_text(folder / SUMS, "".join(f"{sha256_of(folder / f)}  {f}\n" for f in files))
 
 
@@ -191,7 +201,7 @@ def verify(folder: Path) -> None:
             raise DataError(f"{folder}: {name} is listed in {SUMS} but missing")
         if sha256_of(file) != digest:
             raise DataError(f"{folder}: {name} was changed after the package was made")
-    for needed in ("model.safetensors", "package.json", "seen.parquet"):
+    for needed in ("draws.parquet", "model.safetensors", "package.json", "seen.parquet"):
         if needed not in listed:
             raise DataError(f"{folder}: {SUMS} does not list {needed}")
 
@@ -241,24 +251,40 @@ def _heads(
     groups: Mapping[int, Mapping[str, Tensor]],
     dim: int,
     folder: Path,
-) -> list[LinearHead]:
+) -> list[Head]:
     """The heads of one task, one a draw, of the shape that ``package.json`` states."""
-    classes, out = len(info.classes), []
+    out = list[Head]()
     for draw in range(len(info.labels)):
-        weight = groups.get(draw, {}).get(f"{place}.weight")
-        bias = groups.get(draw, {}).get(f"{place}.bias")
+        part = {
+            name.partition(".")[2]: value.numpy()
+            for name, value in groups.get(draw, {}).items()
+            if name.partition(".")[0] == str(place)
+        }
         cut = None if info.thresholds is None else np.array(info.thresholds[draw], np.float32)
-        if (
-            weight is None
-            or bias is None
-            or tuple(weight.shape) != (classes, dim)
-            or tuple(bias.shape) != (classes,)
-        ):
-            raise DataError(
-                f"{folder}: the heads in model.safetensors are not those of package.json"
-            )
-        out.append(LinearHead(weight.numpy(), bias.numpy(), info.exclusive, cut))
+        out.append(_head(info, part, dim, cut, folder))
     return out
+
+
+def _head(
+    info: HeadInfo,
+    part: Mapping[str, NDArray[Any]],
+    dim: int,
+    cut: NDArray[np.float32] | None,
+    folder: Path,
+) -> Head:
+    classes = len(info.classes)
+    shapes = {name: values.shape for name, values in part.items()}
+    linear = {"weight": (classes, dim), "bias": (classes,)}
+    if shapes in (linear, {**linear, "centre": (dim,)}):
+        return LinearHead(part["weight"], part["bias"], info.exclusive, cut, part.get("centre"))
+    labels = len(part.get("truth", ()))
+    near = {"features": (labels, dim), "truth": (labels, classes)}
+    if labels and shapes == {**near, "neighbours": (), "centre": (dim,)}:
+        count = int(part["neighbours"])
+        return NeighbourHead(
+            part["features"], part["truth"], count, part["centre"], info.exclusive, cut
+        )
+    raise DataError(f"{folder}: the heads in model.safetensors are not those of package.json")
 
 
 def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:
@@ -267,8 +293,3 @@ def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:
         ClassInfo(id=place, name=name, colour=PALETTE[(first + place) % len(PALETTE)])
         for place, name in enumerate(task.classes)
     ]
-
-
-def tuned(loaded: LoadedEncoder, module: Any) -> LoadedEncoder:
-    """The same encoder with other weights."""
-    return replace(loaded, encoder=cast(Encoder, module))

@@ -23,7 +23,8 @@ class MetricsFile:
         self._names = list(rows[0]) if rows else []
         self._rows = len(rows)
         lines = [",".join(self._names)] * bool(rows) + [",".join(row.values()) for row in rows]
-        write_text(path, "".join(line + "\n" for line in lines))
+        if path.is_file():
+            write_text(path, "".join(line + "\n" for line in lines))
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row; the first row's keys are the columns."""

@@ -21,6 +21,16 @@ class OptimiserSpec(Spec):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
 
 
+class MonitorSpec(Spec):
+    """What is measured beside training, on the same images, in evaluation mode."""
+
+    every: int = Field(50, ge=0, description="steps between measurements; 0: none")
+    images: int = Field(256, ge=8, description="training images that are measured")
+    task: str | None = Field(
+        None, description="labels that watch by nearest neighbours, and teach nothing"
+    )
+
+
 class TrainingSpec(Spec):
     """How long, in what pieces, with what."""
 
@@ -30,8 +40,20 @@ class TrainingSpec(Spec):
     workers: int | None = Field(
         None, ge=0, description="processes that read and cut; 0: this one; default: half the cores"
     )
-    threads: int | None = Field(None, ge=1, description="of torch; default: cores - workers")
+    threads: int | None = Field(
+        None, ge=1, description="of torch; default: up to 4 cores all of them, else those left"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts of a process's batch that pass one after the other"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of the network's passes; weights are float32"
+    )
+    memory_format: Literal["channels_last", "contiguous"] = Field(
+        "channels_last", description="how images lie in memory"
+    )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    monitor: MonitorSpec = Field(MonitorSpec(), description="signs of collapse")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     optimiser: OptimiserSpec = Field(OptimiserSpec(), description="kind, rate, warm-up")
 

@@ -72,7 +72,11 @@ class PathologyDomain:
         "annotations": Command(
             "histoscope.domains.pathology.annotations.command:command",
             "what QuPath annotations say of the tiles of a store",
-        )
+        ),
+        "stain": Command(
+            "histoscope.domains.pathology.stain_command:command",
+            "measure a store's stain statistics, for the views of pretraining",
+        ),
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
 

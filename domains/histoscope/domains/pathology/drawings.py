@@ -171,6 +171,8 @@ def _count_facts(reader: Reader, good: int, unreadable: int) -> dict[str, str]:
     facts["Read with"] = ", ".join(
         str(reader.facts[name]) for name in ("reader", "vendor") if reader.facts.get(name)
     )
+    if "stain_fit" in reader.facts:
+        facts["Stain normalisation"] = str(reader.facts["stain_fit"])
     return facts
 
 

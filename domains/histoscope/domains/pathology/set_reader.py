@@ -64,8 +64,13 @@ class SetReader:
             raise UnreadableSource(
                 f"--class-names: no class {', '.join(absent)} in it (it has {', '.join(found)})"
             )
+        self._stains = None
+        if sampling.stain_normalisation != "none":
+            from histoscope.domains.pathology.stain_normalisation import EachAlone
+
+            self._stains = EachAlone(sampling.stain_normalisation)
         first = self._first()
-        self.facts: Mapping[str, Scalar] = {
+        self._facts: Mapping[str, Scalar] = {
             "reader": tiles.kind,
             "mpp_x": mpp,
             "mpp_y": mpp,
@@ -74,6 +79,15 @@ class SetReader:
             "first_width_px": None if first is None else first.shape[1],
             "first_height_px": None if first is None else first.shape[0],
         }
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What is known of the set, and how many of the pictures read so far were normalised."""
+        return (
+            self._facts
+            if self._stains is None
+            else {**self._facts, "stain_fit": self._stains.said()}
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +115,13 @@ class SetReader:
         """One picture a row, fitted to the tile; a damaged one becomes a CorruptSample."""
         for item in rows.column("item").to_pylist():
             try:
-                yield Sample(fit(self._tiles.load(item), self._mpp, self._sampling))
+                image = fit(self._tiles.load(item), self._mpp, self._sampling)
             except RegionFault as fault:
                 yield CorruptSample(f"unreadable ({fault})")
             except DataError as fault:
                 yield CorruptSample(str(fault))
+            else:
+                yield Sample(image if self._stains is None else self._stains(image))
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """None: tissue is chosen when tiles are planned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -33,6 +34,7 @@ from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, void
 
 if TYPE_CHECKING:
     from histoscope.domains.pathology.annotations.drawn import Drawn
+    from histoscope.domains.pathology.slide_stains import SlideStains
 
 SEARCH_UM = 8.0
 PARTS_OF_A_TILE = 8  # a tile spans at least this many pixels of the search picture
@@ -74,7 +76,7 @@ class SlideReader:
         self._ratio = downsample(pyramid.levels, self._level)
         if fault := why_no_pixels(pyramid, self._level):
             raise UnreadableSource(f"opens, but no part of it can be read ({fault})")
-        self.facts: Mapping[str, Scalar] = self._facts(scale)
+        self._told = self._facts(scale)
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +88,13 @@ class SlideReader:
         trace: TracebackType | None,
     ) -> None:
         self._pyramid.close()
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What is known of the slide; with stain normalisation also what was fitted."""
+        return (
+            self._told if self._stains is None else {**self._told, "stain_fit": self._stains.said}
+        )
 
     @property
     def sampling(self) -> TileSampling:
@@ -117,6 +126,14 @@ class SlideReader:
 
         With drawings: their labels, and behind the others tiles on drawings that got none.
         """
+        plan = self._plan
+        if self._stains is None or not self._stains.left or not len(plan.rows):
+            return plan
+        said = filter(None, [plan.reason, f"stain {self._stains.said}"])
+        return replace(plan, reason="; ".join(said))
+
+    @cached_property
+    def _plan(self) -> Plan:
         plan, tiles = self._grid_plan()
         if self._drawn is None:
             return plan
@@ -154,12 +171,32 @@ class SlideReader:
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One tile a row, in row order; a region that fails becomes a CorruptSample."""
+        for sample in self._read(rows):
+            if self._stains is None or isinstance(sample, CorruptSample):
+                yield sample
+            else:
+                yield Sample(self._stains(sample.image))
+
+    def _read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
+        """Tiles as the slide has them."""
         columns = [rows.column(name).to_pylist() for name in _PLACE]
         for x, y, width, height in zip(*columns, strict=True):
             try:
                 yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
             except RegionFault as fault:
                 yield CorruptSample(f"unreadable ({fault})")
+
+    @cached_property
+    def _stains(self) -> SlideStains | None:
+        """The slide's stain fit, on tiles spread evenly over its plan; None where none is asked."""
+        if self._sampling.stain_normalisation == "none":
+            return None
+        from histoscope.domains.pathology.slide_stains import SlideStains, spread
+
+        rows = self._plan.rows
+        some = rows.take(spread(len(rows)))
+        tiles = (one.image for one in self._read(some) if isinstance(one, Sample))
+        return SlideStains(self._sampling.stain_normalisation, tiles)
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """None: tissue is chosen when tiles are planned."""

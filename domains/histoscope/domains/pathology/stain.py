@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,12 +11,15 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from histoscope.core.config import Spec
+from histoscope.domains.pathology.colour_spaces import DARKEST, HED
 
-# rows: haematoxylin, eosin, DAB; red, green, blue optical densities of unit length.
-# Ruifrok and Johnston 2001, table 2, as in skimage.color.hed_from_rgb before inversion
-HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-DARKEST = 1 / 255
-GLASS, TISSUE = 0.06, 0.15  # mean optical density: up to the first all glass, from the second none
+# what tells glass from tissue, in optical density: up to the first number all glass, from the
+# second none. Slides scanned with a grey ground have glass of a mean density of 0.13, as the palest
+# tissue has, but with 0.05 at most between its channels, where nine of ten pixels of tissue have
+# more (PatchCamelyon and four sections)
+GLASS = (0.06, 0.15)  # mean of the channels
+GREY_GLASS = (0.04, 0.08)  # the largest less the smallest channel, of what is pale ...
+DARK_GLASS = (0.25, 0.40)  # ... by the mean: darker greys are tissue, or pigment in it
 NAMED = {"hed-light": 0.05, "hed-strong": 0.2}  # Tellez et al. 2019, HED-light and HED-strong
 
 
@@ -26,6 +29,7 @@ class StainSpec(Spec):
     Short forms: ``hed-light`` (sigma and bias 0.05) and ``hed-strong`` (both 0.2).
     """
 
+    kind: Literal["hed"] = "hed"
     p: float = Field(1.0, ge=0, le=1, description="probability")
     sigma: float = Field(0.3, ge=0, lt=1, description="largest relative change of a stain, |a|")
     bias: float = Field(0.0, ge=0, lt=1, description="largest |b|, in optical density")
@@ -46,8 +50,7 @@ class StainJitter:
     Tellez et al. 2019 ("Quantifying the effects of data augmentation and stain color
     normalization"), section 3.1, with differences: optical density is -ln(max(I, 1/255)), amounts
     are in that unit and not clipped, so that a jitter of 0 is the identity (black stays black); the
-    change fades from a mean optical density of 0.15 to none at 0.06, where the published one tints
-    glass.
+    change fades out towards glass (:func:`tissue_part`), where the published one tints it.
     """
 
     name = "pathology/stain"
@@ -78,5 +81,18 @@ class StainJitter:
 
 
 def tissue_part(density: Tensor) -> Tensor:
-    """0 on glass to 1 on tissue by the mean optical density, (batch, 1, pixels)."""
-    return ((density.mean(dim=1, keepdim=True) - GLASS) / (TISSUE - GLASS)).clamp_(0, 1)
+    """How much of each pixel is tissue and not glass, 0 to 1, (batch, 1, pixels).
+
+    Args:
+        density: -ln(max(I, 1/255)), (batch, 3, pixels).
+    """
+    mean = density.mean(dim=1, keepdim=True)
+    colour = density.amax(dim=1, keepdim=True).sub_(density.amin(dim=1, keepdim=True))
+    stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(mean, DARK_GLASS), out=colour)
+    return _ramp(mean, GLASS).mul_(stained)
+
+
+def _ramp(values: Tensor, between: tuple[float, float]) -> Tensor:
+    """0 up to the first of two numbers, 1 from the second, straight in between."""
+    low, high = between
+    return (values - low).div_(high - low).clamp_(0, 1)

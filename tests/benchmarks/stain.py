@@ -1,0 +1,96 @@
+"""Sides of the comparisons of stain augmentation; all on one thread of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Views
+from histoscope.core.encoders.pixels import Normalisation, normalise
+from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.training.optimiser import make_optimiser
+from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.views.plan import DeviceOperation
+from histoscope.domains.pathology.stain import StainJitter, StainSpec
+from histoscope.domains.pathology.stain_statistics import StainStatistics, StatisticsSpec
+
+Act = Callable[[], object]
+
+# the train part of PatchCamelyon, as `histoscope stain` measures it, without its correlation
+MEANS = {
+    "lab": [[57, 12], [26, 9], [-11, 12]],
+    "hsv": [[0.86, 0.05], [0.35, 0.13], [0.69, 0.10]],
+    "hed": [[0.55, 0.31], [0.33, 0.18], [0.38, 0.21]],
+}
+STDS = {
+    "lab": [[17, 4], [6, 2.5], [6, 2]],
+    "hsv": [[0.04, 0.01], [0.15, 0.04], [0.16, 0.04]],
+    "hed": [[0.44, 0.17], [0.28, 0.15], [0.22, 0.09]],
+}
+
+
+def operations() -> dict[str, DeviceOperation]:
+    """Every stain operation by a name for a person."""
+    made: dict[str, DeviceOperation] = {
+        "HED jitter": StainJitter(StainSpec.model_validate("hed-strong"))
+    }
+    for space in MEANS:
+        body = {"kind": "statistics", "space": space, "mean": MEANS[space], "std": STDS[space]}
+        made[f"statistics in {space}"] = StainStatistics(StatisticsSpec.model_validate(body))
+    return made
+
+
+def tiles(count: int, side_px: int) -> NDArray[np.uint8]:
+    """Two stains in any mixture, (count, side_px, side_px, 3)."""
+    amounts = np.random.default_rng(0).gamma(2, 0.3, (count, side_px, side_px, 2))
+    density = amounts @ np.array([(0.65, 0.70, 0.29), (0.10, 0.95, 0.30)])
+    return np.rint(255 * np.exp(-density)).astype(np.uint8)
+
+
+def change(operation: DeviceOperation, images: torch.Tensor) -> Act:
+    """Draw for every image and apply, as the worker and the device do."""
+
+    def act() -> torch.Tensor:
+        rng = np.random.default_rng(0)
+        drawn = torch.from_numpy(np.stack([operation.draw(rng) for _ in images]))
+        return operation.apply(images, drawn)
+
+    return act
+
+
+def albumentations_stain(pictures: NDArray[np.uint8]) -> Act:
+    """The same work by albumentations' HEStain with its own defaults.
+
+    Raises:
+        ImportError: albumentations is not installed; histoscope does without.
+    """
+    import albumentations
+
+    transform = albumentations.HEStain(p=1)
+    return lambda: [transform(image=picture)["image"] for picture in pictures]
+
+
+def training_step(batch: int, side_px: int) -> Act:
+    """Forward, backward and update of SimCLR with a ResNet-18, without any augmentation."""
+    spec = PretrainSpec()
+    encoder = random_encoder("resnet18", 0)
+    objective = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
+    objective = objective.to(memory_format=torch.channels_last)
+    optimiser = make_optimiser(objective, spec.training.optimiser)
+    views = [normalise(images_of(batch, side_px), Normalisation()) for _ in range(2)]
+
+    def act() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        objective.loss(Views(torch.arange(batch), views), 0).loss.backward()
+        optimiser.step()
+
+    return act
+
+
+def images_of(count: int, side_px: int) -> torch.Tensor:
+    """:func:`tiles` as an operation takes them."""
+    return torch.from_numpy(tiles(count, side_px)).permute(0, 3, 1, 2).float() / 255
