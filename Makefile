@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint type format lock phantom-study benchmarks gpu-check stain-sheet faults image image-smoke clean
+.PHONY: help setup demo test test-slow lint type format lock phantom-study suggest-study benchmarks gpu-check stain-sheet faults image image-smoke clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ lock: setup ## make the locks anew
 
 phantom-study: setup ## ten draws: what pretraining gains on the phantom (at most 15 minutes)
 	$(BIN)/histoscope demo --out out/phantom-study --steps 300 --draws 10 --require-gain 0.08
+
+suggest-study: setup ## 40 suggested labels against 40 random ones, on what phantom-study left (and STORE, ENCODER)
+	$(BIN)/python -m tests.benchmarks.suggest_study $(or $(STORE),out/phantom-study/store) $(or $(ENCODER),out/phantom-study/run) $(if $(TASK),--task $(TASK))
 
 benchmarks: setup ## ratios, each measured in one run
 	$(BIN)/python -m tests.benchmarks

@@ -26,6 +26,7 @@ SIGNATURES = {
     "TIFF": rb"II\*\0",
     "MP4": rb"....ftyp",
     "HTML": rb"<!DOCTYPE html>",
+    "GeoJSON": rb'\{"type": "FeatureCollection", ',
     "Text": rb"",
     "Markdown": rb"# ",
 }
@@ -99,7 +100,7 @@ class Comparison:
         if kind in SIGNATURES:
             data = path.read_bytes()
             good = bool(re.match(SIGNATURES[kind], data, re.DOTALL))
-            if kind in {"HTML", "Text", "Markdown"}:
+            if kind in {"HTML", "GeoJSON", "Text", "Markdown"}:
                 data.decode("utf-8")
             found = (None, None)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "predictions-of-operations": ("Predictions", "surgery"),
     "features": ("Features", "pathology"),
     "features-of-operations": ("Features", "surgery"),
+    "suggestions": ("Suggestions", "pathology"),
+    "annotations": ("Annotations", "pathology"),
+    "suggestions-of-operations": ("Suggestions", "surgery"),
     "scores": ("Scores", "surgery"),
     "scores-of-two": ("Scores", "surgery"),
     "demo-of-operations": ("Demo", "surgery"),
@@ -158,7 +162,8 @@ def write_by_commands(given: Path, out: Path) -> None:
     short = ("--set", "views.domain.stain=hed-light")
     watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
     command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
-    lines = [",".join(row.values()) for row in rows if row["split"]]
+    parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
+    lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
     (given / "finetune.yaml").write_text(dump(FinetuneSpec(fraction=0.5, draws=1)))
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
@@ -168,11 +173,46 @@ def write_by_commands(given: Path, out: Path) -> None:
     by = ("--package", out / "package", "--workers", 0)
     command(1, "predict", given / "slides", "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", "--out", out / "features", *by)
+    write_suggestions(given, out)
+    write_drawings(given, out)
     write_presence(out / "store")
     two = out / "package-of-two"
     command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
+
+
+def write_suggestions(given: Path, out: Path) -> None:
+    """Tiles to label, and their labels taken into the store."""
+    split = ("--split", f"{given / 'split.csv'}:train")
+    by = ("--task", "mine", "--classes", "dark,pale", "--encoder", "colour", *split)
+    suggested = out / "suggestions"
+    command(0, "suggest", out / "store", *by, "--count", 20, "--out", suggested)
+    ids = re.findall(r'^\d+,"(.+?)"', (suggested / "suggested.csv").read_text(), re.MULTILINE)
+    lines = [f"{sample},mine,{'dark' if place % 2 else ''}" for place, sample in enumerate(ids)]
+    file = given / "labels-mine.csv"
+    file.write_text("\n".join(["sample,task,label", *lines]) + "\n")
+    command(0, "labels", out / "store", file, "--classes", "dark,pale")
+    file = given / "labels-signs.csv"
+    file.write_text(f"sample,dark,pale\n{ids[0]},true,\n")
+    table = given / "signs.parquet"
+    command(0, "labels", out / "store", file, "--task", "signs", "--out", table)
+    table.unlink()
+
+
+def write_drawings(given: Path, out: Path) -> None:
+    """What somebody drew on a slide, and on one that is not there."""
+    ring = [[0, 0], [200, 0], [200, 100], [0, 100], [0, 0]]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"name": "large", "classification": "dark"},
+    }
+    body = {"type": "FeatureCollection", "features": [drawn]}
+    for name in ("aperio.geojson", "lost.geojson"):
+        (given / name).write_text(json.dumps(body))
+    asked = ("--rest-is", "pale", "--out", out / "annotations")
+    command(0, "annotations", out / "store", given, *asked)
 
 
 def write_presence(store: Path) -> None:
@@ -214,6 +254,13 @@ def write_operations(given: Path, out: Path) -> None:
     results = out / "predictions-of-operations"
     command(0, "predict", phantom / "new", "--write", "cholec80", "--out", results, *by)
     command(0, "embed", phantom / "new", "--out", out / "features-of-operations", *by)
+    by = ("--package", package, "--task", "tools", "--count", 3)
+    suggested = out / "suggestions-of-operations"
+    labels = store / "labels" / "tools.parquet"
+    known = labels.read_bytes()
+    labels.unlink()  # all are labelled: as if none were
+    command(0, "suggest", store, *by, "--out", suggested)
+    labels.write_bytes(known)
     write_scores(phantom / "new-truth", results / "results", out)
     video = phantom / "new" / "videos" / "video04.mp4"
     write_lists(given, phantom / "new-truth", video)

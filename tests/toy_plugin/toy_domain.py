@@ -17,6 +17,7 @@ from histoscope.core.contracts import (
     Command,
     CorruptSample,
     LocationField,
+    Neighbour,
     Plan,
     PlanLabels,
     Rendering,
@@ -127,6 +128,13 @@ class ToyDomain:
 
     def export_features(self, reader, rows, features, attributes, out):
         return []
+
+    def point_out(self, source, facts, rows, options, out):
+        write_text(out / "places.txt", "\n".join(rows["name"].to_pylist()) + "\n")
+        return [Artefact("places.txt", "data", "Places")]
+
+    def around(self, rows, place):
+        return [Neighbour(place - 1, -1, 0)] if place else []
 
     def phantom(self, out, seed):
         raise DataError("the toy domain has no phantom")

@@ -28,6 +28,8 @@ COMMANDS = {
     "prepare": "cut a folder into a store of samples",
     "pretrain": "learn an encoder from a store, without labels",
     "finetune": "turn an encoder and a few labels into a model package",
+    "suggest": "choose the samples most worth a label, with a page to label them",
+    "labels": "take labels given by hand into a store",
     "evaluate": "score a package on labelled samples that it has not seen",
     "compare": "compare two evaluations draw by draw",
     "embed": "write features of a folder",

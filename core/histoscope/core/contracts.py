@@ -365,6 +365,20 @@ class Rendering:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A sample beside another of the same source.
+
+    Attributes:
+        place: its row.
+        right, down: from the other's corner to its own, in sides of a sample.
+    """
+
+    place: int
+    right: float
+    down: float
+
+
+@dataclass(frozen=True)
 class Phantom:
     """What ``demo`` runs on.
 
@@ -441,6 +455,30 @@ class Domain(Protocol):
         out: Path,
     ) -> Sequence[Artefact]:
         """Write one source's features in the layouts that the field reads."""
+
+    def point_out(
+        self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
+    ) -> Sequence[Artefact]:
+        """Write where chosen samples of one source lie, for the viewers of the field.
+
+        Args:
+            source: which one.
+            facts: what its reader said of it.
+            rows: location columns, ``id`` and ``name``, one row a sample.
+            options: those of ``suggest``.
+            out: folder of the files.
+
+        Returns:
+            What was written; nothing where no viewer opens such a source.
+        """
+
+    def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
+        """Samples that lie around one, to show it in its context.
+
+        Args:
+            rows: all samples of one source, location columns, in the order of the index.
+            place: row of the sample.
+        """
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Write a built-in phantom, or find it written already."""

@@ -1,7 +1,8 @@
-"""One self-contained HTML page: everything escaped, nothing loaded, nothing run.
+"""One self-contained HTML page: everything escaped, nothing loaded, nothing run from elsewhere.
 
-The content security policy allows the page's own style sheet (by its hash) and pictures inside
-the page. Bars and swatches are SVG, because ``style`` attributes would be refused.
+The content security policy allows the page's own style sheet and, where it has one, its script
+(by their hashes), and pictures inside the page. Bars and swatches are SVG, because ``style``
+attributes would be refused.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 NO_COLOUR = "#777777"
 
 
-def render_page(template: str, **values: Any) -> bytes:
-    """Fill a template; the same values give the same bytes."""
+def render_page(
+    template: str, sheet: str = "style.css", script: str | None = None, **values: Any
+) -> bytes:
+    """Fill a template; the same values give the same bytes.
+
+    Args:
+        template: its file.
+        sheet: file of the style sheet.
+        script: file of the only script that may run; None: no script may.
+        values: what the template names.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -35,14 +45,20 @@ def render_page(template: str, **values: Any) -> bytes:
     environment.filters.update(
         colour=safe_colour, count=count, fraction=fraction, heading=heading, share=share
     )
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    style = (TEMPLATES / sheet).read_text(encoding="utf-8")
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+    if script is not None:
+        code = (TEMPLATES / script).read_text(encoding="utf-8")
+        policy += f"script-src {_hash(code)}; "
+        values["script"] = Markup(code)  # noqa: S704 - our own file
+    policy += "base-uri 'none'; form-action 'none'"
     page = environment.get_template(template).render(style=Markup(style), policy=policy, **values)  # noqa: S704 - our own file
     return page.encode()
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
 
 
 def visible(value: object) -> object:

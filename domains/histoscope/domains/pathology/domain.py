@@ -16,7 +16,12 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
-from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+from histoscope.domains.pathology.options import (
+    PrepareOptions,
+    ReadOptions,
+    SuggestOptions,
+    TileSampling,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Neighbour,
         Reader,
         Rendering,
         Results,
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
         Source,
     )
     from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.domains.pathology.annotations.drawn import Drawn
+    from histoscope.domains.pathology.tiling import Box
 
 _IN_A_SET = "null in a labelled set, where the place on the slide is unknown"
 LOCATION = (
@@ -57,9 +65,14 @@ class PathologyDomain:
         "prepare": PrepareOptions,
         "predict": ReadOptions,
         "embed": ReadOptions,
+        "suggest": SuggestOptions,
     }
 
     commands: Mapping[str, Command] = {
+        "annotations": Command(
+            "histoscope.domains.pathology.annotations.command:command",
+            "what QuPath annotations say of the tiles of a store",
+        ),
         "stain": Command(
             "histoscope.domains.pathology.stain_command:command",
             "measure a store's stain statistics, for the views of pretraining",
@@ -75,6 +88,7 @@ class PathologyDomain:
                 CSV is not what it should be.
         """
         from histoscope.core.data.cases import Cases
+        from histoscope.domains.pathology.annotations.matching import check_unique
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.layouts import choose_layout
         from histoscope.domains.pathology.scale import ScaleList
@@ -92,7 +106,12 @@ class PathologyDomain:
         cases = Cases(chosen.cases, chosen.case_regex, SLIDE_COLUMNS)
         if chosen.mpp_csv is not None:
             ScaleList(chosen.mpp_csv)  # a fault in it is no slide's: refused before any is opened
-        count = 0
+        annotations = prepare and prepare.annotations
+        if annotations and set(layouts.values()) != {"slides"}:
+            raise DataError(
+                "--annotations is for slides; a set's pictures are labelled as they lie"
+            )
+        paths = list[str]()
         for root, layout in layouts.items():
             if layout != "slides" and mpp is None:
                 raise DataError(f"{roots[root]}: {NO_SET_SCALE}")
@@ -102,9 +121,11 @@ class PathologyDomain:
                 else find_sets(root, roots[root], layout)
             )
             for source in found:
-                count += 1
+                paths.append(source.path)
                 yield source
-        if not count:
+        if annotations:
+            check_unique(annotations, paths)
+        if not paths:
             raise DataError(
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
@@ -150,6 +171,22 @@ class PathologyDomain:
 
         return export_features(reader, rows, features, attributes, out)
 
+    def point_out(
+        self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
+    ) -> Sequence[Artefact]:
+        """Write tiles of a slide as unlocked annotations of QuPath; nothing for a set."""
+        from histoscope.domains.pathology.geojson import write_annotations
+
+        if not isinstance(options, SuggestOptions):
+            raise DataError(f"pathology takes SuggestOptions, not {type(options).__name__}")
+        return write_annotations(source, facts, rows, options.coordinates, out)
+
+    def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
+        """Tiles that touch one, or overlap it."""
+        from histoscope.domains.pathology.surroundings import around
+
+        return around(rows, place)
+
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Sections of six tissues in the stains of two laboratories."""
         from histoscope.domains.pathology.phantom import TILE_MPP, TILE_PX, write_phantom
@@ -183,10 +220,31 @@ def _open_slide(source: Source, path: Path, sampling: TileSampling, options: Rea
     pyramid = open_pyramid(path)
     try:
         scale = resolve(pyramid.mpp, listed, options.default_mpp)
-        return SlideReader(pyramid, scale, sampling, allow_anisotropic=options.allow_anisotropic)
+        drawn = _drawn_on(source, pyramid.scanned, options)
+        return SlideReader(
+            pyramid, scale, sampling, allow_anisotropic=options.allow_anisotropic, drawn=drawn
+        )
     except UnreadableSource:
         pyramid.close()
         raise
+
+
+def _drawn_on(source: Source, scanned: Box, options: ReadOptions) -> Drawn | None:
+    """What was drawn on a slide, None where no file speaks of it."""
+    from histoscope.domains.pathology.annotations.drawn import Drawn, read_drawn
+    from histoscope.domains.pathology.annotations.matching import match
+
+    if not isinstance(options, PrepareOptions) or options.annotations is None:
+        return None
+    files = match(options.annotations, {source.id: source.path}).files.get(source.id)
+    if not files:
+        return None
+    offset = (0, 0) if options.coordinates == "level0" else (scanned.x, scanned.y)
+    try:
+        drawings = read_drawn(files, offset, options.renamed())
+    except DataError as fault:
+        raise UnreadableSource(f"its annotations cannot be used: {fault}") from None
+    return Drawn(drawings, options.task, options.rest_is)
 
 
 def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:

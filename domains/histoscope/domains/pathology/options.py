@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Sampling
 
+Coordinates = Literal["qupath", "level0"]
 Layout = Literal["auto", "slides", "folders", "zip", "h5", "csv"]
 
 
@@ -73,6 +74,18 @@ class ReadOptions(Spec):
         return pattern
 
 
+PIXELS = (
+    "pixels of annotations: QuPath's, which begin at the scanned bounds of a slide that states "
+    "them, or those of level 0 (QuPath's --no-crop)"
+)
+
+
+class SuggestOptions(Spec):
+    """How places on a slide are told to a viewer."""
+
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
+
+
 class PrepareOptions(ReadOptions):
     """Options of ``prepare``: a slide's, and those of labelled tile sets."""
 
@@ -84,11 +97,20 @@ class PrepareOptions(ReadOptions):
         "tissue",
         min_length=1,
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="name of the label table that a labelled set gives",
+        description="name of the label table that a labelled set or annotations give",
     )
     class_names: str | None = Field(
         None, description="what classes are called in place of their folders, as 0=normal,1=tumour"
     )
+    annotations: Path | None = Field(
+        None,
+        description="folder of QuPath's GeoJSON, x.geojson or x.svs.geojson: labels of tiles, and "
+        "extra tiles on drawings that lie between tiles",
+    )
+    rest_is: str | None = Field(
+        None, min_length=1, description="class of what nobody drew on, on slides with annotations"
+    )
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
     @field_validator("class_names")
     @classmethod

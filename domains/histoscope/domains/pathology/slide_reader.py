@@ -33,6 +33,7 @@ from histoscope.domains.pathology.tiling import (
 from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, void_free
 
 if TYPE_CHECKING:
+    from histoscope.domains.pathology.annotations.drawn import Drawn
     from histoscope.domains.pathology.slide_stains import SlideStains
 
 SEARCH_UM = 8.0
@@ -49,6 +50,7 @@ class SlideReader:
         scale: um per level-0 pixel.
         sampling: how tiles are cut.
         allow_anisotropic: read pixels that are not square.
+        drawn: what a person drew on it: labels of tiles, and tiles of its own.
 
     Raises:
         UnreadableSource: the scale is refused, or no pixel can be read.
@@ -57,12 +59,19 @@ class SlideReader:
     divisible = True
 
     def __init__(
-        self, pyramid: Pyramid, scale: Scale, sampling: TileSampling, *, allow_anisotropic: bool
+        self,
+        pyramid: Pyramid,
+        scale: Scale,
+        sampling: TileSampling,
+        *,
+        allow_anisotropic: bool,
+        drawn: Drawn | None = None,
     ) -> None:
         check(scale, sampling.tile_mpp, allow_anisotropic=allow_anisotropic)
         self._pyramid = pyramid
         self._mpp = (scale.x_um, scale.y_um)
         self._sampling = sampling
+        self._drawn = drawn
         self._level = pick_level(pyramid.levels, self._mpp, sampling.tile_mpp)
         self._ratio = downsample(pyramid.levels, self._level)
         if fault := why_no_pixels(pyramid, self._level):
@@ -113,13 +122,26 @@ class SlideReader:
         return make_thumbnail(self._pyramid, size)
 
     def plan(self) -> Plan:
-        """Tiles with enough tissue, row by row; none, with the reason, on an empty slide."""
-        if self._stains is None or not self._stains.left or self._plan.reason:
-            return self._plan
-        return replace(self._plan, reason=f"stain {self._stains.said}")
+        """Tiles with enough tissue, row by row; none, with the reason, on an empty slide.
+
+        With drawings: their labels, and behind the others tiles on drawings that got none.
+        """
+        plan = self._plan
+        if self._stains is None or not self._stains.left or not len(plan.rows):
+            return plan
+        said = filter(None, [plan.reason, f"stain {self._stains.said}"])
+        return replace(plan, reason="; ".join(said))
 
     @cached_property
     def _plan(self) -> Plan:
+        plan, tiles = self._grid_plan()
+        if self._drawn is None:
+            return plan
+        extra = self._drawn.extra_tiles(plan.rows, tiles, self._pyramid.scanned)
+        parts = tissue_parts(self.tissue, self.search_picture.ratio, extra)
+        return self._drawn.labelled(pa.concat_tables([plan.rows, _rows(extra, parts)]), plan)
+
+    def _grid_plan(self) -> tuple[Plan, Grid]:
         cut = self._sampling
         tiles = grid(
             self._pyramid.scanned,
@@ -135,7 +157,7 @@ class SlideReader:
                 f"smaller than one tile ({box.width} x {box.height} px, a tile spans "
                 f"{tiles.width_level0_px:.0f} x {tiles.height_level0_px:.0f} px)"
             )
-            return Plan(_rows(tiles, np.zeros(0)), reason=reason)
+            return Plan(_rows(tiles, np.zeros(0)), reason=reason), tiles
         parts = tissue_parts(self.tissue, self.search_picture.ratio, tiles)
         kept = (parts >= cut.min_tissue) & ((parts > 0) | (cut.min_tissue == 0))
         chosen = Grid(
@@ -144,7 +166,8 @@ class SlideReader:
             tiles.width_level0_px,
             tiles.height_level0_px,
         )
-        return Plan(_rows(chosen, parts[kept]), reason="" if kept.any() else self._why_empty())
+        reason = "" if kept.any() else self._why_empty()
+        return Plan(_rows(chosen, parts[kept]), reason=reason), tiles
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One tile a row, in row order; a region that fails becomes a CorruptSample."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Neighbour,
         Reader,
         Rendering,
         Results,
@@ -141,6 +142,18 @@ class SurgeryDomain:
         from histoscope.domains.surgery.exports import export_features
 
         return export_features(rows, features, attributes, out)
+
+    def point_out(
+        self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
+    ) -> Sequence[Artefact]:
+        """Nothing: ``suggested.csv`` gives the times, and no player reads marks of its own."""
+        return ()
+
+    def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
+        """The frames before and after."""
+        from histoscope.domains.surgery.surroundings import around
+
+        return around(rows, place)
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Operations of seven phases with tools, as short H.264 videos."""

@@ -1,0 +1,98 @@
+"""``histoscope suggest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from histoscope.apps.console import Console
+from histoscope.apps.flags import domain_options, split_options
+from histoscope.core.errors import UsageError
+
+
+@click.command("suggest")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--encoder", help="a run, a package, timm:NAME, random:NAME or colour")
+@click.option(
+    "--package", type=click.Path(path_type=Path), help="a package: what it is sure of comes last"
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the results")
+@click.option(
+    "--count", default=40, show_default=True, type=click.IntRange(min=1), help="how many samples"
+)
+@click.option("--task", help="what the labels shall answer  [default: the only one known]")
+@click.option("--classes", help="its classes, A,B,C  [default: those known]")
+@click.option("--several", is_flag=True, help="any number of the classes may hold at once")
+@click.option(
+    "--method",
+    type=click.Choice(["core-set", "typical"]),
+    default="core-set",
+    show_default=True,
+    help="far from all that is labelled, or typical of many",
+)
+@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@domain_options("suggest")
+def command(
+    store: Path,
+    encoder: str | None,
+    package: Path | None,
+    out: Path,
+    count: int,
+    task: str | None,
+    classes: str | None,
+    several: bool,
+    method: Any,
+    split: str | None,
+    **values: Any,
+) -> None:
+    """Choose the samples of STORE that are most worth a label, and write a page to label them.
+
+    One a case before two, nothing that has a label already, no near duplicates.
+    """
+    from histoscope.apps.suggestions import import_command, write_suggestions
+    from histoscope.core.data.store import Store
+    from histoscope.core.domains import load_domain
+    from histoscope.core.encoders.choose import open_encoder
+    from histoscope.core.encoders.folder import check_fits
+    from histoscope.core.labels.question import labelled_ids, question
+    from histoscope.core.labels.suggest import suggest
+    from histoscope.core.packages.package import open_package
+
+    if (encoder is None) == (package is None):
+        raise UsageError("suggest: give either --encoder or --package")
+    opened = Store(store)
+    domain = load_domain(opened.domain)
+    _, options = split_options(domain, "suggest", values)
+    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    model = open_package(package) if package else None
+    asked = question(opened, task, names, several, model.tasks if model else ())
+    head = None
+    if model is not None:
+        check_fits(model.info.encoder, opened, str(package))
+        loaded = model.encoder()
+        answered = [one.name for one in model.tasks]
+        if asked.name not in answered:
+            raise UsageError(f"--task {asked.name}: the package answers {', '.join(answered)}")
+        head = model.heads[answered.index(asked.name)][0]
+    else:
+        loaded = open_encoder(encoder or "", opened, seed=0)
+    found = suggest(
+        opened,
+        loaded,
+        asked,
+        labelled_ids(opened, asked),
+        count,
+        head=head,
+        method=method,
+        split=split,
+        progress=Console(),
+    )
+    artefacts = write_suggestions(opened, domain, found, options, out)
+    for one in artefacts:
+        click.echo(f"{out / 'annotations' / one.file}: {one.title}")
+    click.echo(
+        f"{out}: {len(found.rows)} samples to label for {asked.name}\n"
+        f"open {out / 'label.html'} in a browser, save, then: {import_command(str(store), found)}"
+    )

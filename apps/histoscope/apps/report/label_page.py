@@ -1,0 +1,123 @@
+"""``label.html``: suggested samples, labelled by keyboard; the answer is a label table."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from histoscope.apps.report.page import render_page, visible
+from histoscope.core.contracts import Neighbour, Task
+from histoscope.core.data.codec import encode
+from histoscope.core.errors import UsageError
+from histoscope.core.files import write_bytes
+from histoscope.core.packages.package import class_infos
+
+KEYS = "123456789abcdefghijklmnopqrtvxyz"  # s, u and w do something else
+CONTEXT_PX = 160  # side of one sample among its neighbours
+ABSENT = (214, 216, 220)
+
+
+def write_label_page(
+    path: Path, task: Task, items: Sequence[Mapping[str, Any]], command: str
+) -> None:
+    """Write the page: one file that loads nothing.
+
+    Args:
+        path: of the page.
+        task: what is asked; each class gets a key.
+        items: one a sample, the first first: ``id``, ``image`` and ``context`` (``data:`` URIs;
+            no context: None), ``width`` in px and ``facts``, name to text.
+        command: what to do with the saved file, for the page's last line.
+
+    Raises:
+        UsageError: more classes than keys.
+    """
+    if len(task.classes) > len(KEYS):
+        raise UsageError(
+            f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
+            "give fewer with --classes"
+        )
+    classes = [
+        {"name": kind.name, "key": KEYS[kind.id], "colour": kind.colour}
+        for kind in class_infos(task)
+    ]
+    told = [task.name, *task.classes, *(item["id"] for item in items)]
+    digest = hashlib.blake2b("\n".join(told).encode(), digest_size=8).hexdigest()
+    file = file_name(task)
+    data = {
+        "task": task.name,
+        "exclusive": task.exclusive,
+        "classes": classes,
+        "items": [{**item, "facts": _visible(item["facts"])} for item in items],
+        "digest": f"histoscope-labels-{digest}",
+        "file": file,
+    }
+    page = render_page(
+        "label.html.j2",
+        "label.css",
+        "label.js",
+        task=task.name,
+        exclusive=task.exclusive,
+        count=len(items),
+        file=file,
+        command=command,
+        data=_json(data),
+    )
+    write_bytes(path, page)
+
+
+def file_name(task: Task) -> str:
+    """What the page saves."""
+    return f"labels-{task.name}.csv"
+
+
+def _visible(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(visible(text)) for name, text in facts.items()}
+
+
+def _json(data: object) -> Markup:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")
+    return Markup(text)  # noqa: S704 - no less-than sign is left
+
+
+def picture_uri(image: NDArray[np.uint8]) -> str:
+    """A sample as it is, as JPEG of the store's quality."""
+    return _uri(encode(image, "jpeg"))
+
+
+def context_uri(
+    image: NDArray[np.uint8], neighbours: Sequence[tuple[Neighbour, NDArray[np.uint8]]]
+) -> str | None:
+    """A sample framed among its neighbours, one side of it each way; None without neighbours."""
+    if not neighbours:
+        return None
+    side = min(CONTEXT_PX, max(image.shape[:2]))
+    tall = any(beside.down for beside, _ in neighbours)
+    ground = Image.new("RGB", (3 * side, (3 if tall else 1) * side), ABSENT)
+    for beside, picture in [*neighbours, (Neighbour(0, 0.0, 0.0), image)]:
+        small = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+        corner = round((1 + beside.right) * side), round((tall + beside.down) * side)
+        ground.paste(small, corner)
+    draw = ImageDraw.Draw(ground)
+    left, top = side, side * tall
+    for grown, colour in ((2, "white"), (1, "black"), (0, "black")):
+        box = (left - grown, top - grown, left + side - 1 + grown, top + side - 1 + grown)
+        draw.rectangle(box, outline=colour)
+    out = io.BytesIO()
+    ground.save(out, format="JPEG", quality=88)
+    return _uri(out.getvalue())
+
+
+def _uri(data: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

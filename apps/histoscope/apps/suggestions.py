@@ -1,0 +1,100 @@
+"""Files of a folder of suggestions: the table, the page, and the field's own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histoscope.apps.report.label_page import (
+    context_uri,
+    file_name,
+    picture_uri,
+    write_label_page,
+)
+from histoscope.apps.report.page import heading
+from histoscope.core.config import Spec
+from histoscope.core.contracts import Artefact, Domain, Source
+from histoscope.core.data.store import MANIFEST, ImageReader, Store
+from histoscope.core.files import read_table
+from histoscope.core.labels.suggest import Suggestions
+
+PLACES = "annotations"
+
+
+def write_suggestions(
+    store: Store, domain: Domain, found: Suggestions, options: Spec, out: Path
+) -> list[Artefact]:
+    """Write ``suggested.csv``, ``label.html`` and what the field's viewers open.
+
+    Returns:
+        The files of the last kind.
+    """
+    found.write(out)
+    manifest = {
+        row["id"]: row for row in read_table(store.path / "manifest.parquet", *MANIFEST).to_pylist()
+    }
+    items = list(_items(store, domain, found, manifest))
+    write_label_page(out / "label.html", found.task, items, import_command("STORE", found))
+    artefacts = list[Artefact]()
+    for source in dict.fromkeys(found.table.column("source").to_pylist()):
+        rows = found.table.filter(pc.equal(found.table.column("source"), source))
+        names = [f"suggested {rank}" for rank in rows.column("rank").to_pylist()]
+        told = manifest[source]
+        opened = Source(source, told["path"], told["root"], case=told["case"])
+        artefacts += domain.point_out(
+            opened,
+            json.loads(told["facts"] or "{}"),
+            rows.append_column("name", pa.array(names, pa.string())),
+            options,
+            out / PLACES,
+        )
+    return artefacts
+
+
+def import_command(store: str, found: Suggestions) -> str:
+    """What takes the page's file into the store."""
+    classes = shlex.quote(",".join(found.task.classes))
+    return f"histoscope labels {store} {file_name(found.task)} --classes {classes}"
+
+
+def _items(
+    store: Store, domain: Domain, found: Suggestions, manifest: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    reader = ImageReader(store)
+    names = [field.name for field in domain.location if field.type != "string"]
+    scale = ", ".join(f"{heading(name)} {value:g}" for name, value in store.scale.items())
+    sources = store.index.column("source")
+    for row, told in zip(found.rows.tolist(), found.table.to_pylist(), strict=True):
+        image = reader.image(row)
+        beside = store.index.filter(pc.equal(sources, told["source"])).select(names)
+        first = pc.index(sources, told["source"]).as_py()  # a source's rows stand together
+        around = [
+            (one, reader.image(first + one.place))
+            for one in domain.around(beside, row - first)
+            if store.index.column("shard")[first + one.place].is_valid
+        ]
+        place = [f"{heading(n)} {_number(told[n])}" for n in names if told[n] is not None]
+        facts = {
+            "source": f"{manifest[told['source']]['path']} ({told['source']})",
+            "case": told["case"] or "unknown",
+            "place": ", ".join(place),
+            "image": f"{image.shape[1]} x {image.shape[0]} px, {scale}",
+            "why": told["why"],
+        }
+        yield {
+            "id": told["id"],
+            "image": picture_uri(image),
+            "width": image.shape[1],
+            "context": context_uri(image, around),
+            "facts": facts,
+        }
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,0 +1,70 @@
+"""What labels shall answer, and which samples of a store have an answer already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.store import Store
+from histoscope.core.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def question(
+    store: Store,
+    name: str | None,
+    classes: Sequence[str],
+    several: bool,
+    answered: Sequence[Task] = (),
+) -> Task:
+    """The task that a person speaks of.
+
+    Args:
+        store: whose label tables know tasks.
+        name: of the task; None: the only one of ``answered``, else the store's only one.
+        classes: its classes in order; empty: those of ``answered``, else of the store's table.
+        several: any number of classes may hold at once; where the task is known it says so itself.
+        answered: the tasks of a package.
+
+    Raises:
+        UsageError: no name or no classes can be told, or they are not those of the store's table.
+    """
+    names = [task.name for task in answered] or store.tasks()
+    if name is None and len(names) != 1:
+        raise UsageError(f"give --task NAME (known: {', '.join(names) or 'none'})")
+    name = name or names[0]
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"--task {name}: letters, digits, _ and - make a task's name")
+    known = [task for task in answered if task.name == name]
+    if name in store.tasks():
+        known.append(store.labels(name)[0])
+    if not known and not classes:
+        raise UsageError(f"--task {name}: not known to {store.path}; give --classes A,B,C")
+    for task in known:
+        missing = [kind for kind in task.classes if classes and kind not in classes]
+        if missing:
+            raise UsageError(f"--classes: lacks {', '.join(missing)}, a class of {name!r} already")
+        if several and task.exclusive:
+            raise UsageError(f"--several: exactly one class of {name!r} holds, as it is known")
+    exclusive = known[0].exclusive if known else not several
+    return Task(name, tuple(classes) or known[0].classes, exclusive)
+
+
+def labelled_ids(store: Store, task: Task) -> frozenset[str]:
+    """Samples that the store's table of this task knows anything of."""
+    if task.name not in store.tasks():
+        return frozenset()
+    return known_ids(store.labels(task.name)[1])
+
+
+def known_ids(labels: pa.Table) -> frozenset[str]:
+    """Samples of a label table with at least one value that is not null."""
+    names = [name for name in labels.column_names if name != "sample"]
+    columns = [labels.column(name).is_valid().to_pylist() for name in names]
+    known = (any(row) for row in zip(*columns, strict=True))
+    samples = labels.column("sample").to_pylist()
+    return frozenset(sample for sample, told in zip(samples, known, strict=True) if told)

@@ -1,0 +1,1 @@
+"""Drawings of a person on slides, and what they say of tiles."""

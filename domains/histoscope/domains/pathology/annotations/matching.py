@@ -1,0 +1,93 @@
+"""Which annotation file speaks of which slide: by the slide's path or name, never by a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from histoscope.core.errors import DataError
+
+SUFFIX = ".geojson"
+SEVERAL = "may speak of several slides"
+FORMS: tuple[Callable[[PurePosixPath], str], ...] = (
+    str,
+    lambda path: str(path.parent / path.stem),
+    lambda path: path.name,
+    lambda path: path.stem,
+)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Files and slides.
+
+    Attributes:
+        files: by slide's key, its files in order of their names.
+        idle: files of no slide, with the reason.
+    """
+
+    files: Mapping[str, list[Path]]
+    idle: Mapping[Path, str]
+
+
+def annotation_files(folder: Path) -> list[Path]:
+    """``*.geojson`` below a folder, or the one file, sorted.
+
+    Raises:
+        DataError: absent, or none there.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such file or folder")
+    found = [path for path in folder.rglob("*") if path.suffix.lower() == SUFFIX]
+    if not found:
+        raise DataError(f"{folder}: no {SUFFIX} file in it")
+    return sorted(path for path in found if path.is_file())
+
+
+def match(folder: Path, slides: Mapping[str, str]) -> Matches:
+    """``x.svs`` is spoken of by ``x.geojson`` and ``x.svs.geojson``, in the same folder or any.
+
+    A path that agrees from the root on counts before a bare name.
+
+    Args:
+        folder: of the files.
+        slides: POSIX path below its root by any key.
+    """
+    base = folder.parent if folder.is_file() else folder
+    known = [_by(slides, form) for form in FORMS]
+    files, idle = dict[str, list[Path]](), dict[Path, str]()
+    for path in annotation_files(folder):
+        relative = path.relative_to(base).as_posix()[: -len(SUFFIX)]
+        words = (relative, relative, PurePosixPath(relative).name, PurePosixPath(relative).name)
+        pairs = zip(known, words, strict=True)
+        found = next((keys[word] for keys, word in pairs if word in keys), [])
+        if len(found) == 1:
+            files.setdefault(found[0], []).append(path)
+        elif found:
+            names = ", ".join(slides[key] for key in found)
+            idle[path] = f"{SEVERAL} ({names}): put it at the relative path of its slide"
+        else:
+            idle[path] = "no slide of this name"
+    return Matches(files, idle)
+
+
+def _by(slides: Mapping[str, str], form: Callable[[PurePosixPath], str]) -> dict[str, list[str]]:
+    out = dict[str, list[str]]()
+    for key, path in slides.items():
+        out.setdefault(form(PurePosixPath(path)), []).append(key)
+    return out
+
+
+def check_unique(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse a file that may speak of several slides: each would take its drawings.
+
+    Raises:
+        DataError: naming the file and the slides.
+    """
+    matches = match(folder, {f"{place}:{path}": path for place, path in enumerate(paths)})
+    for path, reason in matches.idle.items():
+        if reason.startswith(SEVERAL):
+            raise DataError(f"{path.name}: {reason}")

@@ -1,0 +1,124 @@
+"""Annotations as QuPath exports them (GeoJSON, 0.2 to 0.7), read leniently, nothing lost.
+
+A file is a FeatureCollection, a bare array or one feature. A feature without ``objectType`` is an
+annotation; its ``classification`` is a text or an object with ``name`` or ``names``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry import shape
+
+from histoscope.core.errors import DataError
+
+KIND_KEYS = ("objectType", "object_type", "type")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One feature of a file.
+
+    Attributes:
+        number: its place in the file, from 1.
+        name: as the person called it, may be empty.
+        kind: its class, None where it has none.
+        outline: polygon or several, level-0 px; None where nothing can be done with it.
+        note: why not, or what was mended; empty when all is plain.
+    """
+
+    number: int
+    name: str
+    kind: str | None
+    outline: Any
+    note: str = ""
+
+
+def read_drawings(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]:
+    """All features of a file, usable or not.
+
+    Args:
+        path: a GeoJSON file.
+        offset: added to its coordinates to get level-0 px, x and y.
+
+    Raises:
+        DataError: not readable, or no GeoJSON.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as fault:
+        raise DataError(f"{path.name}: {fault.strerror or fault}") from None
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"{path.name}: not JSON ({fault})") from None
+    found = list(_features(body))
+    if not found and body != [] and not (isinstance(body, dict) and "features" in body):
+        raise DataError(f"{path.name}: no GeoJSON features in it")
+    return [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
+
+
+def _features(body: Any) -> Iterator[Mapping[str, Any]]:
+    """Features of a collection, an array or alone, and those that stand inside others."""
+    if isinstance(body, list):
+        for one in body:
+            yield from _features(one)
+    elif isinstance(body, dict) and isinstance(body.get("features"), list):
+        yield from _features(body["features"])
+    elif isinstance(body, dict) and ("geometry" in body or body.get("type") == "Feature"):
+        yield body
+        yield from _features(_properties(body).get("childObjects"))
+
+
+def _properties(feature: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = feature.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def _drawing(number: int, feature: Mapping[str, Any], offset: tuple[int, int]) -> Drawing:
+    properties = _properties(feature)
+    name, kind = str(properties.get("name") or ""), _class_of(properties.get("classification"))
+    told = next((properties[key] for key in KIND_KEYS if properties.get(key)), "annotation")
+    if str(told).lower() != "annotation":
+        return Drawing(number, name, kind, None, f"a {told}, not an annotation")
+    outline, note = _outline(feature.get("geometry"))
+    if outline is not None:
+        outline = shapely.transform(outline, lambda places: places + offset)
+    return Drawing(number, name, kind, outline, note)
+
+
+def _class_of(told: Any) -> str | None:
+    """``"Tumor"``, ``{"name": "Tumor"}``, or ``{"names": ["Tumor", "Positive"]}`` joined."""
+    if isinstance(told, dict):
+        names = told.get("names")
+        told = ": ".join(map(str, names)) if isinstance(names, list) and names else told.get("name")
+    return (str(told).strip() or None) if told else None
+
+
+def _outline(geometry: Any) -> tuple[Any, str]:
+    """Polygons of a geometry, and what was mended; no polygon, and why not."""
+    if not isinstance(geometry, dict):
+        return None, "has no geometry"
+    try:
+        found = shapely.force_2d(shape(geometry))
+    except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError) as fault:
+        return None, f"its geometry cannot be read ({' '.join(str(fault).split())[:80]})"
+    note = ""
+    if not shapely.is_valid(found):
+        note = f"mended: {shapely.is_valid_reason(found).partition('[')[0].lower()}"
+        found = shapely.make_valid(found)
+    parts = [one for one in shapely.get_parts(_flat(found)) if one.geom_type == "Polygon"]
+    whole = shapely.union_all(parts)
+    if not whole.area:
+        return None, f"a {geometry.get('type')} has no area"
+    return whole, note
+
+
+def _flat(found: Any) -> Any:
+    """Parts of parts as one collection: a collection may hold multipolygons."""
+    inner = [part for one in shapely.get_parts(found) for part in shapely.get_parts(one)]
+    return shapely.geometrycollections(inner)
