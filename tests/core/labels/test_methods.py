@@ -108,6 +108,11 @@ def test_more_neighbours_than_labels_are_left_out():
     assert fit_neighbours(features, labels, 3, features[0], (20,)).neighbours == 1
 
 
+def test_a_row_has_no_vote_on_itself():
+    nearness = np.array([[-np.inf, 0.5, 0.4]], np.float32)
+    assert vote(nearness, np.array([[1], [0], [1]]), 3).tolist() == [[0.5]]
+
+
 def test_those_who_do_not_know_of_a_class_have_no_vote():
     nearness = np.array([[0.9, 0.8, 0.7, 0.1]], np.float32)
     truth = np.array([[-1, -1], [1, -1], [0, -1], [1, -1]])
@@ -215,7 +220,16 @@ def test_what_was_chosen_in_each_draw_is_in_the_package(toy, toy_store, tmp_path
         evaluate(package, toy_store, tmp_path / f"e-{method}", progress=Silent())
 
 
-def test_a_head_of_other_shape_is_refused(toy, toy_store, tmp_path):
+HOSTILE = {
+    "centre": lambda value: value[:3],
+    "features": lambda value: value * float("nan"),
+    "truth": lambda value: value + 6,
+    "neighbours": lambda value: value * 0,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_head_of_other_shape_or_numbers_is_refused(toy, toy_store, tmp_path, name):
     from histoscope.core.encoders.folder import load_tensors, save_tensors
     from histoscope.core.files import sha256_of
 
@@ -223,8 +237,9 @@ def test_a_head_of_other_shape_is_refused(toy, toy_store, tmp_path):
     finetune(toy_store, "colour", spec, tmp_path / "p", progress=Silent())
     file = tmp_path / "p" / "model.safetensors"
     before, tensors = sha256_of(file), load_tensors(file)
-    save_tensors(file, {**tensors, "head.0.0.centre": tensors["head.0.0.centre"][:3]})
+    key = f"head.0.0.{name}"
+    save_tensors(file, {**tensors, key: HOSTILE[name](tensors[key])})
     sums = tmp_path / "p" / "SHA256SUMS"
     sums.write_text(sums.read_text().replace(before, sha256_of(file)))
-    with pytest.raises(DataError, match=r"not those of package\.json"):
+    with pytest.raises(DataError, match=r"the heads in model\.safetensors"):
         open_package(tmp_path / "p")

@@ -125,3 +125,26 @@ def test_parts_are_said_and_must_divide_the_batch(toy, toy_store, tmp_path):
     with pytest.raises(UsageError, match="8 does not divide by 3"):
         pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "other", progress=Silent())
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "said"),
+    [("adamw", 8, "parts of 1 give"), ("sgd", 4, "parts of 2 in objective.momentum.groups=2 give")],
+)
+def test_parts_too_small_for_batch_norm_are_refused(
+    toy, toy_store, tmp_path, kind, accumulate, said
+):
+    spec = spec_of(kind, "float32", workers=0, accumulate=accumulate)
+    with pytest.raises(UsageError, match=said):
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_does_not_say_enough_is_refused(toy, toy_store, tmp_path):
+    spec = spec_of("adamw", "float32", workers=0)
+    with pytest.raises(Killed):
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=KilledAfter(3))
+    (file,) = (tmp_path / "run" / "checkpoints").glob("*/checkpoint.json")
+    file.write_text(file.read_text().replace("batch_parts", "other"))
+    with pytest.raises(UsageError, match=r"no batch_parts\); give another --out"):
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())

@@ -17,7 +17,8 @@ from histoscope.core.progress import Progress
 NEAR = 0.98  # cosine about the mean, from which a pair is looked at
 LOOK_PX = 16
 PLAIN = 10.0  # deviation in grey levels, up to which a picture is empty
-SAME = 6.0  # mean grey levels by which two small pictures of one thing may differ
+SAME = 0.95  # correlation of two small pictures of one thing, at least
+BLOCK = 1024  # samples that are compared at once
 
 
 def leakage(
@@ -74,10 +75,14 @@ def look_alikes(
         rows, others: index rows.
         ours, theirs: their features, (rows, dim) and (others, dim).
     """
-    centre = np.concatenate([ours, theirs]).mean(axis=0)
-    nearness = unit_rows(ours, centre) @ unit_rows(theirs, centre).T
-    nearest = nearness.argmax(axis=1)
-    close = np.flatnonzero(nearness[np.arange(len(rows)), nearest] >= NEAR)
+    centre = theirs.mean(axis=0)
+    away = unit_rows(theirs, centre).T
+    nearest, nearness = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        cosines = unit_rows(ours[part], centre) @ away
+        nearest[part], nearness[part] = cosines.argmax(axis=1), cosines.max(axis=1)
+    close = np.flatnonzero(nearness >= NEAR)
     if not len(close):
         return rows[close]
     pairs = zip(store.images(rows[close]), store.images(others[nearest[close]]), strict=True)
@@ -87,7 +92,9 @@ def look_alikes(
 
 def _is_same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     """Whether two small pictures show one thing; empty ones, as of glass, show nothing."""
-    return one.std() > PLAIN and float(np.abs(one - other).mean()) <= SAME
+    if min(one.std(), other.std()) <= PLAIN:
+        return False
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) >= SAME
 
 
 def _small(image: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ def calibrated(
 
     Guo et al. 2017 ("On Calibration of Modern Neural Networks"), section 4.2; by cross-validation
     in the draw, with classes weighted as the probe weights them: probabilities are those of a
-    world in which all classes are equally frequent. Ranks and classes stay as they are.
+    world in which all classes are equally frequent. The best class of each sample stays, and with
+    two classes the order of samples, too. A temperature stays within exp(-3) and exp(5).
 
     Args:
         head: fitted by ``probe`` on all of the draw.

@@ -118,7 +118,9 @@ def fit_heads(
 
 
 def _centred(spec: FinetuneSpec) -> bool:
-    return spec.method == "knn" or (spec.method != "uni" and spec.scaling == "unit")
+    return spec.method == "knn" or (
+        spec.method in ("probe", "probe_full") and spec.scaling == "unit"
+    )
 
 
 def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -131,6 +133,8 @@ def _frozen(
 ) -> Fitted:
     """A head on features as they are; where weights are trained, the start."""
     truth, classes = one.truth(draw), len(one.task.classes)
+    if spec.method in ("full", "swav"):
+        return Fitted(new_head(truth, classes, features.shape[1]))
     if spec.method == "uni":
         head, strength = fit_uni(features, truth, classes)
         return Fitted(head, {"strength": strength}, "not fitted for --method uni; scores only rank")
@@ -164,13 +168,12 @@ def _trained(
     images = np.stack(list(store.images(rows)))
     truths = [_spread(one, draw, rows) for one in asked]
     heads = [start.head for start in starts if isinstance(start.head, LinearHead)]
-    if spec.method != "probe_full":
-        heads = [new_head(head) for head in heads]
     steps = spec.swav if spec.method == "swav" else spec.full
     module, tuned = fine_tune(loaded, images, truths, heads, steps, spec.seed, draw)
     reason = f"not fitted for --method {spec.method}; scores only rank"
-    kept = [start.settings if spec.method == "probe_full" else {} for start in starts]
-    answers = [Fitted(*one, reason) for one in zip(tuned, kept, strict=True)]
+    answers = [
+        Fitted(head, start.settings, reason) for head, start in zip(tuned, starts, strict=True)
+    ]
     return replace(loaded, encoder=cast(Encoder, module)), answers
 
 

@@ -17,7 +17,7 @@ from torch.optim import SGD
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_tensor
 from histoscope.core.errors import UsageError
-from histoscope.core.labels.heads import LinearHead
+from histoscope.core.labels.heads import EVEN, NEVER, LinearHead
 from histoscope.core.labels.labelled import UNKNOWN
 from histoscope.core.labels.spec import FullSpec, SwavSpec
 from histoscope.core.randomness import generator
@@ -75,9 +75,19 @@ def fine_tune(
     return encoder.eval(), [layer.head() for layer in layers]
 
 
-def new_head(head: LinearHead) -> LinearHead:
-    """One that knows nothing, of the same shape: zero weights (features as they are)."""
-    return replace(head, weight=head.weight * 0, bias=head.bias * 0, centre=None)
+def new_head(truth: NDArray[np.int64], classes: int, dim: int) -> LinearHead:
+    """One that knows nothing of features as they are; a class that no row knows is never said.
+
+    Args:
+        truth: of a draw: class ids, (labels,), or 1, 0, -1 (unknown), (labels, classes).
+        classes: how many classes the task has.
+        dim: width of features.
+    """
+    weight, bias = np.zeros((classes, dim), np.float32), np.zeros(classes, np.float32)
+    if truth.ndim == 1:
+        return LinearHead(weight, bias)
+    cut = np.where((truth >= 0).any(axis=0), EVEN, NEVER).astype(np.float32)
+    return LinearHead(weight, bias, exclusive=False, thresholds=cut)
 
 
 class _Layer(nn.Module):
@@ -97,9 +107,11 @@ class _Layer(nn.Module):
         return cast(Tensor, self.linear(features))
 
     def head(self) -> LinearHead:
-        """What it has become."""
+        """What it has become; of thresholds, only those of classes nobody knows still hold."""
         weight, bias = (p.detach().numpy() for p in (self.linear.weight, self.linear.bias))
-        return replace(self._from, weight=weight, bias=bias)
+        cut = np.where(self._from.cut == NEVER, NEVER, EVEN).astype(np.float32)
+        thresholds = None if self._from.exclusive else cut
+        return replace(self._from, weight=weight, bias=bias, thresholds=thresholds)
 
 
 class _Schedule:

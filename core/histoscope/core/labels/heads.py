@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EVEN, NEVER = 0.5, 1.0
+BLOCK = 1024  # rows that look for neighbours at once
 Rows = NDArray[np.float32]
 Truth = NDArray[np.int64]
 
@@ -106,7 +107,12 @@ class NeighbourHead:
 
     def probabilities(self, features: Rows) -> Rows:
         """(rows, dim) to (rows, classes), in steps of 1 / neighbours."""
-        return vote(unit_rows(features, self.centre) @ self.features.T, self.truth, self.neighbours)
+        rows = unit_rows(features, self.centre)
+        parts = [
+            vote(rows[start : start + BLOCK] @ self.features.T, self.truth, self.neighbours)
+            for start in range(0, len(rows), BLOCK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.truth.shape[1]), np.float32)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """``features``, ``truth``, ``neighbours`` and ``centre``."""
@@ -122,7 +128,7 @@ def vote(nearness: Rows, truth: Truth, neighbours: int) -> Rows:
     """Share of present among the nearest that know of a class; 0 where none does.
 
     Args:
-        nearness: (rows, labels); the first of equals is nearer.
+        nearness: (rows, labels); the first of equals is nearer; -inf never votes.
         truth: 1, 0 or -1 (unknown), (labels, classes).
         neighbours: how many vote.
     """
@@ -133,7 +139,9 @@ def vote(nearness: Rows, truth: Truth, neighbours: int) -> Rows:
         if not known.any():
             continue
         ranked = order[known[order]].reshape(len(order), -1)[:, :neighbours]
-        out[:, place] = truth[ranked, place].mean(axis=1)
+        votes = np.isfinite(np.take_along_axis(nearness, ranked, axis=1))
+        present = (truth[ranked, place] * votes).sum(axis=1)
+        out[:, place] = present / np.maximum(votes.sum(axis=1), 1)
     return out
 
 

@@ -29,7 +29,7 @@ def fit_neighbours(
     exclusive = labels.ndim == 1
     truth = np.eye(classes, dtype=np.int64)[labels] if exclusive else labels
     nearness = rows @ rows.T
-    np.fill_diagonal(nearness, -np.inf)  # a row is not its own neighbour, but the last of all
+    np.fill_diagonal(nearness, -np.inf)  # a row is not its own neighbour
     usable = [count for count in sorted(counts) if count < len(rows)] or [1]
     scores = [_right(vote(nearness, truth, count), truth, exclusive) for count in usable]
     best = usable[int(np.argmax(scores))]

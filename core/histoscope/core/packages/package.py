@@ -77,7 +77,7 @@ class HeadInfo(Spec):
     exclusive: bool = True
     classes: Sequence[ClassInfo]
     method: str
-    labels: Sequence[int]
+    labels: Sequence[int] = Field(min_length=1)
     drawn: Sequence[str]
     fraction: float
     draw_by: str
@@ -201,9 +201,12 @@ def verify(folder: Path) -> None:
             raise DataError(f"{folder}: {name} is listed in {SUMS} but missing")
         if sha256_of(file) != digest:
             raise DataError(f"{folder}: {name} was changed after the package was made")
-    for needed in ("draws.parquet", "model.safetensors", "package.json", "seen.parquet"):
+    for needed in ("model.safetensors", "package.json", "seen.parquet", "draws.parquet"):
         if needed not in listed:
-            raise DataError(f"{folder}: {SUMS} does not list {needed}")
+            raise DataError(
+                f"{folder}: {SUMS} does not list {needed}; one of an older histoscope must be made "
+                "anew with finetune"
+            )
 
 
 def open_package(folder: Path) -> Package:
@@ -256,11 +259,14 @@ def _heads(
     out = list[Head]()
     for draw in range(len(info.labels)):
         part = {
-            name.partition(".")[2]: value.numpy()
+            name.partition(".")[2]: _plain(value)
             for name, value in groups.get(draw, {}).items()
             if name.partition(".")[0] == str(place)
         }
-        cut = None if info.thresholds is None else np.array(info.thresholds[draw], np.float32)
+        cuts = info.thresholds
+        if cuts is not None and len(cuts) != len(info.labels):
+            raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
+        cut = None if cuts is None else np.array(cuts[draw], np.float32)
         out.append(_head(info, part, dim, cut, folder))
     return out
 
@@ -273,11 +279,12 @@ def _head(
     folder: Path,
 ) -> Head:
     classes = len(info.classes)
+    _check_values(part, cut, classes, folder)
     shapes = {name: values.shape for name, values in part.items()}
     linear = {"weight": (classes, dim), "bias": (classes,)}
     if shapes in (linear, {**linear, "centre": (dim,)}):
         return LinearHead(part["weight"], part["bias"], info.exclusive, cut, part.get("centre"))
-    labels = len(part.get("truth", ()))
+    labels = len(part["truth"]) if part.get("truth", np.zeros(())).ndim else 0
     near = {"features": (labels, dim), "truth": (labels, classes)}
     if labels and shapes == {**near, "neighbours": (), "centre": (dim,)}:
         count = int(part["neighbours"])
@@ -285,6 +292,26 @@ def _head(
             part["features"], part["truth"], count, part["centre"], info.exclusive, cut
         )
     raise DataError(f"{folder}: the heads in model.safetensors are not those of package.json")
+
+
+def _plain(value: Tensor) -> NDArray[Any]:
+    """As NumPy has it, which knows no bfloat16."""
+    return np.asarray((value.float() if value.is_floating_point() else value).numpy())
+
+
+def _check_values(
+    part: Mapping[str, NDArray[Any]], cut: NDArray[np.float32] | None, classes: int, folder: Path
+) -> None:
+    """Refuse numbers that no head has, whatever their shapes."""
+    whole = {"truth", "neighbours"}
+    good = all(
+        values.dtype == (np.int64 if name in whole else np.float32) and np.isfinite(values).all()
+        for name, values in part.items()
+    )
+    truth, count = part.get("truth", np.zeros(1)), part.get("neighbours", np.ones(()))
+    good = good and bool(np.isin(truth, (-1, 0, 1)).all()) and bool((count >= 1).all())
+    if not good or (cut is not None and cut.shape != (classes,)):
+        raise DataError(f"{folder}: the heads in model.safetensors hold numbers that no head has")
 
 
 def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:

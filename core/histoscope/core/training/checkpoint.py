@@ -63,7 +63,7 @@ def load_checkpoint(
     Raises:
         UsageError: it was trained on other data, or in another number of parts.
     """
-    about = read_json(path / "checkpoint.json", *CHECKPOINT)
+    about = _about(path)
     if about["data"] != ours["data"]:
         raise UsageError(f"{path}: was trained on other data; give another --out")
     if about["batch_parts"] != ours["batch_parts"]:
@@ -90,4 +90,19 @@ def _lying_as(weight: Tensor, value: Tensor) -> Tensor:
 
 def threads_of(path: Path) -> int:
     """How many threads the run of a checkpoint uses: other numbers give other last bits."""
-    return int(read_json(path / "checkpoint.json", *CHECKPOINT)["threads"])
+    return int(_about(path)["threads"])
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What ``checkpoint.json`` says.
+
+    Raises:
+        UsageError: it does not say all that resuming asks.
+    """
+    about = read_json(path / "checkpoint.json", *CHECKPOINT)
+    missing = [key for key in ("step", "data", "threads", "batch_parts") if key not in about]
+    if missing:
+        raise UsageError(
+            f"{path}: was made by another histoscope (no {', '.join(missing)}); give another --out"
+        )
+    return about

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.pixels import Normalisation, to_tensor
+from histoscope.core.errors import DataError
 from histoscope.core.labels.heads import unit_rows, vote
 from histoscope.core.labels.labelled import UNKNOWN, class_ids
 from histoscope.core.randomness import generator
@@ -121,6 +122,8 @@ class Monitor:
                 ]
             )
         encoder.train(was_training)
+        if not np.isfinite(features).all():
+            return {}, ["features are not finite"]
         now = {
             "effective_rank": effective_rank(features),
             "embedding_std": embedding_std(features),
@@ -152,7 +155,7 @@ def make_monitor(
         seed: of the run.
 
     Raises:
-        DataError: no such task.
+        DataError: no such task, or fewer than two classes with two labels.
     """
     if not spec.every:
         return None
@@ -161,6 +164,11 @@ def make_monitor(
     if spec.task is not None:
         task, table = store.labels(spec.task)
         labels, classes = class_ids(store, some, task, table), len(task.classes)
+        if (np.bincount(labels[labels >= 0], minlength=classes) >= 2).sum() < 2:
+            raise DataError(
+                f"{store.path}: of {len(some)} images too few have a label of {spec.task!r} "
+                "to watch by; --set training.monitor.images=N takes more"
+            )
     return Monitor(np.stack(list(store.images(some))), labels, classes, normalisation)
 
 

@@ -187,6 +187,7 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
             f"training.batch_size: {training.batch_size} does not divide by {about['batch_parts']} "
             "(processes x training.accumulate)"
         )
+    _check_parts(spec, training.batch_size // about["batch_parts"])
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     encoder, seen, normalisation, init = _first_encoder(store, spec)
@@ -212,6 +213,17 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
         about,
         done,
     )
+
+
+def _check_parts(spec: PretrainSpec, size: int) -> None:
+    """Refuse parts of which batch norm could learn nothing."""
+    groups = spec.objective.momentum.groups if spec.objective.base == "moco_v2" else 1
+    if size < 2 * groups:
+        asked = "" if groups == 1 else f" in objective.momentum.groups={groups}"
+        raise UsageError(
+            f"training.batch_size: parts of {size}{asked} give batch norm fewer than 2 images; set "
+            "a larger batch, or fewer processes, training.accumulate or objective.momentum.groups"
+        )
 
 
 def _memory_format(spec: PretrainSpec) -> torch.memory_format:
@@ -283,7 +295,8 @@ def _watch(
 ) -> None:
     """Measure, write down, and say what looks like a collapse."""
     now, alarming = monitor.measure(run.objective.encoder, run.fabric.device)
-    watched.add({"step": done, **now})
+    if now:
+        watched.add({"step": done, **now})
     for line in alarming:
         progress.say(f"step {done}: {line}: training may have collapsed")
 
