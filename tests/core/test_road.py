@@ -137,34 +137,6 @@ def test_evaluation_refuses_what_the_package_has_seen(toy, toy_store, tmp_path):
     assert any("SEEN BEFORE" in caution for caution in body["tasks"]["hue"]["cautions"])
 
 
-METHODS = {
-    "simclr": {"base": "simclr"},
-    "moco_v2": {"base": "moco_v2", "momentum": {"rows": 12, "groups": 2}},
-}
-
-
-@pytest.mark.parametrize(
-    ("base", "kind"), [("simclr", "adamw"), ("moco_v2", "sgd"), ("simclr", "lars")]
-)
-def test_training_goes_on_where_it_was_stopped(toy, toy_store, tmp_path, base, kind):
-    spec = small(6, optimiser={"kind": kind}).model_copy(
-        update={"objective": build(ObjectiveSpec, METHODS[base], "test")}
-    )
-    run(toy_store, toy, spec, tmp_path / "whole")
-    folder = tmp_path / "halves"
-    run(toy_store, toy, spec, folder)
-    last = sorted((folder / "checkpoints").iterdir())[-1]
-    __import__("shutil").rmtree(last)  # as if it had been killed after step 4
-    run(toy_store, toy, spec, folder)
-    whole = (tmp_path / "whole" / "encoder.safetensors").read_bytes()
-    assert (folder / "encoder.safetensors").read_bytes() == whole
-    losses = [
-        [row["loss"] for row in read_metrics(f / "metrics.csv")]
-        for f in (tmp_path / "whole", folder)
-    ]
-    assert losses[0] == losses[1]
-
-
 def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
     run(toy_store, toy, small(2), tmp_path / "run")
     with pytest.raises(UsageError, match="another configuration"):

@@ -213,7 +213,7 @@ class ViewNeeds:
 
     Attributes:
         global_views: how many views of the family.
-        permutations: names of permutations of the batch that it wants drawn each step.
+        permutations: names of permutations of each part of a batch, wanted drawn each step.
         memory_rows: features of earlier batches that it holds.
     """
 
@@ -224,7 +224,7 @@ class ViewNeeds:
 
 @dataclass(frozen=True)
 class Views:
-    """One batch.
+    """One batch, or the part of it that passes the network at once.
 
     Attributes:
         index: dataset index of each image, int64, (batch,).
@@ -243,6 +243,41 @@ class LossReport:
 
     loss: torch.Tensor
     terms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """A method of self-supervised learning; also a ``torch.nn.Module`` with all its state.
+
+    A step is ``before_step``; then, for each part of the batch, the call; then ``loss`` on the
+    projections of all parts of all processes; then the optimiser and ``after_step``.
+
+    Attributes:
+        needs: what it wants from the loader and the loop.
+    """
+
+    needs: ViewNeeds
+
+    def __call__(
+        self, global_views: Sequence[torch.Tensor], permutations: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
+        """Projections of a part, one (part, dim) tensor each; calling twice changes nothing."""
+
+    def before_step(self, step: int) -> None:
+        """What moves before the projections, for example a slow copy of the network."""
+
+    def loss(
+        self, projections: Sequence[torch.Tensor], index: torch.Tensor, step: int
+    ) -> LossReport:
+        """Loss of the global batch.
+
+        Args:
+            projections: as the call gives them, (batch, dim) each, of the whole batch in order.
+            index: dataset index of each image, int64, (batch,).
+            step: number of the step.
+        """
+
+    def after_step(self, step: int) -> None:
+        """What moves after the optimiser, for example keys that are enqueued."""
 
 
 class Encoder(Protocol):

@@ -61,10 +61,13 @@ def command(
         click.echo(dump(spec), nl=False)
         click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
         return
+    from histoscope.core.training.device import is_main
     from histoscope.core.training.pretrain import pretrain
 
     domain = load_domain(opened.domain)
     info = pretrain(opened, domain, spec, out, split=split, progress=Console())
+    if not is_main():
+        return
     click.echo(
         f"{out}: {info.architecture} after {spec.training.steps} steps; "
         f"encoder.safetensors, metrics.csv, curves.png"

@@ -39,7 +39,7 @@ from histoscope.core.domains import find_sources, load_domain
 from histoscope.core.files import sha256_of, write_csv, write_json, write_table
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
-from histoscope.core.training.device import set_threads
+from histoscope.core.training.device import cores
 
 PREDICT = ("histoscope.predict", 1)
 RESULT = ("histoscope.result", 1)
@@ -267,7 +267,7 @@ def predict(
         "package": package.info.model_dump(mode="json"),
     }
     claim(out, PREDICT, body, {"model": "another package", "options": "other options"})
-    threads = max(1, set_threads(None, 0, progress) // max(1, workers))
+    threads = max(1, cores() // max(1, workers))
     job = PredictJob(domain.name, roots, sampling, options, package_folder, digest, out, threads)
     return work_through(
         out, sources, job, lambda s: out / "results" / s.id / "done.json", workers, progress

@@ -42,18 +42,33 @@ class Drawn:
 class StepOrder(Sampler[list[tuple[int, int]]]):
     """Batches of (dataset position, epoch) for the steps [first, last).
 
+    Args:
+        count: samples.
+        batch_size: of the global batch.
+        seed: of the order.
+        first, last: steps.
+        share: (rank, ranks): which equal part of each batch, in order, is this process's.
+
     Raises:
         UsageError: fewer samples than one batch.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, first: int, last: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        first: int,
+        last: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         if count < batch_size:
             raise UsageError(
                 f"{count} samples are fewer than one batch of {batch_size}; set a smaller batch "
                 "(--set training.batch_size=N) or prepare more"
             )
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.first, self.last = first, last
+        self.first, self.last, self.share = first, last, share
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -65,7 +80,10 @@ class StepOrder(Sampler[list[tuple[int, int]]]):
             epoch, place = divmod(step, a_epoch)
             if epoch != current:
                 current, order = epoch, permutation(self.seed, epoch, self.count)
-            part = order[place * self.batch_size : (place + 1) * self.batch_size]
+            rank, ranks = self.share
+            size = self.batch_size // ranks
+            start = place * self.batch_size + rank * size
+            part = order[start : start + size]
             yield [(int(position), epoch) for position in part]
 
 

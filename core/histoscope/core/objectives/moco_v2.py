@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from histoscope.core.contracts import LossReport, ViewNeeds, Views
+from histoscope.core.contracts import LossReport, ViewNeeds
 from histoscope.core.errors import UsageError
 from histoscope.core.losses.contrast import against_queue, decoupled, infonce
 from histoscope.core.memory.queue import FeatureQueue
@@ -43,53 +44,60 @@ class MoCoV2(nn.Module):
         self.queue = FeatureQueue(spec.momentum.rows, spec.projector.out)
         self.spec = spec
         self.needs = ViewNeeds(permutations=ORDERS, memory_rows=spec.momentum.rows)
+        self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
         self._aside: tuple[Tensor, Tensor] | None = None
 
-    def loss(self, batch: Views, step: int) -> LossReport:
-        """Mean over queries (of both directions) of the contrast with the queue."""
-        views, own = batch.global_views, batch.index
-        if len(own) < self.spec.momentum.groups * 2:
+    @torch.no_grad()
+    def before_step(self, step: int) -> None:
+        """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""
+        fast = [*self.encoder.parameters(), *self.projector.parameters()]
+        for slow, now in zip(self.slow.parameters(), fast, strict=True):
+            slow.lerp_(now.detach(), 1 - self.spec.momentum.rate)
+
+    def forward(
+        self, global_views: Sequence[Tensor], permutations: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """Queries of the views that ask, then keys of the views that answer."""
+        count, groups = len(global_views[0]), self.spec.momentum.groups
+        if count < groups * 2:
             raise UsageError(
-                f"objective.momentum.groups: a batch of {len(own)} gives batch norm fewer than 2 "
-                f"images in {self.spec.momentum.groups} groups"
+                f"objective.momentum.groups: {count} images at a time give batch norm fewer than 2 "
+                f"images in {groups} groups"
             )
-        self._move()
+        straight = torch.arange(count, device=global_views[0].device)
+        queries = [self._in_groups(self._fast, global_views[q], straight) for q, _ in self._pairs]
         with torch.no_grad():
             keys = [
                 normalize(
-                    self._in_groups(self.slow, view, batch.permutations[order]).float(), dim=1
+                    self._in_groups(self.slow, global_views[k], permutations[ORDERS[k]]), dim=1
                 )
-                for view, order in zip(views, ORDERS, strict=True)
+                for _, k in self._pairs
             ]
-        pairs = [(0, 1), (1, 0)] if self.spec.momentum.symmetric else [(0, 1)]
-        straight = torch.arange(len(own), device=own.device)
+        return [*queries, *keys]
+
+    def loss(self, projections: Sequence[Tensor], index: Tensor, step: int) -> LossReport:
+        """Mean over queries (of both directions) of the contrast with the queue."""
+        queries = projections[: len(self._pairs)]
+        keys = [key.detach() for key in projections[len(self._pairs) :]]
         reduce = infonce if self.spec.reduction == "infonce" else decoupled
         terms, attraction = [], []
-        for query, key in pairs:
-            q = self._in_groups(self._fast, views[query], straight)
-            sim = against_queue(q, keys[key], own, self.queue.features, self.queue.index)
+        for query, key in zip(queries, keys, strict=True):
+            sim = against_queue(query, key, index, self.queue.features, self.queue.index)
             if self.queue.filled.any():
                 terms.append(reduce(sim, self.spec.temperature.value).mean())
             else:  # the first step has no negatives: nothing to learn, keys are enqueued
                 terms.append(0 * sim.logits[:, 0].mean())
             attraction.append(sim.logits[:, 0].mean().item())
-        self._aside = (torch.cat([keys[key] for _, key in pairs]), own.repeat(len(pairs)))
+        self._aside = (torch.cat(keys), index.repeat(len(keys)))
         loss = torch.stack(terms).mean()
         return LossReport(loss, {"positive_cosine": sum(attraction) / len(attraction)})
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Enqueue the keys of this step."""
+        """Enqueue the keys of this step, of all processes."""
         if self._aside is not None:
             self.queue.put(*self._aside)
             self._aside = None
-
-    @torch.no_grad()
-    def _move(self) -> None:
-        """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""
-        fast = [*self.encoder.parameters(), *self.projector.parameters()]
-        for slow, now in zip(self.slow.parameters(), fast, strict=True):
-            slow.lerp_(now.detach(), 1 - self.spec.momentum.rate)
 
     def _fast(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.projector(self.encoder(images)))

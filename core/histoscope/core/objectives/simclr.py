@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
-from histoscope.core.contracts import LossReport, ViewNeeds, Views
+from histoscope.core.contracts import LossReport, ViewNeeds
 from histoscope.core.losses.contrast import decoupled, in_batch, infonce
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ObjectiveSpec
@@ -29,10 +30,18 @@ class SimCLR(nn.Module):
         self.projector = projector(dim, spec.projector)
         self.spec = spec
 
-    def loss(self, batch: Views, step: int) -> LossReport:
-        """Both views through the network one after the other, as separate BN batches."""
-        z1, z2 = (cast(Tensor, self.projector(self.encoder(v))) for v in batch.global_views)
-        sim = in_batch(z1, z2)
+    def before_step(self, step: int) -> None:
+        """Nothing moves outside the optimiser."""
+
+    def forward(
+        self, global_views: Sequence[Tensor], permutations: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """Projections of both views, passed one after the other, as separate BN batches."""
+        return [cast(Tensor, self.projector(self.encoder(view))) for view in global_views]
+
+    def loss(self, projections: Sequence[Tensor], index: Tensor, step: int) -> LossReport:
+        """Mean over both views of all images."""
+        sim = in_batch(*projections)
         reduce = infonce if self.spec.reduction == "infonce" else decoupled
         loss = reduce(sim, self.spec.temperature.value).mean()
         attraction = sim.logits[sim.positive].mean().item()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,7 +19,7 @@ CHECKPOINT = ("histoscope.checkpoint", 1)
 
 
 def save_checkpoint(
-    folder: Path, step: int, module: nn.Module, optimiser: Optimizer, data: str
+    folder: Path, step: int, module: nn.Module, optimiser: Optimizer, about: Mapping[str, Any]
 ) -> Path:
     """Write ``step-NNNNNN``; ``checkpoint.json`` comes last. Older ones but one are removed.
 
@@ -24,7 +27,8 @@ def save_checkpoint(
         folder: of all checkpoints.
         step: steps done.
         module, optimiser: their state is kept.
-        data: digest of what was trained on, which resuming compares.
+        about: what resuming asks: ``data``, the digest of what was trained on, ``threads`` and
+            ``batch_parts``.
     """
     path = folder / f"step-{step:06d}"
     save_tensors(path / "model.safetensors", module.state_dict())
@@ -35,7 +39,7 @@ def save_checkpoint(
         if value is not None
     }
     save_tensors(path / "optimiser.safetensors", state)
-    write_json(path / "checkpoint.json", *CHECKPOINT, {"step": step, "data": data})
+    write_json(path / "checkpoint.json", *CHECKPOINT, {"step": step, **about})
     for old in finished(folder)[:-2]:
         shutil.rmtree(old)
     return path
@@ -46,19 +50,44 @@ def finished(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob("step-*/checkpoint.json"))
 
 
-def load_checkpoint(path: Path, module: nn.Module, optimiser: Optimizer, data: str) -> int:
+def load_checkpoint(
+    path: Path, module: nn.Module, optimiser: Optimizer, ours: Mapping[str, Any]
+) -> int:
     """Load a checkpoint into a module and its optimiser; returns the number of steps done.
 
+    Args:
+        path: what :func:`save_checkpoint` wrote.
+        module, optimiser: they get its state.
+        ours: as ``about`` there.
+
     Raises:
-        UsageError: it was trained on other data.
+        UsageError: it was trained on other data, or in another number of parts.
     """
     about = read_json(path / "checkpoint.json", *CHECKPOINT)
-    if about["data"] != data:
+    if about["data"] != ours["data"]:
         raise UsageError(f"{path}: was trained on other data; give another --out")
+    if about["batch_parts"] != ours["batch_parts"]:
+        raise UsageError(
+            f"{path}: was trained in {about['batch_parts']} parts (processes x accumulate), now "
+            f"in {ours['batch_parts']}: batch norm would see other images; start as many processes"
+        )
     load_weights(module, load_tensors(path / "model.safetensors"), str(path))
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in load_tensors(path / "optimiser.safetensors").items():
         place, _, key = name.partition(".")
-        state.setdefault(int(place), {})[key] = value
+        state.setdefault(int(place), {})[key] = _lying_as(weights[int(place)], value)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     return int(about["step"])
+
+
+def _lying_as(weight: Tensor, value: Tensor) -> Tensor:
+    """A moment of a weight in the weight's memory format, which files do not keep."""
+    if value.shape != weight.shape:
+        return value
+    return torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
+def threads_of(path: Path) -> int:
+    """How many threads the run of a checkpoint uses: other numbers give other last bits."""
+    return int(read_json(path / "checkpoint.json", *CHECKPOINT)["threads"])

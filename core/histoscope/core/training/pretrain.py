@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from histoscope.core import __version__
 from histoscope.core.batch.stop import StopFlag
@@ -30,13 +34,26 @@ from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.errors import Diverged, Interrupted, UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.objectives import OBJECTIVES
-from histoscope.core.progress import Logged, Progress
+from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.randomness import generator
-from histoscope.core.training.checkpoint import finished, load_checkpoint, save_checkpoint
+from histoscope.core.training.checkpoint import (
+    finished,
+    load_checkpoint,
+    save_checkpoint,
+    threads_of,
+)
 from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
-from histoscope.core.training.device import choose_device, choose_workers, set_threads
+from histoscope.core.training.device import (
+    choose_device,
+    choose_threads,
+    choose_workers,
+    make_fabric,
+    ranks,
+    warn_of_crowding,
+)
 from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
 from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.training.step import Stepper
 from histoscope.core.views.plan import ViewPlan
 
 
@@ -51,11 +68,21 @@ class _Run:
     objective: Any
     optimiser: Any
     fabric: Fabric
+    stepper: Stepper
     seen: frozenset[str]
     init: str
-    data: str
-    workers: int
+    about: dict[str, Any]
     done: int
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.fabric.global_rank == 0
+
+    @property
+    def part_size(self) -> int:
+        """Images that pass the network at once."""
+        return self.spec.training.batch_size // int(self.about["batch_parts"])
 
 
 def pretrain(
@@ -93,14 +120,18 @@ def pretrain(
     run = _start(store, spec, out, plan, data)
     info = _info(store, spec, run)
     _check_memory(run, len(dataset))
+    share = (run.fabric.global_rank, run.fabric.world_size)
+    training = spec.training
     order = StepOrder(
-        len(dataset), spec.training.batch_size, spec.training.seed, run.done, spec.training.steps
+        len(dataset), training.batch_size, training.seed, run.done, training.steps, share
     )
-    progress = _claim(run, chosen.said, progress)
+    progress = _claim(run, chosen.said, progress) if run.main else Silent()
     _train(run, dataset, order, progress)
-    units = store.index.column("unit").take(chosen.rows).to_pylist()
-    save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
-    draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
+    if run.main:
+        units = store.index.column("unit").take(chosen.rows).to_pylist()
+        save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
+        draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
+    run.fabric.barrier()
     return info
 
 
@@ -125,12 +156,14 @@ def _claim(run: _Run, said: str, progress: Progress) -> Progress:
     write_text(run.folder / "config.yaml", dump(run.spec))
     progress = Logged(progress, run.folder / "log.txt")
     progress.say(f"pretrain reads {said}")
-    training = run.spec.training
-    threads = set_threads(training.threads, run.workers, progress)
+    training, parts = run.spec.training, run.about["batch_parts"]
+    workers = choose_workers(training.workers)
     progress.say(
-        f"device {run.fabric.device}, {threads} threads, {run.workers} workers, "
-        f"batch {training.batch_size}"
+        f"device {run.fabric.device}, {training.precision}, {run.about['threads']} threads, "
+        f"{workers} workers, batch {training.batch_size}"
+        + (f" in {parts} parts: batch norm sees {run.part_size} images" if parts > 1 else "")
     )
+    warn_of_crowding(run.about["threads"], workers, progress)
     if run.done:
         progress.say(f"resumes after step {run.done}")
     return progress
@@ -139,21 +172,29 @@ def _claim(run: _Run, said: str, progress: Progress) -> Progress:
 def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: str) -> _Run:
     """Build the network, and load the last checkpoint if there is one."""
     training = spec.training
-    workers = choose_workers(training.workers)
-    device = choose_device(training.device)
-    if device.type == "cuda":
-        fabric = Fabric(accelerator="cuda", devices=[device.index or 0])
-    else:
-        fabric = Fabric(accelerator="cpu", devices=1)
+    checkpoints = finished(out / "checkpoints")
+    threads = training.threads or (threads_of(checkpoints[-1]) if checkpoints else None)
+    about: dict[str, Any] = {
+        "data": data,
+        "threads": choose_threads(threads),
+        "batch_parts": ranks()[0] * training.accumulate,
+    }
+    if training.batch_size % about["batch_parts"]:
+        raise UsageError(
+            f"training.batch_size: {training.batch_size} does not divide by {about['batch_parts']} "
+            "(processes x training.accumulate)"
+        )
+    torch.set_num_threads(about["threads"])
+    fabric = make_fabric(choose_device(training.device), training.precision)
     encoder, seen, normalisation, init = _first_encoder(store, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         method = OBJECTIVES.load(spec.objective.base)
         objective = method(encoder, encoder.dim, spec.objective)
-    objective = objective.to(fabric.device, memory_format=torch.channels_last)
+    objective = objective.to(fabric.device, memory_format=_memory_format(spec))
     optimiser = make_optimiser(objective, training.optimiser)
-    checkpoints = finished(out / "checkpoints")
-    done = load_checkpoint(checkpoints[-1], objective, optimiser, data) if checkpoints else 0
+    done = load_checkpoint(checkpoints[-1], objective, optimiser, about) if checkpoints else 0
+    stepper = Stepper(fabric, objective.train(), training.seed)
     return _Run(
         spec,
         out,
@@ -162,12 +203,17 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
         objective,
         optimiser,
         fabric,
+        stepper,
         seen,
         init,
-        data,
-        workers,
+        about,
         done,
     )
+
+
+def _memory_format(spec: PretrainSpec) -> torch.memory_format:
+    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    return formats[spec.training.memory_format]
 
 
 def _first_encoder(
@@ -189,36 +235,43 @@ def _first_encoder(
 def _train(run: _Run, dataset: ViewDataset, order: StepOrder, progress: Progress) -> None:
     """The loop: one optimiser step a batch."""
     training = run.spec.training
-    metrics = MetricsFile(run.folder / "metrics.csv", run.done)
+    metrics = MetricsFile(run.folder / "metrics.csv", run.done) if run.main else None
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
-    run.objective.train()
     began = time.perf_counter()
-    with StopFlag() as stop:
-        batches = view_loader(dataset, order, run.workers)
+    with StopFlag() as stop, torch.random.fork_rng():
+        batches = view_loader(dataset, order, choose_workers(training.workers))
         for step, batch in enumerate(batches, start=run.done):
             set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
-            report = run.objective.loss(_views(run, batch, step), step)
-            loss = report.loss.item()
-            if loss != loss or loss in (float("inf"), float("-inf")):
-                raise Diverged(_diverged(step, checkpoints))
             run.optimiser.zero_grad(set_to_none=True)
-            run.fabric.backward(report.loss)
+            report = run.stepper.gradient(_parts(run, batch, step), step)
+            loss = report.loss.item()
+            if not math.isfinite(loss):
+                raise Diverged(_diverged(step, checkpoints))
             run.optimiser.step()
-            run.objective.after_step(step)
-            row = {"step": step + 1, "loss": loss, **report.terms}
-            row["learning_rate"] = run.optimiser.param_groups[0]["lr"]
+            run.stepper.after(step)
             now = time.perf_counter()
-            metrics.add({**row, "seconds": now - began})
+            if metrics:
+                rate = run.optimiser.param_groups[0]["lr"]
+                row = {"step": step + 1, "loss": loss, **report.terms, "learning_rate": rate}
+                metrics.add({**row, "seconds": now - began})
             began = now
             progress.advance()
-            last = step + 1 == training.steps
-            if last or (step + 1) % training.checkpoint_every == 0 or stop.asked:
-                save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.data)
-            if stop.asked and not last:
+            last, asked = step + 1 == training.steps, _any_asked(run, stop)
+            if run.main and (last or (step + 1) % training.checkpoint_every == 0 or asked):
+                save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.about)
+            if asked and not last:
                 done = f"step {step + 1} of {training.steps} is saved"
                 raise Interrupted(f"interrupted; {done}; the same command goes on")
     progress.finish()
+
+
+def _any_asked(run: _Run, stop: StopFlag) -> bool:
+    """Whether any process was told to stop: all stop after the same step."""
+    if run.fabric.world_size == 1:
+        return stop.asked
+    asked = torch.tensor(float(stop.asked), device=run.fabric.device)
+    return float(cast(torch.Tensor, run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
 
 
 def _check_memory(run: _Run, samples: int) -> None:
@@ -231,22 +284,38 @@ def _check_memory(run: _Run, samples: int) -> None:
         )
 
 
-def _views(run: _Run, batch: Drawn, step: int) -> Views:
-    """Move a batch to the device and finish its views there, with the step's own draws."""
+def _parts(run: _Run, batch: Drawn, step: int) -> list[Views]:
+    """This process's parts of the batch, on the device, each with the step's own draws."""
+    size, training = run.part_size, run.spec.training
+    places = range(0, len(batch.index), size)
+    first = run.fabric.global_rank * len(batch.index)  # of this process in the global batch
+    orders = {
+        name: generator(training.seed, f"step/{name}", step).permutation(training.batch_size)
+        for name in run.objective.needs.permutations
+    }
+    return [
+        _views(
+            run,
+            batch,
+            slice(place, place + size),
+            {name: o[first + place : first + place + size].argsort() for name, o in orders.items()},
+        )
+        for place in places
+    ]
+
+
+def _views(run: _Run, batch: Drawn, rows: slice, orders: Mapping[str, NDArray[np.int64]]) -> Views:
+    """Move rows of a batch to the device and finish their views there."""
     device = run.fabric.device
     views = [
         normalise(
-            run.plan.apply_on_device(to_unit(images.to(device)), drawn.to(device)),
+            run.plan.apply_on_device(to_unit(images[rows].to(device)), drawn[rows].to(device)),
             run.normalisation,
-        )
+        ).contiguous(memory_format=_memory_format(run.spec))
         for images, drawn in zip(batch.images, batch.drawn, strict=True)
     ]
-    count, seed = len(batch.index), run.spec.training.seed
-    drawn = {
-        name: torch.from_numpy(generator(seed, f"step/{name}", step).permutation(count)).to(device)
-        for name in run.objective.needs.permutations
-    }
-    return Views(batch.index.to(device), views, drawn)
+    drawn = {name: torch.from_numpy(order).to(device) for name, order in orders.items()}
+    return Views(batch.index[rows].to(device), views, drawn)
 
 
 def _diverged(step: int, checkpoints: Path) -> str:

@@ -30,7 +30,18 @@ class TrainingSpec(Spec):
     workers: int | None = Field(
         None, ge=0, description="processes that read and cut; 0: this one; default: half the cores"
     )
-    threads: int | None = Field(None, ge=1, description="of torch; default: cores - workers")
+    threads: int | None = Field(
+        None, ge=1, description="of torch; default: up to 4 cores all of them, else those left"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts of a process's batch that pass one after the other"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of the network's passes; weights are float32"
+    )
+    memory_format: Literal["channels_last", "contiguous"] = Field(
+        "channels_last", description="how images lie in memory"
+    )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     optimiser: OptimiserSpec = Field(OptimiserSpec(), description="kind, rate, warm-up")

@@ -1,0 +1,127 @@
+"""A run that is cut off goes on as if it had not been: the same bits."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from histoscope.core.config import build
+from histoscope.core.errors import UsageError
+from histoscope.core.progress import Silent
+from histoscope.core.training.curves import read_metrics
+from histoscope.core.training.pretrain import pretrain
+from histoscope.core.training.spec import PretrainSpec
+
+STEPS, AN_EPOCH = 8, 5  # 40 samples, 8 a step
+OBJECTIVES = {
+    "simclr": {"base": "simclr"},
+    "moco_v2": {"base": "moco_v2", "momentum": {"rows": 12, "groups": 2}},
+}
+FORMATS = {
+    "float32": {"precision": "float32", "memory_format": "contiguous"},
+    "float32 channels-last": {"precision": "float32", "memory_format": "channels_last"},
+    "bf16 channels-last": {"precision": "bf16", "memory_format": "channels_last"},
+}
+BASES = {"adamw": "simclr", "sgd": "moco_v2", "lars": "simclr"}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class KilledAfter(Silent):
+    """Ends the run when so many steps are done, without a word to it."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, count: int = 1) -> None:
+        self.left -= count
+        if self.left == 0:
+            raise Killed
+
+
+def spec_of(kind: str, numbers: str, **more) -> PretrainSpec:
+    training = {
+        "steps": STEPS,
+        "batch_size": 8,
+        "threads": 1,
+        "checkpoint_every": 2,
+        "optimiser": {"kind": kind},
+        **FORMATS[numbers],
+        **more,
+    }
+    # oneDNN reads memory that nobody wrote for bf16, stride 2 and a map of one pixel, which a view
+    # of up to 32 px is to the last stage
+    views = {"geometry": {"size_px": 48}}
+    objective = OBJECTIVES[BASES[kind]]
+    body = {"encoder": "resnet10t", "objective": objective, "views": views, "training": training}
+    return build(PretrainSpec, body, "test")
+
+
+def outcome(folder):
+    """All that must not differ: the weights' bytes, and every row but its seconds."""
+    rows = [
+        {k: v for k, v in row.items() if k != "seconds"}
+        for row in read_metrics(folder / "metrics.csv")
+    ]
+    return (folder / "encoder.safetensors").read_bytes(), rows
+
+
+def cut_off(store, toy, spec, folder, killed_after):
+    """Run, die, and run again."""
+    with pytest.raises(Killed):
+        pretrain(store, toy.DOMAIN, spec, folder, progress=KilledAfter(killed_after))
+    assert not (folder / "encoder.safetensors").exists()
+    pretrain(store, toy.DOMAIN, spec, folder, progress=Silent())
+    return outcome(folder)
+
+
+@pytest.mark.parametrize(("kind", "numbers"), list(product(BASES, FORMATS)))
+def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, kind, numbers):
+    spec = spec_of(kind, numbers, workers=0)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    whole = outcome(tmp_path / "whole")
+    assert len(whole[1]) == STEPS
+    for killed_after in (3, AN_EPOCH + 2):
+        folder = tmp_path / f"killed {killed_after}"
+        assert cut_off(toy_store, toy, spec, folder, killed_after) == whole
+
+
+@pytest.mark.parametrize(("kind", "numbers"), list(zip(BASES, FORMATS, strict=True)))
+def test_workers_change_no_bit(toy, toy_store, tmp_path, kind, numbers):
+    without, with_two = (spec_of(kind, numbers, workers=count) for count in (0, 2))
+    pretrain(toy_store, toy.DOMAIN, without, tmp_path / "none", progress=Silent())
+    found = cut_off(toy_store, toy, with_two, tmp_path / "two", 3)
+    assert found == outcome(tmp_path / "none")
+
+
+def test_formats_are_not_all_the_same_numbers(toy, toy_store, tmp_path):
+    """The comparisons above can fail."""
+    for numbers in ("float32 channels-last", "bf16 channels-last"):
+        spec = spec_of("adamw", numbers, workers=0)
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / numbers, progress=Silent())
+    one, other = (outcome(tmp_path / n) for n in ("float32 channels-last", "bf16 channels-last"))
+    assert one[0] != other[0]
+
+
+def test_threads_are_those_of_the_checkpoint(toy, toy_store, tmp_path, monkeypatch):
+    spec = spec_of("adamw", "float32", workers=0, threads=None)
+    monkeypatch.setattr("histoscope.core.training.device.cores", lambda: 2)
+    with pytest.raises(Killed):
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=KilledAfter(3))
+    monkeypatch.setattr("histoscope.core.training.device.cores", lambda: 1)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    said = (tmp_path / "run" / "log.txt").read_text()
+    assert said.count("float32, 2 threads") == 2
+
+
+def test_parts_are_said_and_must_divide_the_batch(toy, toy_store, tmp_path):
+    spec = spec_of("adamw", "float32", workers=0, accumulate=2, steps=2)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    assert "batch 8 in 2 parts: batch norm sees 4 images" in (tmp_path / "run/log.txt").read_text()
+    spec = spec_of("adamw", "float32", workers=0, accumulate=3)
+    with pytest.raises(UsageError, match="8 does not divide by 3"):
+        pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "other", progress=Silent())
+    assert not (tmp_path / "other").exists()
