@@ -367,13 +367,16 @@ def test_draws_do_not_depend_on_the_number_of_workers(store, workers):
 
 
 def test_the_stain_changes_no_other_draw():
+    warp = {"distortion": {"p": 0.5, "steps": 4}, "shuffle": {"p": 0.5}}
+    others = {"warp": warp, "grey": 0.5, "blur": {"p": 0.5}}
     plans = [
-        make_views(ViewsSpec(domain={"stain": stain}), 32)
+        make_views(ViewsSpec(domain={"stain": stain}, **others), 32)
         for stain in ({"p": 0}, "hed-light", spec_of("hed").model_dump(mode="json"))
     ]
     drawn = [plan.draw(1, 2, 3, 0) for plan in plans]
-    for geometry, numbers in drawn[1:]:
-        assert (geometry == drawn[0][0]).all()
+    for rows, numbers in drawn[1:]:
+        assert len(rows) == 3
+        assert all((row == other).all() for row, other in zip(rows, drawn[0][0], strict=True))
         assert (numbers[7:] == drawn[0][1]).all()
 
 
