@@ -87,6 +87,8 @@ def sheet(rows: Mapping[str, Row], tiles: Tiles) -> Image.Image:
 
 
 if __name__ == "__main__":
+    if not DATA.is_dir():
+        raise SystemExit(f"no real test data at {DATA}")
     with h5py.File(DATA / "pcam" / "camelyonpatch_level_2_split_train_x.h5") as opened:
         stored = opened["x"][:]
     given = [*slide_tiles(), *(stored[place] for place in PATCHES)]

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from histoscope.apps.cli import COMMANDS, main
+from histoscope.core.config import load_yaml
 from tests.apps.command_line.road import (
     HERE,
     commands_with_out,
@@ -43,6 +44,7 @@ HELP = """
 import json, sys
 from histoscope.apps.cli import COMMANDS, run
 heavy = set("torch torchvision timm openslide tifffile pyarrow sklearn cv2 matplotlib".split())
+heavy.add("albumentations")
 found = {}
 for words in ([], *([name] for name in COMMANDS)):
     assert run([*words, "--help"]) == 0
@@ -74,6 +76,17 @@ def test_results_go_to_stdout_and_talk_to_stderr(road, call, tmp_path):
     answer = call(*words["predict"], "--out", tmp_path / "predicted")
     assert answer.out.startswith("16 samples of 1 sources predicted")
     assert answer.err == "work: 1 sources\n"
+
+
+def test_a_step_of_the_stacke_recipe_on_a_small_network(road, call, tmp_path):
+    sets = ("encoder=resnet10t", "training.batch_size=8", "views.warp.distortion.steps=8")
+    few = [word for one in sets for word in ("--set", one)]
+    out = ("--steps", 1, "--workers", 0, "--out", tmp_path / "run")
+    answer = call("pretrain", road.store, "--preset", "stacke", *few, *out)
+    assert answer.code == 0, answer
+    views = load_yaml(tmp_path / "run" / "config.yaml")["views"]
+    assert (views["warp"]["distortion"]["p"], views["warp"]["shuffle"]["p"]) == (0.5, 0.5)
+    assert views["domain"] == {"stain": {"p": 0}}
 
 
 def test_a_dry_run_writes_nothing(road, call, tmp_path):

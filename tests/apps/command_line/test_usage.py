@@ -79,9 +79,13 @@ def test_a_wrong_set_is_refused(road, refused, word, says):
     [
         (
             ["--preset", "simclrr"],
-            ["--preset simclrr", "did you mean 'simclr'?", "known: moco_v2, simclr"],
+            ["--preset simclrr", "did you mean 'simclr'?", "known: moco_v2, simclr, stacke"],
         ),
-        (["--preset", "../recipe/simclr"], ["unknown", "known: moco_v2, simclr"]),
+        (["--preset", "../recipe/simclr"], ["unknown", "known: moco_v2, simclr, stacke"]),
+        (
+            ["--preset", "stacke", "--set", "training.batch_size=8"],
+            ["9 cells do not fill a view of 32 px", "--set views.warp.distortion.steps=8"],
+        ),
         (["--config", "absent.yaml"], ["absent.yaml: no such file"]),
         (["--config", "."], [".: cannot be read", "directory"]),
         (["--steps", "0"], ["command line: training.steps", "greater than or equal to 1"]),

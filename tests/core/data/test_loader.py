@@ -29,9 +29,12 @@ def test_fewer_samples_than_a_batch_are_refused():
         StepOrder(3, 4, 0, 0, 1)
 
 
+WARPS = {"distortion": {"p": 0.5, "steps": 4}, "shuffle": {"p": 0.5}}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_do_not_depend_on_the_number_of_workers(toy_store, workers):
-    plan = plain_plan(ViewsSpec(), 16)
+    plan = plain_plan(ViewsSpec(warp=WARPS), 16)
     rows = np.arange(40, dtype=np.int64)
 
     def batches(count):
@@ -44,10 +47,36 @@ def test_batches_do_not_depend_on_the_number_of_workers(toy_store, workers):
         assert torch.equal(ours.drawn, theirs.drawn)
 
 
-def test_adding_an_operation_changes_no_other_draw():
-    few = plain_plan(ViewsSpec(grey=0), 16)
-    more = plain_plan(ViewsSpec(grey=0.5, blur={"p": 0.5}), 16)
-    geometry, drawn = few.draw(1, 2, 3, 0)
-    geometry_more, drawn_more = more.draw(1, 2, 3, 0)
-    assert (geometry == geometry_more).all()
-    assert (drawn == drawn_more[: len(drawn)]).all()
+def draws_by_name(views):
+    """The numbers of one view under the name of what drew them."""
+    plan = plain_plan(ViewsSpec(**{"jitter": {"p": 0}, "grey": 0, **views}), 16)
+    rows, numbers = plan.draw(1, 2, 3, 0)
+    drawn = {maker.name: row.tolist() for maker, row in zip(plan.on_worker, rows, strict=True)}
+    for operation in plan.operations:
+        drawn[operation.name] = numbers[: operation.width].tolist()
+        numbers = numbers[operation.width :]
+    return drawn
+
+
+AUGMENTATIONS = {
+    "jitter": {"jitter": {"p": 0.8}},
+    "grey": {"grey": 0.5},
+    "blur": {"blur": {"p": 0.5}},
+    "distortion": {"warp": {"distortion": WARPS["distortion"]}},
+    "shuffle": {"warp": {"shuffle": WARPS["shuffle"]}},
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_adding_an_augmentation_changes_no_other_draw(name):
+    others = {"warp": {}}
+    for other, body in AUGMENTATIONS.items():
+        if other != name:
+            others["warp"] |= body.get("warp", {})
+            others |= {key: value for key, value in body.items() if key != "warp"}
+    more = {**others, **AUGMENTATIONS[name]}
+    more["warp"] = {**others["warp"], **AUGMENTATIONS[name].get("warp", {})}
+    without, with_it = draws_by_name(others), draws_by_name(more)
+    assert set(with_it) - set(without) == {name}
+    assert {other: with_it[other] for other in without} == without
+    assert draws_by_name({})["geometry"] == with_it["geometry"]

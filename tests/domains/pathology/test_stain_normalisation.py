@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from hypothesis import given, settings
+from hypothesis.strategies import integers, lists, sampled_from, tuples
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -202,6 +204,23 @@ def test_what_cannot_be_fitted_stays_as_it_is_with_its_reason(picture, reasons):
             assert normalise(picture, found) is picture
 
 
+@pytest.mark.parametrize("way", WAYS)
+@given(
+    colours=lists(tuples(*[integers(0, 255)] * 3), min_size=1, max_size=3),
+    spread=integers(0, 60),
+    side_px=sampled_from([1, 2, 12, 24]),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_picture_makes_it_fail(way, colours, spread, side_px):
+    rng = np.random.default_rng(0)
+    painted = np.array(colours)[rng.integers(len(colours), size=(side_px, side_px))]
+    noise = rng.normal(0, spread, painted.shape)
+    picture = np.rint(np.clip(painted + noise, 0, 255)).astype(np.uint8)
+    changed = normalise(picture, fit(way, picture))
+    assert changed.shape == picture.shape
+    assert changed.dtype == np.uint8
+
+
 def test_pictures_that_stay_are_counted_by_reason():
     each = EachAlone("macenko")
     for picture in (section(), section(seed=1), np.full((40, 40, 3), 250, np.uint8)):
@@ -290,8 +309,8 @@ def test_pictures_of_a_set_are_fitted_each_alone(tmp_path: Path):
     said = "3 of 4 pictures fitted; left as they are: 1 too little tissue"
     assert facts["stain_fit"] == said
     store = Store(tmp_path / "store")
-    for given, stored in zip(pictures, store.images(range(3)), strict=True):
-        assert (stored == normalise(given, fit("reinhard", given))).all()
+    for picture, stored in zip(pictures, store.images(range(3)), strict=True):
+        assert (stored == normalise(picture, fit("reinhard", picture))).all()
 
 
 def test_an_encoder_of_normalised_tiles_refuses_others(tmp_path, capsys):
@@ -327,7 +346,10 @@ def test_real_tiles_are_fitted_and_stay_pictures_of_tissue(real_data: Path, way)
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["ihc-field-1404.png", "marrow-giemsa-957.jpeg"])
-def test_other_stains_stay_as_they_are(real_data: Path, name):
+@pytest.mark.parametrize(
+    "name", ["ihc-field-1404.png", "ihc-field-1381.jpg", "marrow-giemsa-957.jpeg"]
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_other_stains_stay_as_they_are(real_data: Path, name, way):
     picture = np.asarray(Image.open(real_data / "pathology" / "sections" / name).convert("RGB"))
-    assert fit("macenko", picture) == Unfit("not haematoxylin and eosin")
+    assert fit(way, picture) == Unfit("not haematoxylin and eosin")

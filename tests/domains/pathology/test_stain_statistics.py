@@ -158,6 +158,14 @@ def test_a_drawn_deviation_is_greater_than_zero():
     assert (drawn_for(StainStatistics(wide), 2000)[:, 4:] > 0).all()
 
 
+def test_deviations_that_cannot_all_be_positive_are_the_usual_ones():
+    apart = np.eye(6)
+    apart[3, 4] = apart[4, 3] = -1
+    odd = spec_of("lab", std=[[1e-6, 1], [1e-6, 1], [1, 0]], correlation=apart.tolist())
+    drawn = drawn_for(StainStatistics(odd), 3)
+    assert (drawn[:, 4:] > 0).all()
+
+
 def test_each_channel_keeps_its_law():
     laws = ["normal", "laplace", "normal"]
     drawn = drawn_for(StainStatistics(spec_of("lab", mean_laws=laws)), 4000).double()
@@ -237,7 +245,17 @@ def test_a_fit_gives_back_what_the_images_were_made_with(space):
         assert 0.5 < sd / true_sd < 2
 
 
+def test_images_that_are_all_the_same_are_fitted_without_spread():
+    image = (pink(1)[0].permute(1, 2, 0) * 255).byte().numpy()
+    fitted, _ = fit_statistics([image] * 12, "hed")
+    assert all(sd < 1e-6 for _, sd in (*fitted.mean, *fitted.std))
+    assert set(fitted.mean_laws) == {"normal"}
+
+
 def test_a_store_without_tissue_is_refused():
+    flat = np.full((8, 8, 3), (200, 120, 180), np.uint8)
+    with pytest.raises(DataError, match="without any contrast"):
+        fit_statistics([flat] * 12, "hsv")
     with pytest.raises(DataError, match="3 images with tissue; at least 10"):
         fit_statistics([np.full((8, 8, 3), 120, np.uint8)] * 3, "lab")
 
@@ -349,13 +367,16 @@ def test_draws_do_not_depend_on_the_number_of_workers(store, workers):
 
 
 def test_the_stain_changes_no_other_draw():
+    warp = {"distortion": {"p": 0.5, "steps": 4}, "shuffle": {"p": 0.5}}
+    others = {"warp": warp, "grey": 0.5, "blur": {"p": 0.5}}
     plans = [
-        make_views(ViewsSpec(domain={"stain": stain}), 32)
+        make_views(ViewsSpec(domain={"stain": stain}, **others), 32)
         for stain in ({"p": 0}, "hed-light", spec_of("hed").model_dump(mode="json"))
     ]
     drawn = [plan.draw(1, 2, 3, 0) for plan in plans]
-    for geometry, numbers in drawn[1:]:
-        assert (geometry == drawn[0][0]).all()
+    for rows, numbers in drawn[1:]:
+        assert len(rows) == 3
+        assert all((row == other).all() for row, other in zip(rows, drawn[0][0], strict=True))
         assert (numbers[7:] == drawn[0][1]).all()
 
 

@@ -105,7 +105,7 @@ class ViewDataset(Dataset[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]):
         position, epoch = key
         image = self.reader.image(int(self.rows[position]))
         pairs = [self.plan.draw(self.seed, epoch, position, view) for view in range(self.views)]
-        images = np.stack([self.plan.geometry.apply(image, geometry) for geometry, _ in pairs])
+        images = np.stack([self.plan.apply_on_worker(image, rows) for rows, _ in pairs])
         return position, images, np.stack([numbers for _, numbers in pairs])
 
 

@@ -26,7 +26,6 @@ class Geometry:
     """Drawn as (left, top, width, height as shares, mirrored, quarter turns)."""
 
     name = "geometry"
-    width = 6
 
     def __init__(self, spec: GeometrySpec, size_px: int) -> None:
         self.spec = spec

@@ -1,4 +1,4 @@
-"""A view: geometry on the worker, then operations on the device, each with drawn numbers.
+"""A view: crop and warps on the worker, the rest on the device, each with drawn numbers.
 
 Every number is drawn by Philox under (seed, operation) at (epoch, sample, view), so adding an
 operation changes no other's draws, and neither workers nor devices change any.
@@ -19,12 +19,14 @@ from histoscope.core.config import Spec
 from histoscope.core.randomness import generator
 from histoscope.core.views.colour import Blur, BlurSpec, Grey, Jitter, JitterSpec
 from histoscope.core.views.geometry import Geometry, GeometrySpec
+from histoscope.core.views.warp import Warp, WarpSpec, warps
 
 
 class ViewsSpec(Spec):
     """The augmentations of pretraining; a domain may add its own under ``domain``."""
 
     geometry: GeometrySpec = Field(GeometrySpec(), description="crop, mirror, turn, size")
+    warp: WarpSpec = Field(WarpSpec(), description="grid distortion and grid shuffle")
     jitter: JitterSpec = Field(JitterSpec(), description="brightness to hue")
     grey: float = Field(0.1, ge=0, le=1, description="probability of a grey view")
     blur: BlurSpec = Field(BlurSpec(), description="Gaussian blur")
@@ -51,22 +53,36 @@ class DeviceOperation(Protocol):
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How one view is made."""
+    """How one view is made: cut and warped by a worker, then finished on the device."""
 
     geometry: Geometry
+    warps: Sequence[Warp]
     operations: Sequence[DeviceOperation]
+
+    @property
+    def on_worker(self) -> list[Geometry | Warp]:
+        """What a worker does, in order."""
+        return [self.geometry, *self.warps]
 
     def draw(
         self, seed: int, epoch: int, sample: int, view: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Numbers of one view: the geometry's, and all operations' in a row."""
-        makers: list[Geometry | DeviceOperation] = [self.geometry, *self.operations]
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+        """Numbers of one view: the worker's rows, and those of all operations in one row."""
+        makers: list[Geometry | Warp | DeviceOperation] = [*self.on_worker, *self.operations]
         drawn = [
-            operation.draw(generator(seed, f"views/{operation.name}", epoch, sample, view))
-            for operation in makers
+            maker.draw(generator(seed, f"views/{maker.name}", epoch, sample, view))
+            for maker in makers
         ]
-        rest = drawn[1:]
-        return drawn[0], np.concatenate(rest) if rest else np.zeros(0, dtype=np.float32)
+        rest = len(self.on_worker)
+        return drawn[:rest], np.concatenate([np.zeros(0, dtype=np.float32), *drawn[rest:]])
+
+    def apply_on_worker(
+        self, image: NDArray[np.uint8], drawn: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.uint8]:
+        """Cut a view out of one image, (height, width, 3), and warp it."""
+        for maker, row in zip(self.on_worker, drawn, strict=True):
+            image = maker.apply(image, row)
+        return image
 
     def apply_on_device(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Run the operations in order on a batch."""
@@ -78,7 +94,12 @@ class ViewPlan:
 
 
 def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] = ()) -> ViewPlan:
-    """The core's operations behind the domain's own."""
+    """The core's operations; the domain's own are the first on the device.
+
+    Raises:
+        ConfigError: a warp does not fit views of this size.
+    """
+    geometry = Geometry(spec.geometry, size_px)
     operations: list[DeviceOperation] = [*first]
     if spec.jitter.p:
         operations.append(Jitter(spec.jitter))
@@ -86,4 +107,4 @@ def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] =
         operations.append(Grey(spec.grey))
     if spec.blur.p:
         operations.append(Blur(spec.blur))
-    return ViewPlan(Geometry(spec.geometry, size_px), tuple(operations))
+    return ViewPlan(geometry, warps(spec.warp, geometry.size_px), tuple(operations))

@@ -23,6 +23,7 @@ from histoscope.domains.pathology.stain_statistics import (
 )
 
 _BATCH = 32
+_ALL_THE_SAME = 1e-9
 _FEWEST = 10  # images with tissue: a standard deviation over fewer says little
 
 
@@ -44,7 +45,7 @@ def fit_statistics(images: Iterable[NDArray[np.uint8]], space: str) -> tuple[Sta
     means, stds = (np.concatenate(parts) for parts in zip(*measured, strict=True))
     if len(means) < _FEWEST:
         raise DataError(f"{len(means)} images with tissue; at least {_FEWEST} are needed")
-    if not (stds.max(axis=0) > 0).all():
+    if not (np.median(stds, axis=0) > 0).all():
         raise DataError("the tissue has a channel without any contrast; is it stained?")
     columns = np.concatenate([means, stds], axis=1)
     start = 0.0
@@ -90,7 +91,7 @@ def fit_law(values: NDArray[np.float64]) -> tuple[float, float, Law]:
         Its mean, its standard deviation, and which it is.
     """
     mean, sd = float(values.mean()), float(values.std())
-    if not sd:
+    if sd < _ALL_THE_SAME:
         return mean, sd, "normal"
     median = float(np.median(values))
     scale = float(np.abs(values - median).mean())

@@ -30,6 +30,7 @@ STAINED_OD = 0.15  # in every channel; theirs
 # the mean 96 px tile of PatchCamelyon (240 of its train part): tissue's mean and deviation in LAB
 LAB_MEAN, LAB_STD = (57.0, 26.0, -11.0), (17.0, 6.0, 6.0)
 
+ONE_STAIN, OTHER_STAINS = "one stain", "not haematoxylin and eosin"
 FEWEST_PX, LEAST_PART = 100, 0.01
 # between the two stains: 9 to 40 degrees on H&E (PatchCamelyon, five sections), 7 on a noisy one
 CLOSEST_DEGREES = 8.0
@@ -88,28 +89,33 @@ def _fit_macenko(rgb: Floats) -> Macenko | Unfit:
     stained = density[(density >= STAINED_OD).all(axis=1)]
     if not _enough(len(stained), len(rgb)):
         return Unfit("too little tissue")
-    plane = np.linalg.eigh(np.cov(stained.T))[1][:, [2, 1]]  # (channel, the two largest)
-    plane = plane * np.where(plane[0] < 0, -1.0, 1.0)
-    first, second = (stained @ plane).T
-    angles = np.percentile(np.arctan2(second, first), [1, 99])
-    ends = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
-    stains = ends[np.argsort(-ends[:, 0])]  # haematoxylin takes away more red
+    stains = _stains_of(stained)
     if reason := _why_not(stains):
         return Unfit(reason)
     unmix = np.linalg.pinv(stains)  # least squares: amounts are densities times this, (3, 2)
     largest = np.percentile(stained @ unmix, 99, axis=0)
     if (largest < STAINED_OD).any():
-        return Unfit("one stain")
+        return Unfit(ONE_STAIN)
     return Macenko(unmix * (REFERENCE_LARGEST / largest) @ REFERENCE)
+
+
+def _stains_of(stained: Floats) -> Floats:
+    """Haematoxylin and eosin, (2, 3), of the optical densities of stained pixels, (pixels, 3)."""
+    plane = np.linalg.eigh(np.cov(stained.T))[1][:, [2, 1]]  # (channel, the two largest)
+    plane = plane * np.where(plane[0] < 0, -1.0, 1.0)
+    first, second = (stained @ plane).T
+    angles = np.percentile(np.arctan2(second, first), [1, 99])
+    ends = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
+    return np.asarray(ends[np.argsort(-ends[:, 0])])  # haematoxylin takes away more red
 
 
 def _why_not(stains: Floats) -> str:
     """Why two stain vectors, (2, 3), cannot be haematoxylin and eosin; empty if they can."""
     haematoxylin, eosin = stains
     if _degrees(haematoxylin, eosin) < CLOSEST_DEGREES:
-        return "one stain"
+        return ONE_STAIN
     if _degrees(haematoxylin, REFERENCE[0]) > FARTHEST_DEGREES or eosin.argmax() != 1:
-        return "not haematoxylin and eosin"
+        return OTHER_STAINS
     return ""
 
 
@@ -119,10 +125,11 @@ def _fit_reinhard(rgb: Floats) -> Reinhard | Unfit:
     channels = torch.from_numpy(rgb.T[None].copy())
     part = tissue_part(torch.from_numpy(density.T[None].copy()))
     weight = part[0, 0].numpy()
-    if not _enough(weight.sum(), len(rgb)):
+    stained = density[weight > 0.5]
+    if not _enough(len(stained), len(rgb)):
         return Unfit("too little tissue")
-    if (weight @ density).argmax() != 1:
-        return Unfit("not haematoxylin and eosin")
+    if (weight @ density).argmax() != 1 or _why_not(_stains_of(stained)) == OTHER_STAINS:
+        return Unfit(OTHER_STAINS)
     mean, std = (found[0].numpy() for found in tissue_statistics(rgb_to_lab(channels), part, None))
     gain = np.array(LAB_STD) / std.clip(1e-6)
     return Unfit("flat") if gain.max() > LARGEST_GAIN else Reinhard(mean, gain)
@@ -182,7 +189,7 @@ def _density(rgb: Floats) -> Floats:
     return np.asarray(-np.log(rgb.clip(DARKEST)))
 
 
-def _enough(tissue_px: float, pixels: int) -> bool:
+def _enough(tissue_px: int, pixels: int) -> bool:
     return tissue_px >= max(FEWEST_PX, LEAST_PART * pixels)
 
 

@@ -18,8 +18,9 @@ from histoscope.domains.pathology.stain import tissue_part
 Normal = tuple[float, Annotated[float, Field(ge=0)]]
 Row = tuple[float, float, float, float, float, float]
 Law = Literal["normal", "laplace", "lognormal"]
-GAINS = (0.25, 2.0)
-LEAST_TISSUE = 0.01
+GAINS = (0.25, 2.0)  # of a channel's contrast
+LEAST_TISSUE = 0.01  # of an image
+TRIES = 100
 ROUNDING = 1e-3  # of a correlation's eigenvalues, by writing it with four digits
 
 
@@ -93,11 +94,14 @@ class StainStatistics:
         on = rng.random() < spec.p
         laws = [*spec.mean_laws, *spec.std_laws]
         ranges = [*spec.mean, *spec.std]
-        while True:
+        for _ in range(TRIES):
             scores = self._root @ rng.standard_normal(6)
             drawn = [quantile(*of) for of in zip(scores.tolist(), ranges, laws, strict=True)]
             if min(drawn[3:]) > 0:
-                return np.array([on, *drawn], dtype=np.float32)
+                break
+        else:
+            drawn = [centre for centre, _ in ranges]  # deviations that are hardly ever positive
+        return np.array([on, *drawn], dtype=np.float32)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Images (batch, 3, height, width), RGB in 0..1; rows that are off stay as they are."""
