@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import openslide
 import tifffile
-import torch
 
 from histoscope.core.data.codec import decode, encode
 from histoscope.core.data.prepare import prepare
@@ -101,24 +100,25 @@ def images_of_a_store(folder: Path) -> None:
 
 
 def stain_of_tiles() -> None:
-    """Stain augmentation of 32 tiles of 256 px, on one thread, beside albumentations."""
-    torch.set_num_threads(1)
+    """Stain augmentation of 32 tiles of 256 px, on one thread, beside albumentations.
+
+    Twice: from the bytes of a picture, as albumentations is measured, and from the floating numbers
+    that any operation on the device needs.
+    """
+    stain.one_thread()
     pictures = stain.tiles(32, 256)
-    images = stain.images_of(32, 256)
-    try:
-        other = stain.albumentations_stain(pictures)
-    except ImportError:
-        print("stain: albumentations 2.0.8 is not installed; not compared")  # noqa: T201
-        return
+    images = stain.images_of(pictures)
+    other = ("albumentations HEStain", stain.albumentations_stain(pictures))
     for name, operation in stain.operations().items():
-        ours = (name, stain.change(operation, images))
-        compare(f"stain of 32 tiles of 256 px, {name}", ours, ("albumentations HEStain", other))
+        what = f"stain of 32 tiles of 256 px, {name}"
+        compare(f"{what}, from uint8", (name, stain.from_uint8(operation, pictures)), other, 15)
+        compare(f"{what}, from float32", (name, stain.change(operation, images)), other, 15)
 
 
 def stain_in_training() -> None:
     """What stain augmentation adds to a training step on one thread: two views of a batch."""
-    torch.set_num_threads(1)
-    images = stain.images_of(256, 64)
+    stain.one_thread()
+    images = stain.images_of(stain.tiles(256, 64))
     step = ("the rest of a step: ResNet-18, SimCLR", stain.training_step(128, 64))
     for name, operation in stain.operations().items():
         ours = (f"{name} of two views", stain.change(operation, images))

@@ -1,19 +1,22 @@
-"""Sides of the comparisons of stain augmentation; all on one thread of torch."""
+"""Sides of the comparisons of stain augmentation; all on one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from histoscope.core.encoders.pixels import Normalisation, normalise
+from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
 from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.training.optimiser import make_optimiser
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import DeviceOperation
+from histoscope.core.views.warp import library
 from histoscope.domains.pathology.stain import StainJitter, StainSpec
 from histoscope.domains.pathology.stain_statistics import StainStatistics, StatisticsSpec
 
@@ -30,6 +33,13 @@ STDS = {
     "hsv": [[0.04, 0.01], [0.15, 0.04], [0.16, 0.04]],
     "hed": [[0.44, 0.17], [0.28, 0.15], [0.22, 0.09]],
 }
+
+
+def one_thread() -> None:
+    """Hold torch, OpenCV and NumPy's linear algebra to one thread, as a worker is."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
 
 
 def operations() -> dict[str, DeviceOperation]:
@@ -61,15 +71,14 @@ def change(operation: DeviceOperation, images: torch.Tensor) -> Act:
     return act
 
 
+def from_uint8(operation: DeviceOperation, pictures: NDArray[np.uint8]) -> Act:
+    """:func:`change` from the bytes of pictures: what the training road does, and no more."""
+    return lambda: change(operation, images_of(pictures))()
+
+
 def albumentations_stain(pictures: NDArray[np.uint8]) -> Act:
-    """The same work by albumentations' HEStain with its own defaults.
-
-    Raises:
-        ImportError: albumentations is not installed; histoscope does without.
-    """
-    import albumentations
-
-    transform = albumentations.HEStain(p=1)
+    """The same work as its users call it: an image at a time, uint8 to uint8, own defaults."""
+    transform = library().HEStain(p=1)
     return lambda: [transform(image=picture)["image"] for picture in pictures]
 
 
@@ -80,7 +89,8 @@ def training_step(batch: int, side_px: int) -> Act:
     objective = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
     objective = objective.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, spec.training.optimiser)
-    views = [normalise(images_of(batch, side_px), Normalisation()) for _ in range(2)]
+    pictures = images_of(tiles(batch, side_px))
+    views = [normalise(pictures, Normalisation()) for _ in range(2)]
 
     def act() -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -90,6 +100,6 @@ def training_step(batch: int, side_px: int) -> Act:
     return act
 
 
-def images_of(count: int, side_px: int) -> torch.Tensor:
-    """:func:`tiles` as an operation takes them."""
-    return torch.from_numpy(tiles(count, side_px)).permute(0, 3, 1, 2).float() / 255
+def images_of(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """Pictures as an operation takes them."""
+    return to_unit(torch.from_numpy(pictures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from histoscope.domains.pathology.colour_spaces import DARKEST, HED
 GLASS = (0.06, 0.15)  # mean of the channels
 GREY_GLASS = (0.04, 0.08)  # the largest less the smallest channel, of what is pale ...
 DARK_GLASS = (0.25, 0.40)  # ... by the mean: darker greys are tissue, or pigment in it
+CACHED_PX = 1 << 16  # 0.8 MB for each float32 copy of them
 NAMED = {"hed-light": 0.05, "hed-strong": 0.2}  # Tellez et al. 2019, HED-light and HED-strong
 
 
@@ -68,16 +70,35 @@ class StainJitter:
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Images (batch, 3, height, width), RGB in 0..1; rows that are off stay as they are."""
-        stains = images.new_tensor(HED)
+        less, added = self._exponents(drawn.to(images.dtype))
+        out = images.new_empty(images.shape)
+        size = _at_once(images)
+        for start in range(0, len(images), size):
+            some = slice(start, start + size)
+            flat = images[some].flatten(2).contiguous()  # (some, 3, pixels), channel by channel
+            density = flat.clamp_min(DARKEST).log_().neg_()
+            share = torch.baddbmm(added[some], less[some], density)
+            share.mul_(tissue_part(density)).exp2_().mul_(flat)
+            torch.clamp_max(share, 1, out=out[some].flatten(2))
+        return out
+
+    def _exponents(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """A matrix (batch, 3, 3) and a column (batch, 3, 1) that give -change of a density.
+
+        In powers of two: on a CPU ``exp2`` takes a quarter of the time of ``exp``.
+        """
+        stains = drawn.new_tensor(HED)
         stains = stains / stains.norm(dim=1, keepdim=True)
-        on = drawn[:, :1].to(images.dtype)
-        same = torch.eye(3, dtype=images.dtype, device=images.device)
-        mix = torch.linalg.inv(stains) @ (drawn[:, 1:4, None] * stains) - same
-        added = drawn[:, 4:] @ stains
-        density = images.clamp_min(DARKEST).log().neg_().flatten(2)  # (batch, 3, pixels)
-        change = torch.bmm((on[:, :, None] * mix).mT, density).add_((on * added)[:, :, None])
-        change *= tissue_part(density)
-        return change.neg_().exp_().view_as(images).mul_(images).clamp_(0, 1)
+        same = torch.eye(3, dtype=drawn.dtype, device=drawn.device)
+        mix = same - torch.linalg.inv(stains) @ (drawn[:, 1:4, None] * stains)
+        on = drawn[:, :1, None] / math.log(2)
+        return (on * mix).mT.contiguous(), on * (drawn[:, 4:] @ -stains)[:, :, None]
+
+
+def _at_once(images: Tensor) -> int:
+    """How many images to change together: on a CPU what its cache holds, else all."""
+    pixels = images.shape[2] * images.shape[3]
+    return max(1, CACHED_PX // pixels) if images.device.type == "cpu" else len(images)
 
 
 def tissue_part(density: Tensor) -> Tensor:
@@ -86,8 +107,12 @@ def tissue_part(density: Tensor) -> Tensor:
     Args:
         density: -ln(max(I, 1/255)), (batch, 3, pixels).
     """
-    mean = density.mean(dim=1, keepdim=True)
-    colour = density.amax(dim=1, keepdim=True).sub_(density.amin(dim=1, keepdim=True))
+    red, green, blue = density[:, :1], density[:, 1:2], density[:, 2:]
+    mean = (red + green).add_(blue).div_(3)
+    # of two planes at a time: amax and amin over the channels take twice the time
+    colour = torch.maximum(red, green)
+    least = torch.minimum(red, green)
+    torch.maximum(colour, blue, out=colour).sub_(torch.minimum(least, blue, out=least))
     stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(mean, DARK_GLASS), out=colour)
     return _ramp(mean, GLASS).mul_(stained)
 
