@@ -79,9 +79,16 @@ def test_a_wrong_set_is_refused(road, refused, word, says):
     [
         (
             ["--preset", "simclrr"],
-            ["--preset simclrr", "did you mean 'simclr'?", "known: moco_v2, simclr, stacke"],
+            [
+                "--preset simclrr",
+                "did you mean 'simclr'?",
+                "known: moco_v2, simclr, simclr_pathology, stacke",
+            ],
         ),
-        (["--preset", "../recipe/simclr"], ["unknown", "known: moco_v2, simclr, stacke"]),
+        (
+            ["--preset", "../recipe/simclr"],
+            ["unknown", "known: moco_v2, simclr, simclr_pathology, stacke"],
+        ),
         (
             ["--preset", "stacke", "--set", "training.batch_size=8"],
             ["9 cells do not fill a view of 32 px", "--set views.warp.distortion.steps=8"],
