@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from histoscope.core.contracts import Views
+from histoscope.core.objectives.contract import Views
 from histoscope.core.objectives.moco_v2 import ORDERS, MoCoV2
 from histoscope.core.objectives.simclr import SimCLR
 from histoscope.core.objectives.spec import MomentumSpec, ObjectiveSpec, ProjectorSpec

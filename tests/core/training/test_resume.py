@@ -129,7 +129,7 @@ def test_parts_are_said_and_must_divide_the_batch(toy, toy_store, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "accumulate", "said"),
-    [("adamw", 8, "parts of 1 give"), ("sgd", 4, "parts of 2 in objective.momentum.groups=2 give")],
+    [("adamw", 8, "parts of 1, but simclr needs 2"), ("sgd", 4, "parts of 2, but moco_v2 needs 4")],
 )
 def test_parts_too_small_for_batch_norm_are_refused(
     toy, toy_store, tmp_path, kind, accumulate, said

@@ -17,16 +17,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises:
         DataError: absent, not text, or without a header.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as fault:
-        raise DataError(f"{path}: {fault.strerror or fault}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    text, delimiter = text_of(path)
     lines = text.splitlines()
     if not lines:
         raise DataError(f"{path}: empty")
-    delimiter = max(",;\t", key=lines[0].count)
     reader = csv.DictReader(lines, delimiter=delimiter)
     names = [(name or "").strip().lower() for name in reader.fieldnames or []]
     reader.fieldnames = names
@@ -35,6 +29,21 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         for row in reader
         if any((value or "").strip() for value in row.values() if not isinstance(value, list))
     ]
+
+
+def text_of(path: Path) -> tuple[str, str]:
+    """The text of a CSV file and what divides its columns.
+
+    Raises:
+        DataError: absent, or not text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as fault:
+        raise DataError(f"{path}: {fault.strerror or fault}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    return text, max(",;\t", key=text.partition("\n")[0].count)
 
 
 def header_of(path: Path) -> set[str]:

@@ -26,4 +26,6 @@ def features_of(
         out.append(encode_batch(loaded, images).cpu().numpy())
         progress.advance(len(part))
     progress.finish()
-    return np.concatenate(out).astype(np.float32)
+    if not out:
+        return np.zeros((0, loaded.info.dim), np.float32)
+    return np.concatenate(out).astype(np.float32, copy=False)

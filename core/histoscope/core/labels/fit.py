@@ -19,7 +19,7 @@ from histoscope.core.labels.full import fine_tune, new_head
 from histoscope.core.labels.heads import Head, LinearHead, Rows
 from histoscope.core.labels.labelled import UNKNOWN, Labelled
 from histoscope.core.labels.neighbours import fit_neighbours
-from histoscope.core.labels.probe import Probe
+from histoscope.core.labels.probe import UNCHOSEN, Probe, can_choose
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.labels.uni import fit_uni
 from histoscope.core.progress import Progress
@@ -27,6 +27,7 @@ from histoscope.core.randomness import generator
 
 CENTRE_OF = 2000  # unlabelled samples whose mean is the centre
 TRAINED = ("full", "probe_full", "swav")  # methods that change the encoder
+NEW = ("full", "swav")  # those of them whose heads begin from nothing
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,17 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FittedHeads:
-    """Encoders (one, shared, where they stay as they are) and for each task one head a draw."""
+    """Heads by task and draw, and what else they were made of.
+
+    Attributes:
+        encoders: one, shared, where they stay as they are, else one a draw.
+        answers: for each task one head a draw.
+        centred_on: index rows whose features gave the centre; maybe none.
+    """
 
     encoders: list[LoadedEncoder]
     answers: list[list[Fitted]]
+    centred_on: NDArray[np.int64]
 
 
 def fit_heads(
@@ -95,16 +103,21 @@ def fit_heads(
     if spec.method == "uni" and not all(one.task.exclusive for one in asked):
         raise UsageError("--method uni: answers tasks of one class a sample only; use probe")
     draws = range(len(asked[0].draws))
-    used = np.unique(np.concatenate([one.rows(draw) for one in asked for draw in draws]))
     some = _some(unlabelled, spec.seed) if _centred(spec) else np.zeros(0, np.int64)
-    rows = np.union1d(used, some)
+    used = np.unique(np.concatenate([some, *(one.rows(d) for one in asked for d in draws)]))
+    rows = np.zeros(0, np.int64) if spec.method in NEW else used
     features = features_of(loaded, store, rows, progress)
     centre = features[np.searchsorted(rows, some)].mean(axis=0) if len(some) else None
-    fitted = FittedHeads([] if spec.method in TRAINED else [loaded], [[] for _ in asked])
+    encoders = [] if spec.method in TRAINED else [loaded]
+    fitted = FittedHeads(encoders, [[] for _ in asked], some)
+    if spec.method in ("probe", "probe_full") and spec.strength == "cv":
+        _say_unchosen(asked, progress)
     progress.start("finetune", len(draws), "draws")
     for draw in draws:
         answers = [
-            _frozen(one, features[np.searchsorted(rows, one.rows(draw))], draw, centre, spec)
+            _start(one, draw, loaded.info.dim)
+            if spec.method in NEW
+            else _frozen(one, features[np.searchsorted(rows, one.rows(draw))], draw, centre, spec)
             for one in asked
         ]
         if spec.method in TRAINED:
@@ -128,13 +141,28 @@ def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return np.sort(rows[order])
 
 
+def _say_unchosen(asked: Sequence[Asked], progress: Progress) -> None:
+    """Say where a draw has too few labels to choose the penalty by."""
+    for one in asked:
+        draws = range(len(one.draws))
+        few = sum(not can_choose(one.truth(draw)) for draw in draws)
+        if few:
+            progress.say(
+                f"{one.task.name}: {few} of {len(draws)} draws have a single label of some class; "
+                f"there the probe's strength is {UNCHOSEN:g}, not chosen"
+            )
+
+
+def _start(one: Asked, draw: int, dim: int) -> Fitted:
+    """A head that knows nothing."""
+    return Fitted(new_head(one.truth(draw), len(one.task.classes), dim))
+
+
 def _frozen(
     one: Asked, features: Rows, draw: int, centre: Rows | None, spec: FinetuneSpec
 ) -> Fitted:
     """A head on features as they are; where weights are trained, the start."""
     truth, classes = one.truth(draw), len(one.task.classes)
-    if spec.method in ("full", "swav"):
-        return Fitted(new_head(truth, classes, features.shape[1]))
     if spec.method == "uni":
         head, strength = fit_uni(features, truth, classes)
         return Fitted(head, {"strength": strength}, "not fitted for --method uni; scores only rank")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from histoscope.core.contracts import Task
+from histoscope.core.data.spreadsheet import text_of
 from histoscope.core.data.store import label_table, read_labels
 from histoscope.core.errors import DataError, near_word
 from histoscope.core.progress import Progress
@@ -84,14 +85,7 @@ def read_hand(path: Path) -> Hand:
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Column names as they are, and lines with their numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as fault:
-        raise DataError(f"{path}: {fault.strerror or fault}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    text, delimiter = text_of(path)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     if len({name.lower() for name in names}) < len(names):

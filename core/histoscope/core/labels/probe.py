@@ -93,10 +93,8 @@ class Probe:
         losses = np.zeros(len(STRENGTHS))
         for truth in questions:
             known = truth >= 0
-            inside, kinds = rows[known], truth[known]
-            if len(np.unique(kinds)) < 2 or np.unique(kinds, return_counts=True)[1].min() < 2:
-                continue
-            losses += [self._loss(inside, kinds, strength) for strength in STRENGTHS]
+            if can_choose(truth):
+                losses += [self._loss(rows[known], truth[known], one) for one in STRENGTHS]
         return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
 
     def _loss(self, rows: Rows, kinds: Truth, strength: float) -> float:
@@ -161,6 +159,18 @@ class Probe:
         return LinearHead(
             weight.astype(np.float32), bias.astype(np.float32), exclusive=False, centre=self.centre
         )
+
+
+def can_choose(truth: Truth) -> bool:
+    """Whether every class has two labels, of which one can be held out; of several, any class.
+
+    Args:
+        truth: as in :meth:`Probe.fit`.
+    """
+    if truth.ndim == 2:
+        return any(can_choose(column) for column in truth.T)
+    counts = np.unique(truth[truth >= 0], return_counts=True)[1]
+    return len(counts) >= 2 and int(counts.min()) >= 2
 
 
 def _folds(kinds: Truth) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from histoscope.core.contracts import LossReport, ViewNeeds
-from histoscope.core.errors import UsageError
 from histoscope.core.losses.contrast import against_queue, decoupled, infonce
 from histoscope.core.memory.queue import FeatureQueue
+from histoscope.core.objectives.contract import LossReport, ViewNeeds
 from histoscope.core.objectives.heads import plain_projector
 from histoscope.core.objectives.spec import ObjectiveSpec
 
@@ -43,7 +42,11 @@ class MoCoV2(nn.Module):
         self.slow.requires_grad_(False)
         self.queue = FeatureQueue(spec.momentum.rows, spec.projector.out)
         self.spec = spec
-        self.needs = ViewNeeds(permutations=ORDERS, memory_rows=spec.momentum.rows)
+        self.needs = ViewNeeds(
+            permutations=ORDERS,
+            memory_rows=spec.momentum.rows,
+            least_part=2 * spec.momentum.groups,
+        )
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
         self._aside: tuple[Tensor, Tensor] | None = None
 
@@ -58,13 +61,7 @@ class MoCoV2(nn.Module):
         self, global_views: Sequence[Tensor], permutations: Mapping[str, Tensor]
     ) -> list[Tensor]:
         """Queries of the views that ask, then keys of the views that answer."""
-        count, groups = len(global_views[0]), self.spec.momentum.groups
-        if count < groups * 2:
-            raise UsageError(
-                f"objective.momentum.groups: {count} images at a time give batch norm fewer than 2 "
-                f"images in {groups} groups"
-            )
-        straight = torch.arange(count, device=global_views[0].device)
+        straight = torch.arange(len(global_views[0]), device=global_views[0].device)
         queries = [self._in_groups(self._fast, global_views[q], straight) for q, _ in self._pairs]
         with torch.no_grad():
             keys = [

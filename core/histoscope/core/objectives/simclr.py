@@ -7,8 +7,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from histoscope.core.contracts import LossReport, ViewNeeds
 from histoscope.core.losses.contrast import decoupled, in_batch, infonce
+from histoscope.core.objectives.contract import LossReport, ViewNeeds
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ObjectiveSpec
 

@@ -12,6 +12,9 @@ from histoscope.core.files import atomic_path, write_text
 class MetricsFile:
     """One row a step, flushed at once; cut back to the checkpoint on resume.
 
+    Attributes:
+        last: the last row that counts, when it was opened.
+
     Args:
         path: ``metrics.csv``.
         done: steps that count; later rows are dropped.
@@ -21,7 +24,7 @@ class MetricsFile:
         self.path = path
         rows = [row for row in read_metrics(path) if int(row["step"]) <= done]
         self._names = list(rows[0]) if rows else []
-        self._rows = len(rows)
+        self.last = {k: float(v) for k, v in rows[-1].items()} if rows else None
         lines = [",".join(self._names)] * bool(rows) + [",".join(row.values()) for row in rows]
         if path.is_file():
             write_text(path, "".join(line + "\n" for line in lines))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from histoscope.core import __version__
 from histoscope.core.batch.stop import StopFlag
 from histoscope.core.config import build, dump, load_yaml
-from histoscope.core.contracts import Domain, Encoder, Views
+from histoscope.core.contracts import Domain, Encoder
 from histoscope.core.data.loader import Drawn, StepOrder, ViewDataset, view_loader
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import ImageReader, Store
@@ -34,6 +34,7 @@ from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.errors import Diverged, Interrupted, UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import Views
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.randomness import generator
 from histoscope.core.training.checkpoint import (
@@ -115,12 +116,13 @@ def pretrain(
     _check_folder(spec, out)
     size_px = int(store.about["sampling"]["size_px"])
     plan = domain.views(spec.views, size_px)
-    dataset = ViewDataset(ImageReader(store), chosen.rows, plan, 2, spec.training.seed)
     ids = store.index.column("id").take(chosen.rows).to_pylist()
     data = hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
     run = _start(store, spec, out, plan, data)
     info = _info(store, spec, run)
-    _check_memory(run, len(dataset))
+    views = run.objective.needs.global_views
+    dataset = ViewDataset(ImageReader(store), chosen.rows, plan, views, spec.training.seed)
+    _check_needs(run, len(dataset))
     share = (run.fabric.global_rank, run.fabric.world_size)
     training = spec.training
     order = StepOrder(
@@ -187,7 +189,6 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
             f"training.batch_size: {training.batch_size} does not divide by {about['batch_parts']} "
             "(processes x training.accumulate)"
         )
-    _check_parts(spec, training.batch_size // about["batch_parts"])
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     encoder, seen, normalisation, init = _first_encoder(store, spec)
@@ -213,17 +214,6 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
         about,
         done,
     )
-
-
-def _check_parts(spec: PretrainSpec, size: int) -> None:
-    """Refuse parts of which batch norm could learn nothing."""
-    groups = spec.objective.momentum.groups if spec.objective.base == "moco_v2" else 1
-    if size < 2 * groups:
-        asked = "" if groups == 1 else f" in objective.momentum.groups={groups}"
-        raise UsageError(
-            f"training.batch_size: parts of {size}{asked} give batch norm fewer than 2 images; set "
-            "a larger batch, or fewer processes, training.accumulate or objective.momentum.groups"
-        )
 
 
 def _memory_format(spec: PretrainSpec) -> torch.memory_format:
@@ -258,6 +248,8 @@ def _train(
     training = run.spec.training
     metrics = MetricsFile(run.folder / "metrics.csv", run.done) if run.main else None
     watched = MetricsFile(run.folder / "monitors.csv", run.done) if run.main and monitor else None
+    if watched and monitor:
+        monitor.last = watched.last
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     began = time.perf_counter()
@@ -309,9 +301,15 @@ def _any_asked(run: _Run, stop: StopFlag) -> bool:
     return float(cast(torch.Tensor, run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
 
 
-def _check_memory(run: _Run, samples: int) -> None:
-    """Refuse a memory of more than half of the samples: it would hold mostly own images."""
-    rows = run.objective.needs.memory_rows
+def _check_needs(run: _Run, samples: int) -> None:
+    """Refuse parts too small for batch norm, and a memory of mostly own images."""
+    rows, least = run.objective.needs.memory_rows, run.objective.needs.least_part
+    if run.part_size < least:
+        raise UsageError(
+            f"training.batch_size: parts of {run.part_size}, but {run.spec.objective.base} needs "
+            f"{least} (batch norm); set a larger batch, or fewer processes, training.accumulate or "
+            "objective.momentum.groups"
+        )
     if rows > samples // 2:
         raise UsageError(
             f"objective.momentum.rows: {rows} keys are more than half of {samples} samples; "

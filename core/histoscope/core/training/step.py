@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from histoscope.core.contracts import LossReport, Views
+from histoscope.core.objectives.contract import LossReport, Views
 from histoscope.core.randomness import generator
 
 
@@ -29,7 +29,7 @@ class Stepper:
 
     Args:
         fabric: launched; its processes share the work.
-        objective: on the device, see :class:`histoscope.core.contracts.Objective`.
+        objective: on the device, see :class:`histoscope.core.objectives.contract.Objective`.
         seed: of torch's generator, which the network's own randomness uses.
     """
 
