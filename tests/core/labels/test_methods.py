@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from histoscope.core.data.store import LABELS
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError, Diverged, UsageError
 from histoscope.core.evaluation.evaluate import evaluate
 from histoscope.core.files import read_table, write_table
 from histoscope.core.labels.calibration import best_temperature, calibrated, why_not
@@ -21,7 +21,7 @@ from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.heads import unit_rows, vote
 from histoscope.core.labels.neighbours import fit_neighbours
 from histoscope.core.labels.probe import STRENGTHS, Probe
-from histoscope.core.labels.spec import FinetuneSpec, FullSpec
+from histoscope.core.labels.spec import FinetuneSpec, FullSpec, SwavSpec
 from histoscope.core.labels.uni import fit_uni, uni_loss
 from histoscope.core.packages.package import DRAWS, open_package
 from histoscope.core.progress import Silent
@@ -218,6 +218,24 @@ def test_what_was_chosen_in_each_draw_is_in_the_package(toy, toy_store, tmp_path
         assert [list(one) for one in package.info.heads[0].settings] == [[key], [key]]
         assert package.info.heads[0].calibration["kind"] == "none"
         evaluate(package, toy_store, tmp_path / f"e-{method}", progress=Silent())
+
+
+@pytest.mark.parametrize("method", ["full", "swav"])
+def test_a_fine_tuning_that_diverges_is_refused_and_leaves_nothing(
+    toy, toy_store, tmp_path, method
+):
+    spec = FinetuneSpec(
+        method=method,
+        fraction=0.5,
+        draws=1,
+        full=FullSpec(steps=9, learning_rate=1e30),
+        swav=SwavSpec(steps=9, learning_rate=1e30),
+    )
+    with pytest.raises(
+        Diverged, match=rf"draw 1, step \d: .* not finite; .*{method}.learning_rate"
+    ):
+        finetune(toy_store, "random:resnet10t", spec, tmp_path / "p", progress=Silent())
+    assert not (tmp_path / "p").exists()
 
 
 HOSTILE = {

@@ -16,7 +16,7 @@ from torch.optim import SGD
 
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_tensor
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import Diverged, UsageError
 from histoscope.core.labels.heads import EVEN, NEVER, LinearHead
 from histoscope.core.labels.labelled import UNKNOWN
 from histoscope.core.labels.spec import FullSpec, SwavSpec
@@ -52,6 +52,7 @@ def fine_tune(
 
     Raises:
         UsageError: the encoder has no weights to train.
+        Diverged: the loss is not finite.
     """
     encoder = copy.deepcopy(loaded.module).eval()
     if not any(True for _ in encoder.parameters()):
@@ -71,7 +72,13 @@ def fine_tune(
             loss(cast(Tensor, layer(features)), chosen)
             for layer, loss in zip(layers, losses, strict=True)
         ]
-        schedule.step(torch.stack(terms).sum(), step)
+        loss = torch.stack(terms).sum()
+        if not torch.isfinite(loss):
+            raise Diverged(
+                f"finetune, draw {draw + 1}, step {step + 1}: the loss is not finite; set a "
+                f"smaller rate ({schedule.rates})"
+            )
+        schedule.step(loss, step)
     return encoder.eval(), [layer.head() for layer in layers]
 
 
@@ -115,11 +122,20 @@ class _Layer(nn.Module):
 
 
 class _Schedule:
-    """The optimiser of a fine-tuning and its rates."""
+    """The optimiser of a fine-tuning and its rates.
+
+    Attributes:
+        rates: the settings that change them.
+    """
 
     def __init__(self, encoder: nn.Module, heads: nn.Module, spec: FullSpec | SwavSpec) -> None:
         self._spec = spec
         both = nn.ModuleList([encoder, heads])
+        self.rates = (
+            "--set full.learning_rate"
+            if isinstance(spec, FullSpec)
+            else "--set swav.learning_rate, swav.head_rate"
+        )
         if isinstance(spec, FullSpec):
             self._shape = OptimiserSpec(
                 learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
