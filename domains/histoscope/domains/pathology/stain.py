@@ -70,27 +70,27 @@ class StainJitter:
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Images (batch, 3, height, width), RGB in 0..1; rows that are off stay as they are."""
-        less, added = self._exponents(drawn.to(images.dtype))
+        more, added = self._exponents(drawn.to(images.dtype))
         out = images.new_empty(images.shape)
         size = _at_once(images)
         for start in range(0, len(images), size):
             some = slice(start, start + size)
             flat = images[some].flatten(2).contiguous()  # (some, 3, pixels), channel by channel
-            density = flat.clamp_min(DARKEST).log_().neg_()
-            share = torch.baddbmm(added[some], less[some], density)
-            share.mul_(tissue_part(density)).exp2_().mul_(flat)
+            light = flat.clamp_min(DARKEST).log_()
+            share = torch.baddbmm(added[some], more[some], light)
+            share.mul_(tissue_part(light)).exp2_().mul_(flat)
             torch.clamp_max(share, 1, out=out[some].flatten(2))
         return out
 
     def _exponents(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """A matrix (batch, 3, 3) and a column (batch, 3, 1) that give -change of a density.
+        """A matrix (batch, 3, 3) and a column (batch, 3, 1): of ln I to the change of log2 I.
 
         In powers of two: on a CPU ``exp2`` takes a quarter of the time of ``exp``.
         """
         stains = drawn.new_tensor(HED)
         stains = stains / stains.norm(dim=1, keepdim=True)
         same = torch.eye(3, dtype=drawn.dtype, device=drawn.device)
-        mix = same - torch.linalg.inv(stains) @ (drawn[:, 1:4, None] * stains)
+        mix = torch.linalg.inv(stains) @ (drawn[:, 1:4, None] * stains) - same
         on = drawn[:, :1, None] / math.log(2)
         return (on * mix).mT.contiguous(), on * (drawn[:, 4:] @ -stains)[:, :, None]
 
@@ -101,23 +101,27 @@ def _at_once(images: Tensor) -> int:
     return max(1, CACHED_PX // pixels) if images.device.type == "cpu" else len(images)
 
 
-def tissue_part(density: Tensor) -> Tensor:
+def tissue_part(light: Tensor) -> Tensor:
     """How much of each pixel is tissue and not glass, 0 to 1, (batch, 1, pixels).
 
     Args:
-        density: -ln(max(I, 1/255)), (batch, 3, pixels).
+        light: ln(max(I, 1/255)), (batch, 3, pixels), which is minus the optical density.
     """
-    red, green, blue = density[:, :1], density[:, 1:2], density[:, 2:]
-    mean = (red + green).add_(blue).div_(3)
+    red, green, blue = light[:, :1], light[:, 1:2], light[:, 2:]
+    total = (red + green).add_(blue)
     # of two planes at a time: amax and amin over the channels take twice the time
     colour = torch.maximum(red, green)
     least = torch.minimum(red, green)
     torch.maximum(colour, blue, out=colour).sub_(torch.minimum(least, blue, out=least))
-    stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(mean, DARK_GLASS), out=colour)
-    return _ramp(mean, GLASS).mul_(stained)
+    stained = torch.maximum(_ramp(colour, GREY_GLASS), _ramp(total, DARK_GLASS, -3)).clamp_(0, 1)
+    return _ramp(total, GLASS, -3).clamp_(0, 1).mul_(stained)
 
 
-def _ramp(values: Tensor, between: tuple[float, float]) -> Tensor:
-    """0 up to the first of two numbers, 1 from the second, straight in between."""
+def _ramp(sums: Tensor, between: tuple[float, float], count: int = 1) -> Tensor:
+    """0 where a mean is the first of two numbers, 1 at the second, straight, not yet held there.
+
+    Args:
+        sums: ``count`` times the mean: a pass over memory less than the mean itself takes.
+    """
     low, high = between
-    return (values - low).div_(high - low).clamp_(0, 1)
+    return torch.add(sums.new_tensor(-low / (high - low)), sums, alpha=1 / (count * (high - low)))

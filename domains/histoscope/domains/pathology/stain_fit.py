@@ -77,7 +77,7 @@ def _measure(
     rest = iter(images)
     while batch := list(islice(rest, _BATCH)):
         rgb = to_unit(torch.from_numpy(np.stack(batch))).double().flatten(2)
-        part = tissue_part(rgb.clamp_min(DARKEST).log().neg_())
+        part = tissue_part(rgb.clamp_min(DARKEST).log())
         enough = part.mean(dim=(1, 2)) >= LEAST_TISSUE
         values = SPACES[space].forward(rgb)
         mean, std = tissue_statistics(values, part, SPACES[space].circular)

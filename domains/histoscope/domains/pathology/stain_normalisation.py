@@ -123,7 +123,7 @@ def _fit_reinhard(rgb: Floats) -> Reinhard | Unfit:
     """Reinhard et al. 2001 ("Color transfer between images"), in CIE LAB, of tissue alone."""
     density = _density(rgb)
     channels = torch.from_numpy(rgb.T[None].copy())
-    part = tissue_part(torch.from_numpy(density.T[None].copy()))
+    part = tissue_part(torch.from_numpy(-density.T[None]))
     weight = part[0, 0].numpy()
     stained = density[weight > 0.5]
     if not _enough(len(stained), len(rgb)):
@@ -143,7 +143,7 @@ def restained(picture: Pixels, found: Fit) -> Floats:
         found: of this picture, or of the slide that it is part of.
     """
     rgb = picture.reshape(-1, 3) / 255.0
-    part = tissue_part(torch.from_numpy(_density(rgb).T[None].copy()))[0, 0].numpy()[:, None]
+    part = tissue_part(torch.from_numpy(-_density(rgb).T[None]))[0, 0].numpy()[:, None]
     return np.asarray(255 * (rgb + part * (found.apply(rgb) - rgb))).reshape(picture.shape)
 
 

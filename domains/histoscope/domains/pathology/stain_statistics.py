@@ -107,7 +107,7 @@ class StainStatistics:
         """Images (batch, 3, height, width), RGB in 0..1; rows that are off stay as they are."""
         circular = self.space.circular
         flat = images.flatten(2)  # (batch, 3, pixels)
-        part = tissue_part(flat.clamp_min(DARKEST).log().neg_())
+        part = tissue_part(flat.clamp_min(DARKEST).log())
         values = self.space.forward(flat)
         mean, std = tissue_statistics(values, part, circular)
         gain = (drawn[:, 4:] / std.clamp_min(1e-6)).clamp(*GAINS)
