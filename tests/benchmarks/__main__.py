@@ -17,6 +17,7 @@ import numpy as np
 import openslide
 import tifffile
 
+from histoscope.core.allocator import keep_freed_memory
 from histoscope.core.data.codec import decode, encode
 from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import ImageReader, Store
@@ -24,7 +25,7 @@ from histoscope.core.progress import Silent
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom import write_phantom
-from tests.benchmarks import stain, videos
+from tests.benchmarks import allocator, stain, videos
 
 Side = tuple[str, Callable[[], object]]
 
@@ -166,6 +167,8 @@ def _bands(side: int) -> Iterator[np.ndarray]:
 
 
 if __name__ == "__main__":
+    allocator.main()
+    keep_freed_memory()  # as the program does
     help_page()
     stain_of_tiles()
     stain_in_training()

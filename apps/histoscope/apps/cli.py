@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIG
 import click
 
 from histoscope.core import __version__
+from histoscope.core.allocator import keep_freed_memory
 from histoscope.core.domains import working_domains
 from histoscope.core.errors import HistoscopeError, UsageError, near_word
 
@@ -169,4 +170,5 @@ def _say(words: str, code: int) -> int:
 
 def entry() -> None:
     """Entry point of the ``histoscope`` command."""
+    keep_freed_memory()
     sys.exit(run())
