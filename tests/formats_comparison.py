@@ -22,6 +22,7 @@ from tests.formats_page import BLOCKS, Page, Row, Section, alternatives, of_anot
 
 SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
+    "Events": rb".{12}\t.{8}\x1a\rbrain\.Event:2",
     "JPEG": rb"\xff\xd8",
     "TIFF": rb"II\*\0",
     "MP4": rb"....ftyp",

@@ -161,6 +161,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
     short = ("--set", "views.domain.stain=hed-light")
     watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
+    watched += ("--set", "training.tensorboard=true")
     command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from

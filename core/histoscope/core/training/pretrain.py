@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +44,6 @@ from histoscope.core.training.checkpoint import (
     save_checkpoint,
     threads_of,
 )
-from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
 from histoscope.core.training.device import (
     choose_device,
     choose_threads,
@@ -52,6 +52,7 @@ from histoscope.core.training.device import (
     ranks,
     warn_of_crowding,
 )
+from histoscope.core.training.journal import Journal, check_events, draw_journal
 from histoscope.core.training.monitors import Monitor, make_monitor
 from histoscope.core.training.optimiser import make_optimiser, rate_at, set_rate
 from histoscope.core.training.spec import PretrainSpec
@@ -114,6 +115,8 @@ def pretrain(
     """
     chosen = select(store, "train", split, marked=spec.marked)
     _check_folder(spec, out)
+    if spec.training.tensorboard:
+        check_events()
     size_px = int(store.about["sampling"]["size_px"])
     plan = domain.views(spec.views, size_px)
     ids = store.index.column("id").take(chosen.rows).to_pylist()
@@ -134,8 +137,7 @@ def pretrain(
     if run.main:
         units = store.index.column("unit").take(chosen.rows).to_pylist()
         save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
-        draw_curves(read_metrics(out / "metrics.csv"), out / "curves.png")
-        draw_curves(read_metrics(out / "monitors.csv"), out / "monitors.png")
+        draw_journal(out)
     run.fabric.barrier()
     return info
 
@@ -246,14 +248,13 @@ def _train(
 ) -> None:
     """The loop: one optimiser step a batch."""
     training = run.spec.training
-    metrics = MetricsFile(run.folder / "metrics.csv", run.done) if run.main else None
-    watched = MetricsFile(run.folder / "monitors.csv", run.done) if run.main and monitor else None
-    if watched and monitor:
-        monitor.last = watched.last
+    journal = Journal(run.folder, run.done, events=training.tensorboard) if run.main else None
+    if journal and monitor:
+        monitor.last = journal.measured_before
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     began = time.perf_counter()
-    with StopFlag() as stop, torch.random.fork_rng():
+    with StopFlag() as stop, torch.random.fork_rng(), journal or nullcontext():
         batches = view_loader(dataset, order, choose_workers(training.workers))
         for step, batch in enumerate(batches, start=run.done):
             set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
@@ -265,14 +266,14 @@ def _train(
             run.optimiser.step()
             run.stepper.after(step)
             now = time.perf_counter()
-            if metrics:
+            if journal:
                 rate = run.optimiser.param_groups[0]["lr"]
                 row = {"step": step + 1, "loss": loss, **report.terms, "learning_rate": rate}
-                metrics.add({**row, "seconds": now - began})
+                journal.trained({**row, "seconds": now - began})
             began = now
             progress.advance()
-            if watched and monitor and (step + 1) % training.monitor.every == 0:
-                _watch(run, monitor, watched, step + 1, progress)
+            if journal and monitor and (step + 1) % training.monitor.every == 0:
+                _watch(run, monitor, journal, step + 1, progress)
             last, asked = step + 1 == training.steps, _any_asked(run, stop)
             if run.main and (last or (step + 1) % training.checkpoint_every == 0 or asked):
                 save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.about)
@@ -282,13 +283,11 @@ def _train(
     progress.finish()
 
 
-def _watch(
-    run: _Run, monitor: Monitor, watched: MetricsFile, done: int, progress: Progress
-) -> None:
+def _watch(run: _Run, monitor: Monitor, journal: Journal, done: int, progress: Progress) -> None:
     """Measure, write down, and say what looks like a collapse."""
     now, alarming = monitor.measure(run.objective.encoder, run.fabric.device)
     if now:
-        watched.add({"step": done, **now})
+        journal.measured({"step": done, **now})
     for line in alarming:
         progress.say(f"step {done}: {line}: training may have collapsed")
 

@@ -54,6 +54,7 @@ class TrainingSpec(Spec):
     )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     monitor: MonitorSpec = Field(MonitorSpec(), description="signs of collapse")
+    tensorboard: bool = Field(False, description="write TensorBoard's event files as well")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     optimiser: OptimiserSpec = Field(OptimiserSpec(), description="kind, rate, warm-up")
 
