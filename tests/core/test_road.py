@@ -1,6 +1,7 @@
 """prepare -> pretrain -> finetune -> evaluate -> predict on a domain from outside the package."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from histoscope.core.progress import Silent
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
+from tests.core.training.test_resume import Killed, KilledAfter
 
 
 def small(steps=3, **more):
@@ -208,3 +210,29 @@ def test_a_store_works_where_it_is_moved_to(toy, toy_store, tmp_path):
     (tmp_path / "store").rename(tmp_path / "moved")
     again = list(Store(tmp_path / "moved").images(range(5)))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
+
+
+def test_a_store_whose_sources_are_read_again_is_none_until_it_is_whole(
+    toy, toy_folder, toy_store, tmp_path, monkeypatch
+):
+    """Its index would speak of shards that have changed."""
+    find = toy.ToyDomain.find
+
+    def told_otherwise(self, roots, options):
+        return (replace(source, given="other") for source in find(self, roots, options))
+
+    def again(progress):
+        cut, options, out = toy.ToySampling(), toy.ToyOptions(), tmp_path / "store"
+        roots = {"input": toy_folder}
+        more = {"encoding": "lossless", "workers": 0, "progress": progress}
+        return prepare(toy.DOMAIN, roots, cut, options, out, **more)
+
+    index = (tmp_path / "store" / "index.parquet").read_bytes()
+    monkeypatch.setattr(toy.ToyDomain, "find", told_otherwise)
+    with pytest.raises(Killed):
+        again(KilledAfter(2))
+    with pytest.raises(DataError, match="store"):
+        Store(tmp_path / "store")
+    assert [outcome.status for outcome in again(Silent())] == ["done"] * 3
+    assert (tmp_path / "store" / "index.parquet").read_bytes() == index
+    assert len(Store(tmp_path / "store").index) == len(toy_store.index)

@@ -47,6 +47,8 @@ class Source:
         note: what the user should know about how it was found, empty when nothing.
         independent: its samples are images cut by somebody else, not parts of one thing: where
             cases are unknown, the sample and not the source is the unit.
+        given: digest of what the user told of it in other files (labels, scale, drawings), empty
+            where nothing was: when it changes, the source is read again.
     """
 
     id: str
@@ -57,6 +59,14 @@ class Source:
     split: Split | None = None
     note: str = ""
     independent: bool = False
+    given: str = ""
+
+    def as_before(self, before: Source) -> bool:
+        """Whether work that was done on ``before`` stands for this source, too."""
+        return all(
+            getattr(self, name) == getattr(before, name)
+            for name in ("id", "kind", "case", "split", "given")
+        )
 
 
 Roots = Mapping[str, Path]

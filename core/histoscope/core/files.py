@@ -141,6 +141,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def content_of(path: Path) -> bytes:
+    """The bytes of a small file; of one that cannot be read, why: whoever uses it will say so."""
+    try:
+        return path.read_bytes()
+    except OSError as fault:
+        return str(fault.strerror).encode()
+
+
+def digest_of_bytes(parts: Iterable[bytes]) -> str:
+    """Digest of byte strings and of where one ends and the next begins, 16 hex digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
 def fingerprint(path: Path, blocks: int = 16, block_bytes: int = 4096) -> str:
     """Digest of a file's name, size and ``blocks`` evenly spaced blocks, 16 hex digits.
 

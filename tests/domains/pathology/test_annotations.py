@@ -308,6 +308,30 @@ def test_drawings_label_tiles_as_they_are_cut_and_add_one_between(slides):
     assert [row["reason"] for row in rows] == ["3 of 5 annotations gave no tile", ""]
 
 
+def test_changed_drawings_are_read_again_and_nothing_else(slides, capsys):
+    drawn = ("--annotations", slides / "drawn", "--rest-is", "other", "--task", "what")
+    again = ("prepare", slides / "slides", *CUT, *drawn, "--out", slides / "store")
+    command(0, *again)
+    of_x, of_y = (one["id"] for one in table(slides / "store" / "manifest.csv"))
+    file = slides / "drawn" / "x.geojson"
+    file.write_text(file.read_text().replace('"Tumor"', '"Ulcer"'))
+    kept = slides / "store" / "shards" / f"{of_y}.arrow"
+    before = kept.stat().st_mtime_ns
+    capsys.readouterr()
+    command(0, *again)
+    said = capsys.readouterr().err
+    assert "1 of 2 sources are done already" in said
+    assert "1 are done again" in said
+    task, labels = Store(slides / "store").labels("what")
+    assert "Ulcer" in task.classes
+    assert "Tumor" not in task.classes
+    told = dict(zip(labels["sample"].to_pylist(), labels["label"].to_pylist(), strict=True))
+    assert told[f"{of_x}:0-0"] == "Ulcer"
+    assert kept.stat().st_mtime_ns == before
+    command(0, *again)
+    assert "2 of 2 sources are done already" in capsys.readouterr().err
+
+
 def test_a_table_says_what_became_of_every_drawing(slides, capsys):
     command(0, "prepare", slides / "slides", *CUT, "--out", slides / "store")
     asked = ("--task", "what", "--classes", "Tumor,Vessel,other", "--rest-is", "other")

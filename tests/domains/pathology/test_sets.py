@@ -238,3 +238,31 @@ def test_classes_may_have_better_names_than_their_folders(tmp_path: Path) -> Non
 def test_wrong_class_names_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="class_names"):
         PrepareOptions(class_names=text)
+
+
+def test_one_letter_of_one_label_in_a_long_list_is_a_change(tmp_path: Path) -> None:
+    """Also where neither the size nor the blocks that identify the file know of it."""
+    lines = ["path,label", *(f"{place}.png,normal" for place in range(20_000))]
+    found = []
+    for changed in (None, 9_000, None):
+        written = [
+            line.replace("normal", "tumour") if row == changed else line
+            for row, line in enumerate(lines)
+        ]
+        write(tmp_path / "list.csv", "\n".join(written).encode())
+        found += sources(tmp_path, mpp=1.0, layout="csv")
+    first, changed, back = found
+    assert first.id == changed.id
+    assert not changed.as_before(first)
+    assert back.as_before(first)
+
+
+def test_another_case_of_one_picture_is_a_change(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png"):
+        write(tmp_path / "set" / name, png(1))
+    cases = tmp_path / "cases.csv"
+    found = []
+    for case in ("p1", "p2"):
+        write(cases, f"slide,case\na/1.png,p1\na/2.png,{case}\n".encode())
+        found += sources(tmp_path / "set", mpp=1.0, layout="folders", cases=cases)
+    assert not found[1].as_before(found[0])

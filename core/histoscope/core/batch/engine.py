@@ -11,14 +11,15 @@ import multiprocessing
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Literal, Protocol
 
 from histoscope.core.batch.stop import StopFlag, deaf_children
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
+from histoscope.core.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,31 @@ class Outcome:
     samples: int = 0
     corrupt: int = 0
     reason: str = ""
+
+
+def still_good(
+    sources: Sequence[Source], before: Mapping[str, Outcome], progress: Progress
+) -> dict[str, Outcome]:
+    """Outcomes of earlier calls that stand, by source; a source that was told otherwise has none.
+
+    Args:
+        sources: of this call.
+        before: by source's id what is done or empty.
+        progress: told how many.
+    """
+    good = {
+        source.id: replace(before[source.id], source=source)
+        for source in sources
+        if source.id in before and source.as_before(before[source.id].source)
+    }
+    if good:
+        progress.say(f"{len(good)} of {len(sources)} sources are done already")
+    if len(good) < len(before):
+        progress.say(
+            f"{len(before) - len(good)} are done again: what was given about them has changed "
+            "(labels, drawings, cases or scale)"
+        )
+    return good
 
 
 def status_of(samples: int, corrupt: int) -> Status:

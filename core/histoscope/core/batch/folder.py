@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histoscope.core.batch.engine import Job, Outcome, run_all
+from histoscope.core.batch.engine import Job, Outcome, run_all, still_good
 from histoscope.core.batch.stop import StopFlag
 from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError, UsageError
@@ -74,9 +74,8 @@ def work_through(
     Raises:
         Interrupted: what is finished stays; the same call goes on.
     """
-    outcomes = {s.id: done for s in sources if (done := _finished(out, s, closing)) is not None}
-    if outcomes:
-        progress.say(f"{len(outcomes)} of {len(sources)} sources are done already")
+    before = {s.id: done for s in sources if (done := _finished(out, s, closing)) is not None}
+    outcomes = still_good(sources, before, progress)
     todo = [source for source in sources if source.id not in outcomes]
     progress.start("work", len(todo), "sources")
     with StopFlag() as stop:

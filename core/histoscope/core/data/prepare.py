@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histoscope.core import __version__
-from histoscope.core.batch.engine import Outcome, outcome_of, run_all
+from histoscope.core.batch.engine import Outcome, outcome_of, run_all, still_good
 from histoscope.core.batch.stop import StopFlag
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
@@ -202,10 +202,11 @@ def prepare(
         "options": options.model_dump(mode="json"),
     }
     _claim(out, settings)
-    outcomes = {s.id: done for s in sources if (done := _finished(out, s)) is not None}
-    if outcomes:
-        progress.say(f"{len(outcomes)} of {len(sources)} sources are done already")
+    before = {s.id: done for s in sources if (done := _finished(out, s)) is not None}
+    outcomes = still_good(sources, before, progress)
     todo = [source for source in sources if source.id not in outcomes]
+    if len(outcomes) < len(before):
+        (out / "store.json").unlink(missing_ok=True)  # its index speaks of shards that will change
     job = PrepareJob(domain.name, roots, sampling, options, encoding, out)
     progress.start("prepare", len(todo), "sources")
     with StopFlag() as stop:
@@ -244,7 +245,8 @@ def _finished(out: Path, source: Source) -> Outcome | None:
     file = out / "sources" / source.id / "done.json"
     if not file.is_file():
         return None
-    outcome = Outcome(**{**read_json(file, *SOURCE)["outcome"], "source": source})
+    body = read_json(file, *SOURCE)["outcome"]
+    outcome = Outcome(**{**body, "source": Source(**body["source"])})
     return None if outcome.status == "failed" else outcome
 
 

@@ -90,6 +90,7 @@ class PathologyDomain:
         from histoscope.core.data.cases import Cases
         from histoscope.domains.pathology.annotations.matching import check_unique
         from histoscope.domains.pathology.discovery import find_slides
+        from histoscope.domains.pathology.given import with_given
         from histoscope.domains.pathology.layouts import choose_layout
         from histoscope.domains.pathology.scale import ScaleList
         from histoscope.domains.pathology.set_sources import find_sets
@@ -111,7 +112,7 @@ class PathologyDomain:
             raise DataError(
                 "--annotations is for slides; a set's pictures are labelled as they lie"
             )
-        paths = list[str]()
+        sources: list[Source] = []
         for root, layout in layouts.items():
             if layout != "slides" and mpp is None:
                 raise DataError(f"{roots[root]}: {NO_SET_SCALE}")
@@ -120,16 +121,15 @@ class PathologyDomain:
                 if layout == "slides"
                 else find_sets(root, roots[root], layout)
             )
-            for source in found:
-                paths.append(source.path)
-                yield source
+            sources += found
         if annotations:
-            check_unique(annotations, paths)
-        if not paths:
+            check_unique(annotations, [source.path for source in sources])
+        if not sources:
             raise DataError(
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
             )
+        yield from with_given(sources, roots, chosen, cases)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
         """Open a slide, a picture or a set.

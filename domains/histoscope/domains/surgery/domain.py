@@ -81,19 +81,22 @@ class SurgeryDomain:
         """
         from histoscope.core.data.cases import Cases
         from histoscope.domains.surgery.discovery import VIDEO_WORDS, find_operations
+        from histoscope.domains.surgery.given import with_given
 
         chosen = _options(options)
         cases = Cases(chosen.cases, chosen.case_regex, VIDEO_WORDS)
-        count = 0
+        sources: list[Source] = []
         for root, place in roots.items():
             if not place.exists():
                 raise DataError(f"{place}: no such file or folder")
-            for source in find_operations(root, place, chosen, cases):
-                count += 1
-                yield source
-        if not count:
+            sources += find_operations(root, place, chosen, cases)
+        if not sources:
             places = ", ".join(map(str, roots.values()))
             raise DataError(f"{places}: no video and no folder of frames found")
+        if isinstance(chosen, PrepareOptions):
+            yield from with_given(sources, roots, chosen)
+        else:
+            yield from sources
 
     def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
         """Open an operation.

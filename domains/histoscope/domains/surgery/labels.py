@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import PlanLabels
 from histoscope.core.data.spreadsheet import header_of, read_rows
 from histoscope.core.errors import DataError
+from histoscope.core.files import content_of
 from histoscope.domains.surgery.phase_text import CLOCK, PhaseRows, read_phases
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,
@@ -215,6 +216,14 @@ class LabelFiles:
             self._classes,
             self._tool_names,
         )
+
+    def told_of(self, name: str) -> list[bytes]:
+        """All that speaks of one operation, as bytes: empty when nothing does."""
+        key = natural_key(name)
+        files = [found for table in (self._phases, self._tools) if (found := table.get(key))]
+        rows = [some for some in (self._spans.get(name), self._seconds.get(name)) if some]
+        told = [content_of(file) for file in files] + [repr(some).encode() for some in rows]
+        return [*told, repr((self._classes, self._tool_names)).encode()] if told else []
 
     def unknown(self, names: Iterable[str]) -> list[str]:
         """What has labels and is none of these operations or cases, in natural order."""
