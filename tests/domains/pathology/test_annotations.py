@@ -19,7 +19,7 @@ from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.annotations.areas import classes_of, covered
 from histoscope.domains.pathology.annotations.drawn import Drawn
-from histoscope.domains.pathology.annotations.matching import check_unique, match
+from histoscope.domains.pathology.annotations.matching import check_files, match
 from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
 from histoscope.domains.pathology.domain import _drawn_on
 from histoscope.domains.pathology.options import PrepareOptions
@@ -162,14 +162,20 @@ def test_files_are_matched_by_path_before_name_and_with_or_without_suffix(tmp_pa
 
 def test_a_file_that_may_speak_of_two_slides_is_refused(tmp_path):
     (tmp_path / "x.geojson").write_text("[]")
-    check_unique(tmp_path, ["a/x.svs", "a/y.svs"])
-    check_unique(tmp_path, ["x.svs", "b/x.svs"])  # the path agrees with one
+    check_files(tmp_path, ["a/x.svs", "a/y.svs"])
+    check_files(tmp_path, ["x.svs", "b/x.svs"])  # the path agrees with one
     with pytest.raises(DataError, match=r"several slides \(a/x.svs, b/x.svs\)"):
-        check_unique(tmp_path, ["a/x.svs", "b/x.svs"])
+        check_files(tmp_path, ["a/x.svs", "b/x.svs"])
     (tmp_path / "empty").mkdir()
     for name, words in (("none", "no such file or folder"), ("empty", r"no \.geojson file")):
         with pytest.raises(DataError, match=words):
-            check_unique(tmp_path / name, [])
+            check_files(tmp_path / name, [])
+
+
+def test_a_folder_that_speaks_of_no_slide_is_refused(tmp_path):
+    (tmp_path / "z.geojson").write_text("[]")
+    with pytest.raises(DataError, match=r"no file of a slide here in it \(z.geojson\)"):
+        check_files(tmp_path, ["x.svs", "y.svs"])
 
 
 def test_a_tile_takes_the_class_of_half_its_area():

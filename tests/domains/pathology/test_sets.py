@@ -266,3 +266,19 @@ def test_another_case_of_one_picture_is_a_change(tmp_path: Path) -> None:
         write(cases, f"slide,case\na/1.png,p1\na/2.png,{case}\n".encode())
         found += sources(tmp_path / "set", mpp=1.0, layout="folders", cases=cases)
     assert not found[1].as_before(found[0])
+
+
+def test_cases_of_other_pictures_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "a" / "1.png", png(1))
+    write(tmp_path / "set" / "b" / "2.png", png(2))
+    cases = tmp_path / "cases.csv"
+    for text, known in (("slide,case\n7.svs,p1\n", False), ("slide,case\n7.svs,p1\n2,p2\n", True)):
+        write(cases, text.encode())
+        for layout in ("folders", "slides"):
+            options = {"layout": layout, "cases": cases}
+            options |= {"mpp": 1.0} if layout == "folders" else {"default_mpp": 1.0}
+            if known:
+                assert sources(tmp_path / "set", **options)
+            else:
+                with pytest.raises(DataError, match=r"none of its 1 rows \(7.svs\) is one of"):
+                    sources(tmp_path / "set", **options)

@@ -10,6 +10,7 @@ import pytest
 
 from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
@@ -97,3 +98,14 @@ def test_tables_speak_of_operations_one_by_one(copied: Path, tmp_path: Path, nam
     said = call(copied, tmp_path / "store", **options)
     assert "1 of 2 sources are done already" in said
     assert any(line.startswith("1 are done again") for line in said)
+
+
+def test_tables_that_speak_of_no_operation_are_refused(copied: Path, tmp_path: Path) -> None:
+    spans, cases = tmp_path / "spans.csv", tmp_path / "cases.csv"
+    spans.write_text("case,start,end,phase\nfilm01,0,5,Preparation\n")
+    cases.write_text("video,case\nfilm01,p1\n")
+    with pytest.raises(DataError, match=r"spans.csv: speaks of no operation here"):
+        call(copied, tmp_path / "store", labels=spans)
+    with pytest.raises(DataError, match=r"none of its 1 rows \(film01\) is one of .*video01.mp4"):
+        call(copied, tmp_path / "store", cases=cases)
+    assert not (tmp_path / "store").exists()

@@ -220,7 +220,7 @@ def test_wrong_annotations_are_one_clear_reason(
 ):
     file = tmp_path / "phases.csv"
     file.write_text(text)
-    with pytest.raises(UnreadableSource, match=reason):
+    with pytest.raises(DataError, match=reason):
         labels_of(copied, labels=file)
 
 

@@ -25,6 +25,15 @@ class Cases:
         self._table = None if table is None else PathTable(table, "case", words)
         self._pattern = None if pattern is None else re.compile(pattern)
 
+    def check_used(self) -> None:
+        """See that the table speaks of any of the files that were asked for.
+
+        Raises:
+            DataError: of none.
+        """
+        if self._table is not None:
+            self._table.check_used()
+
     def find(self, relative: str) -> str | None:
         """The case of what lies at this POSIX path below its root, None when unknown."""
         listed = None if self._table is None else self._table.find(relative)

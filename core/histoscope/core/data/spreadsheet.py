@@ -88,6 +88,7 @@ class PathTable:
         names = rows[0].keys() if rows else header_of(path)
         named = column(path, names, (*words, *PATH_COLUMNS))
         column(path, names, (value,))
+        self._path, self._listed, self._unlisted = path, False, ""
         self._values: dict[str, str] = {}
         for row in rows:
             key = row[named].replace("\\", "/").removeprefix("./")
@@ -101,8 +102,23 @@ class PathTable:
         place = PurePosixPath(relative)
         for key in (relative, place.name, str(place.with_suffix("")), place.stem):
             if key in self._values:
+                self._listed = True
                 return self._values[key]
+        self._unlisted = self._unlisted or relative
         return None
+
+    def check_used(self) -> None:
+        """See that the table speaks of any of the files that were asked for.
+
+        Raises:
+            DataError: of none: naming one of its rows and one of the files.
+        """
+        if self._values and self._unlisted and not self._listed:
+            raise DataError(
+                f"{self._path}: none of its {len(self._values)} rows ({next(iter(self._values))}) "
+                f"is one of the files here ({self._unlisted}); give a file's path, its name, or "
+                "its name without suffix"
+            )
 
     def items(self) -> Mapping[str, str]:
         """All values by what stands in the file column."""

@@ -88,7 +88,7 @@ class PathologyDomain:
                 CSV is not what it should be.
         """
         from histoscope.core.data.cases import Cases
-        from histoscope.domains.pathology.annotations.matching import check_unique
+        from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.given import with_given
         from histoscope.domains.pathology.layouts import choose_layout
@@ -123,13 +123,15 @@ class PathologyDomain:
             )
             sources += found
         if annotations:
-            check_unique(annotations, [source.path for source in sources])
+            check_files(annotations, [source.path for source in sources])
         if not sources:
             raise DataError(
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
             )
-        yield from with_given(sources, roots, chosen, cases)
+        sources = list(with_given(sources, roots, chosen, cases))
+        cases.check_used()
+        yield from sources
 
     def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
         """Open a slide, a picture or a set.

@@ -93,6 +93,7 @@ class SurgeryDomain:
         if not sources:
             places = ", ".join(map(str, roots.values()))
             raise DataError(f"{places}: no video and no folder of frames found")
+        cases.check_used()
         if isinstance(chosen, PrepareOptions):
             yield from with_given(sources, roots, chosen)
         else:

@@ -81,13 +81,16 @@ def _by(slides: Mapping[str, str], form: Callable[[PurePosixPath], str]) -> dict
     return out
 
 
-def check_unique(folder: Path, paths: Iterable[str]) -> None:
-    """Refuse a file that may speak of several slides: each would take its drawings.
+def check_files(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse a file that may speak of several slides, of which each would take its drawings.
 
     Raises:
-        DataError: naming the file and the slides.
+        DataError: naming the file and the slides; or no file speaks of any slide.
     """
     matches = match(folder, {f"{place}:{path}": path for place, path in enumerate(paths)})
     for path, reason in matches.idle.items():
         if reason.startswith(SEVERAL):
             raise DataError(f"{path.name}: {reason}")
+    if not matches.files:
+        names = ", ".join(sorted(path.name for path in matches.idle)[:3])
+        raise DataError(f"{folder}: no file of a slide here in it ({names}); x.geojson is of x.svs")
