@@ -93,7 +93,7 @@ def test_how_good_the_package_is_comes_before_every_result(result_folder):
         )
     ]
     assert places == sorted(places)
-    assert "5 to 6 labels, in 2 independent draws" in page.text
+    assert "5 to 6 labels, in 2 draws" in page.text
 
 
 def test_a_package_without_evaluation_is_called_unproven(result_folder):

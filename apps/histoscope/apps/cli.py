@@ -38,8 +38,10 @@ COMMANDS = {
     "report": "rebuild the report of a result folder",
 }
 
-# what the machine refuses is no fault of ours: rights, and a disk that is read-only or full
+# what the machine refuses is no fault of ours: rights, a disk that is read-only or full, and names
+# that cannot be
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
+REFUSED |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
 class Lazy(click.Group):

@@ -76,7 +76,7 @@ def read_json(path: Path, format_name: str, version: int) -> dict[str, Any]:
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file") from None
     except (ValueError, UnicodeDecodeError) as fault:
         raise DataError(f"{path}: not a JSON file ({fault})") from None

@@ -1,11 +1,14 @@
 """Paired comparison of two evaluations."""
 
+import pyarrow as pa
 import pytest
 
+from histoscope.core.data.store import LABELS, label_table
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.compare import compare
 from histoscope.core.evaluation.evaluate import evaluate
 from histoscope.core.evaluation.intervals import paired_difference
+from histoscope.core.files import write_table
 from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.progress import Silent
@@ -15,11 +18,13 @@ from histoscope.core.progress import Silent
 def evaluated(toy_store, tmp_path):
     """Fine-tune and evaluate; the folder of the evaluation."""
 
-    def act(name, encoder="colour", split=None, **more):
+    def act(name, encoder="colour", split=None, labels=None, tasks=(), **more):
         spec = FinetuneSpec(**{"fraction": 0.2, "draws": 3, **more})
-        package = finetune(toy_store, encoder, spec, tmp_path / name, progress=Silent())
+        package = finetune(
+            toy_store, encoder, spec, tmp_path / name, tasks=tasks, progress=Silent()
+        )
         out = tmp_path / f"{name}-evaluation"
-        evaluate(package, toy_store, out, split=split, progress=Silent())
+        evaluate(package, toy_store, out, split=split, labels=labels, progress=Silent())
         return out
 
     return act
@@ -49,9 +54,25 @@ def test_other_draws_other_samples_and_one_draw_are_refused(evaluated, toy_store
     ids = toy_store.index.column("id").to_pylist()
     split = tmp_path / "split.csv"
     split.write_text("id,split\n" + "".join(f"{name},test\n" for name in ids[-10:]))
-    with pytest.raises(DataError, match=r"scored on other samples \(24 and 10\)"):
+    with pytest.raises(DataError, match=r"scored on other samples or labels \(24 and 10\)"):
         compare(one, evaluated("c", split=f"{split}:test"))
-    with pytest.raises(DataError, match="a paired interval needs two"):
+    with pytest.raises(DataError, match="all draws of hue saw the same labels"):
         compare(evaluated("d", draws=1), evaluated("e", draws=1))
-    with pytest.raises(DataError, match="no such file"):
-        compare(one, tmp_path / "nothing")
+    for nothing in (tmp_path / "nothing", one / "metrics.json"):
+        with pytest.raises(DataError, match="no such file"):
+            compare(one, nothing)
+
+
+def test_draws_of_all_labels_are_one_draw(evaluated):
+    """Their differences are all the same, and no interval is nothing wide."""
+    with pytest.raises(DataError, match="all draws of hue saw the same labels"):
+        compare(evaluated("a", fraction=1), evaluated("b", fraction=1, scaling="standard"))
+
+
+def test_another_truth_of_the_same_samples_is_refused(evaluated, toy_store, tmp_path):
+    task, table = toy_store.labels("hue")
+    flipped = [task.classes[1 - task.classes.index(n)] for n in table["label"].to_pylist()]
+    file = tmp_path / "flipped.parquet"
+    write_table(file, *LABELS, label_table(task, table["sample"], [pa.array(flipped)], "test"))
+    with pytest.raises(DataError, match="scored on other samples or labels"):
+        compare(evaluated("a"), evaluated("b", labels=file))

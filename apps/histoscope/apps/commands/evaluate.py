@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +65,22 @@ def describe(task: str, body: Mapping[str, Any]) -> str:
     for name in OVERALL:
         if name in body:
             metric, over = body[name], body["interval_over"]
-            low, high = (number(side) for side in metric["interval"])
             spread = metric["sd_over_draws"]
             lines.append(
-                f"{name.replace('_', ' ')} {number(metric['value'])}, 95 % interval {low} to "
-                f"{high} over {over}" + (f", sd over draws {number(spread)}" if spread else "")
+                f"{name.replace('_', ' ')} {number(metric['value'])}, 95 % interval "
+                f"{between(metric['interval'])} over {over}"
+                + (f", sd over draws {number(spread)}" if spread else "")
             )
     for each in ("recall", "average_precision"):
         for name, metric in body.get(each, {}).items():
             lines.append(f"{each.replace('_', ' ')} of {name} {number(metric['value'])}")
     return "\n".join([*lines, *body["cautions"]])
+
+
+def between(interval: Sequence[float | None]) -> str:
+    """``0.700 to 0.800``, or ``unknown``."""
+    low, high = interval
+    return "unknown" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def number(value: float | None) -> str:

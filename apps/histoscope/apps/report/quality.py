@@ -81,7 +81,8 @@ def quality_of(evaluation: Mapping[str, Any] | None, head: Mapping[str, Any]) ->
     if evaluation is None:
         return None
     colours = {kind["name"]: kind["colour"] for kind in head["classes"]}
-    chances = {"balanced_accuracy": 1 / max(1, len(colours)), "auc": 0.5}
+    there = sum(one["value"] is not None for one in evaluation.get("recall", {}).values())
+    chances = {"balanced_accuracy": 1 / there if there > 1 else None, "auc": 0.5}
     cautions = list(evaluation["cautions"])
     each = next(name for name in EACH if name in evaluation)
     unit = evaluation["interval_over"].removesuffix("s")

@@ -28,10 +28,10 @@ def compare(one: Path, other: Path) -> dict[str, dict[str, dict[str, Any]]]:
         Task to metric to ``one``, ``other`` (means) and ``difference`` (mean, low, high, draws).
 
     Raises:
-        DataError: no task in common, other draws, other samples, or fewer than two draws.
+        DataError: no task in common, other draws, other samples or labels, or all draws the same.
     """
     ours, theirs = (
-        read_json(folder / "metrics.json", *METRICS)["tasks"] for folder in (one, other)
+        read_json(folder / "metrics.json", *METRICS).get("tasks", {}) for folder in (one, other)
     )
     shared = [task for task in ours if task in theirs]
     if not shared:
@@ -61,13 +61,16 @@ def _check_pairs(
 ) -> None:
     if ours["tested"] != theirs["tested"]:
         raise DataError(
-            f"{one} and {other}: {task} was scored on other samples ({ours['samples']} and "
-            f"{theirs['samples']}); evaluate both on the same store and split"
+            f"{one} and {other}: {task} was scored on other samples or labels ({ours['samples']} "
+            f"and {theirs['samples']}); evaluate both on the same store, labels and split"
         )
     if ours["drawn"] != theirs["drawn"]:
         raise DataError(
             f"{one} and {other}: {task} was learnt from other draws; give finetune the same store, "
             "--fraction, --draws, --draw-by and --seed"
         )
-    if len(ours["drawn"]) < 2:
-        raise DataError(f"{one} and {other}: one draw of labels; a paired interval needs two")
+    if len(set(ours["drawn"])) < 2:
+        raise DataError(
+            f"{one} and {other}: all draws of {task} saw the same labels; a paired interval needs "
+            "two different ones (finetune with --draws 2 or more, and a --fraction below 1)"
+        )

@@ -19,6 +19,7 @@ from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import digest_of, holds_anything, write_json
 from histoscope.core.labels.features import features_of
+from histoscope.core.labels.fit import TRAINED
 from histoscope.core.labels.labelled import Labelled, labelled_rows, unit_name
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Progress
@@ -31,6 +32,7 @@ SUMMARY = (
 )
 
 
+FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
 CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
 
 
@@ -75,8 +77,11 @@ def evaluate(
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
     scores, features = _probabilities(package, store, rows, progress)
     for place, test in tests.items():
-        task = package.tasks[place].name
-        cautions[place] += leakage(package, task, store, test.rows, features, rows, progress)
+        tasks = learnt_from(package, place)
+        if len(tasks) > 1:
+            others = ", ".join(name for name in tasks if name != package.tasks[place].name)
+            cautions[place].append(f"all weights were learnt from labels of {others}, too")
+        cautions[place] += leakage(package, tasks, store, test.rows, features, rows, progress)
     body: dict[str, Any] = {"tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
@@ -98,7 +103,7 @@ def evaluate(
             "draws": len(drawn),
             "labels": list(head.labels),
             "drawn": list(head.drawn),
-            "tested": digest_of(store.index.column("id").take(test.rows).to_pylist()),
+            "tested": digest_of(test.told(store, head.question)),
             **measured,
             "cautions": cautions[place],
         }
@@ -183,15 +188,34 @@ def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) ->
             "cases are unknown: intervals are over "
             f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
         )
-    if len(set(test.units)) == 1:
-        cautions.append(
-            f"all samples are of one of the {unit_name(test.units)}: no interval is true"
-        )
-    cautions.append(CENTRES)
+    cautions += [*_few_units(task, test), CENTRES]
     absent = [name for name, has in zip(task.classes, test.present(task), strict=True) if not has]
     if absent:
         cautions.append(f"no sample is of {', '.join(absent)}: nothing is known about them")
     return cautions
+
+
+def _few_units(task: Task, test: Labelled) -> list[str]:
+    """What rests on a handful of units, of which no interval can be trusted."""
+    units = np.asarray(test.units, dtype=str)
+    count, many = len(set(test.units)), unit_name(test.units)
+    if count == 1:
+        return [f"all samples are of one of the {many}: no interval is known"]
+    cautions = []
+    if count < FEW_UNITS:
+        cautions.append(f"only {count} {many}: intervals are too narrow, and not to be trusted")
+    for place, name in enumerate(task.classes):
+        of_class = test.truth == place if task.exclusive else test.truth[:, place] == 1
+        held = len(set(units[of_class]))
+        if 0 < held < FEW_OF_A_CLASS <= count:
+            cautions.append(f"{name} is in {held} of {count} {many}: little is known about it")
+    return cautions
+
+
+def learnt_from(package: Package, place: int) -> list[str]:
+    """Tasks whose labels a head has learnt from: its own, or all where they trained the encoder."""
+    head = package.info.heads[place]
+    return [task.name for task in package.tasks] if head.method in TRAINED else [head.task]
 
 
 def _probabilities(

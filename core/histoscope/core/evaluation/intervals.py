@@ -38,8 +38,11 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval, 95 %, of a metric of weights (resamples, samples) -> (resamples,).
 
-    Resamples in which the metric is undefined (NaN) are left out; NaN where it always is.
+    Resamples in which the metric is undefined (NaN) are left out; NaN where it always is, and
+    where there is one unit only, of which nothing can be drawn but itself.
     """
+    if len(set(units)) < 2:
+        return float("nan"), float("nan")
     values = np.concatenate([metric(w) for w in unit_resamples(units, resamples, seed)])
     defined = values[~np.isnan(values)]
     if not len(defined):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -23,7 +26,7 @@ BLOCK = 1024  # samples that are compared at once
 
 def leakage(
     package: Package,
-    task: str,
+    tasks: Sequence[str],
     store: Store,
     rows: NDArray[np.int64],
     features: NDArray[np.float32],
@@ -37,7 +40,7 @@ def leakage(
 
     Args:
         package: evaluated; its draws say what it learnt from.
-        task: of the head.
+        tasks: whose labels the head has learnt from.
         store: of the images.
         rows: index rows that are scored.
         features: of ``of_rows``, (rows, dim), by the package's first encoder.
@@ -45,7 +48,8 @@ def leakage(
         progress: who is told.
     """
     drawn = read_table(package.folder / "draws.parquet", *DRAWS)
-    names = pc.unique(drawn.filter(pc.equal(drawn.column("task"), task)).column("sample"))
+    ours = pc.is_in(drawn.column("task"), value_set=pa.array(tasks))
+    names = pc.unique(drawn.filter(ours).column("sample"))
     at = pc.index_in(names, value_set=store.index.column("id").combine_chunks())
     learnt = np.sort(pc.drop_null(at).to_numpy()).astype(np.int64)
     learnt = np.setdiff1d(learnt, rows)

@@ -31,6 +31,9 @@ def measure_classes(task: Task, test: Labelled, probabilities: Scores) -> dict[s
     def recall_of(place: int) -> Metric:
         return lambda d, w: metrics.recalls(truth, predicted[d], w, classes)[:, place]
 
+    def of_class(place: int) -> dict[str, Any]:
+        return _score(recall_of(place), test, draws, truth == place)
+
     overall: dict[str, Metric] = {
         "balanced_accuracy": lambda d, w: metrics.balanced_accuracy(
             truth, predicted[d], w, classes
@@ -40,9 +43,7 @@ def measure_classes(task: Task, test: Labelled, probabilities: Scores) -> dict[s
     }
     draws = len(predicted)
     body: dict[str, Any] = {name: _score(m, test, draws) for name, m in overall.items()}
-    body["recall"] = {
-        name: _score(recall_of(place), test, draws) for place, name in enumerate(task.classes)
-    }
+    body["recall"] = {name: of_class(place) for place, name in enumerate(task.classes)}
     body["confusion"] = metrics.confusion(truth, predicted[0], classes).tolist()
     return body
 
@@ -70,26 +71,37 @@ def measure_presence(
             truth[:, place], probabilities[d][:, place] >= thresholds[d][place], w
         )
 
-    places = range(len(task.classes))
+    present = (truth == 1).sum(axis=0)
+    there = np.flatnonzero(present).tolist()
 
     def pooled(d: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        return metrics.mean_where_defined(np.stack([precision_of(place)(d, w) for place in places]))
+        if not there:
+            return np.full(len(w), np.nan)
+        return np.asarray(np.mean([precision_of(place)(d, w) for place in there], axis=0))
+
+    def pooled_in_units(d: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        parts = [precision_of(place)(d, w) for place in range(len(task.classes))]
+        return metrics.mean_where_defined(np.stack(parts))
+
+    def each(metric: Callable[[int], Metric]) -> dict[str, Any]:
+        return {
+            name: _score(metric(place), test, draws, truth[:, place] == 1)
+            for place, name in enumerate(task.classes)
+        }
 
     return {
         "mean_average_precision": _score(pooled, test, draws),
-        "mean_average_precision_by_unit": _by_unit(pooled, test, draws),
-        "average_precision": {
-            name: _score(precision_of(place), test, draws)
-            for place, name in enumerate(task.classes)
-        },
-        "f1": {name: _score(f1_of(place), test, draws) for place, name in enumerate(task.classes)},
-        "present": {
-            name: int((truth[:, place] == 1).sum()) for place, name in enumerate(task.classes)
-        },
+        "mean_average_precision_by_unit": _by_unit(pooled_in_units, test, draws),
+        "average_precision": each(precision_of),
+        "f1": each(f1_of),
+        "present": dict(zip(task.classes, present.tolist(), strict=True)),
     }
 
 
-def _score(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
+def _score(
+    score: Metric, test: Labelled, draws: int, of_class: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
     ones = np.ones((1, len(test.truth)))
     per_draw = [float(score(draw, ones)[0]) for draw in range(draws)]
 
@@ -97,6 +109,8 @@ def _score(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
         return np.mean([score(draw, weights) for draw in range(draws)], axis=0)
 
     low, high = bootstrap_interval(mean_over_draws, test.units)
+    if of_class is not None and len(set(np.asarray(test.units, dtype=str)[of_class])) < 2:
+        low = high = float("nan")
     return _metric(per_draw, low, high)
 
 

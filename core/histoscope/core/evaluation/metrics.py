@@ -1,7 +1,8 @@
 """Metrics, each with one weight a sample, so that resamples are weights.
 
 ``weights`` is (resamples, samples), counts of each sample in each resample; a plain metric is one
-row of ones. A class absent from a resample is left out of its mean.
+row of ones. A mean is over the classes of the whole sample; in a resample that lacks one of them it
+is undefined (NaN), as a mean over the others would be another quantity.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ def recalls(
 def balanced_accuracy(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
 ) -> Numbers:
-    """Mean recall over the classes present, (resamples,)."""
-    return mean_where_defined(recalls(truth, predicted, weights, classes).T)
+    """Mean recall over the classes that there are, (resamples,); NaN where one is absent."""
+    there = np.bincount(truth, minlength=classes) > 0
+    return np.asarray(recalls(truth, predicted, weights, classes).T[there].mean(axis=0))
 
 
 def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers) -> Numbers:
@@ -39,13 +41,14 @@ def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float32], weights: N
     """Area under the ROC curve, (resamples,); NaN where undefined.
 
     Two classes: of the second. More: mean over classes of one against the rest, as
-    scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``.
+    scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``, over the classes that
+    there are.
     """
     classes = probabilities.shape[1]
     if classes == 2:
         return _auc_of(truth == 1, probabilities[:, 1], weights)
-    parts = [_auc_of(truth == k, probabilities[:, k], weights) for k in range(classes)]
-    return mean_where_defined(np.stack(parts))
+    parts = [_auc_of(truth == k, probabilities[:, k], weights) for k in np.unique(truth)]
+    return np.asarray(np.mean(parts, axis=0))
 
 
 def _auc_of(positive: NDArray[np.bool_], scores: NDArray[np.float32], weights: Numbers) -> Numbers:

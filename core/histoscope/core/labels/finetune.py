@@ -16,7 +16,7 @@ from histoscope.core.encoders.folder import digest_units
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import digest_of, holds_anything
 from histoscope.core.labels.draws import draw_labels
-from histoscope.core.labels.fit import Asked, Fitted, fit_heads
+from histoscope.core.labels.fit import TRAINED, Asked, Fitted, fit_heads
 from histoscope.core.labels.labelled import Labelled, labelled_rows, tasks_of
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.packages.package import (
@@ -72,7 +72,8 @@ def finetune(
     seen |= digest_units(store.index.column("unit").take(fitted.centred_on).to_pylist())
     infos, colours = list[HeadInfo](), 0
     for one, answers in zip(asked, fitted.answers, strict=True):
-        infos.append(_describe(store, one, answers, spec, colours))
+        drawn = _digests(store, asked if spec.method in TRAINED else [one], spec.draws)
+        infos.append(_describe(one, answers, spec, drawn, colours))
         colours += len(one.task.classes)
     # what predict must cut is what the heads were fitted on, which check_fits found compatible
     info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
@@ -102,6 +103,11 @@ def _ask(
         f"finetune {task.name} reads {train.said}, {len(train.rows)} with labels; {spec.draws} "
         f"draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
     )
+    if len({tuple(draw.tolist()) for draw in draws}) < len(draws):
+        progress.say(
+            f"draws of {task.name} are of the same labels: they tell nothing of other labels; "
+            "--draws 1 is enough"
+        )
     return Asked(task, train, draws)
 
 
@@ -117,14 +123,24 @@ def _drawn(store: Store, asked: Sequence[Asked]) -> pa.Table:
     return pa.Table.from_pylist(parts, DRAWN)
 
 
+def _digests(store: Store, asked: Sequence[Asked], draws: int) -> list[str]:
+    """A digest of the labels of each draw, of several tasks where they train one encoder."""
+    return [
+        digest_of(
+            told for one in asked for told in one.train.told(store, one.task, one.draws[draw])
+        )
+        for draw in range(draws)
+    ]
+
+
 def _describe(
-    store: Store,
     one: Asked,
     answers: Sequence[Fitted],
     spec: FinetuneSpec,
+    drawn: Sequence[str],
     first_colour: int,
 ) -> HeadInfo:
-    exclusive, ids = one.task.exclusive, store.index.column("id")
+    exclusive = one.task.exclusive
     return HeadInfo(
         task=one.task.name,
         level=one.task.level,
@@ -132,7 +148,7 @@ def _describe(
         classes=class_infos(one.task, first_colour),
         method=spec.method,
         labels=[len(draw) for draw in one.draws],
-        drawn=[digest_of(ids.take(one.rows(d)).to_pylist()) for d in range(spec.draws)],
+        drawn=list(drawn),
         fraction=spec.fraction,
         draw_by=spec.draw_by,
         seed=spec.seed,

@@ -35,6 +35,13 @@ class Labelled:
     units: list[str]
     said: str
 
+    def told(self, store: Store, task: Task, places: NDArray[np.int64] | None = None) -> list[str]:
+        """Each sample's id with its label, for digests: other labels are other data."""
+        chosen = np.arange(len(self.rows)) if places is None else places
+        ids = store.index.column("id").take(self.rows[chosen]).to_pylist()
+        labels = self.truth[chosen].tolist()
+        return [f"{task.name}/{','.join(task.classes)}", *map("{}={}".format, ids, labels)]
+
     def present(self, task: Task) -> NDArray[np.bool_]:
         """Which classes at least one sample has, (classes,)."""
         if self.truth.ndim == 2:

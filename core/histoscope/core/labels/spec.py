@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -60,8 +61,8 @@ class FinetuneSpec(Spec):
     @field_validator("strength")
     @classmethod
     def _positive(cls, given: float | str) -> float | str:
-        if not isinstance(given, str) and given <= 0:
-            raise ValueError("must be above 0, or cv")
+        if not isinstance(given, str) and not 0 < given < math.inf:
+            raise ValueError("must be a number above 0, or cv")
         return given
 
     @field_validator("neighbours")
