@@ -62,10 +62,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: Path, format_name: str, version: int, body: Mapping[str, Any]) -> None:
-    """Write ``body`` behind ``format`` and ``version``, indented, keys in the order given."""
+def json_bytes(format_name: str, version: int, body: Mapping[str, Any]) -> bytes:
+    """``body`` behind ``format`` and ``version``, indented, keys in the order given."""
     whole = {"format": format_name, "version": version, **body}
-    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def write_json(path: Path, format_name: str, version: int, body: Mapping[str, Any]) -> None:
+    """Write :func:`json_bytes`."""
+    write_bytes(path, json_bytes(format_name, version, body))
 
 
 def read_json(path: Path, format_name: str, version: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from histoscope.core.contracts import (
 from histoscope.core.data.ahead import read_ahead
 from histoscope.core.data.prepare import judged, sample_keys
 from histoscope.core.domains import find_sources, load_domain
-from histoscope.core.files import sha256_of, write_csv, write_json, write_table
+from histoscope.core.files import write_csv, write_json, write_table
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.training.device import cores
@@ -258,7 +258,7 @@ def predict(
     package = open_package(package_folder)
     domain = load_domain(package.info.encoder.domain)
     sources, sampling = plan_prediction(package, domain, roots, options, shard)
-    digest = sha256_of(package_folder / "model.safetensors")
+    digest = package.digest
     body = {
         "domain": domain.name,
         "model": digest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histoscope.core.data.spreadsheet import read_rows
 from histoscope.core.data.store import Store
 from histoscope.core.domains import load_domain
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError, UsageError, near_word
 
 PARTS = ("train", "valid", "test")
 
@@ -55,12 +55,12 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
                 f"--split {given}: expected FILE:PART or NAME:PART (PART alone if the store has a "
                 f"split); PART is one of {', '.join(PARTS)}"
             )
-        published = load_domain(store.domain).splits
+        published, absent = load_domain(store.domain).splits, ""
         if name in published:
             wanted = _by_case(index, published[name], part)
         else:
-            wanted = _by_file(index, Path(name), part, published)
-        said = f"{part} of {name}"
+            wanted, absent = _by_file(index, Path(name), part, published)
+        said = f"{part} of {name}{absent}"
     elif splits.null_count == len(splits):
         wanted = pa.array(np.ones(len(index), dtype=bool))
         said = f"all samples (the store has no split; --split FILE:{part} would choose)"
@@ -89,7 +89,10 @@ def _by_case(index: pa.Table, parts: Mapping[str, str], part: str) -> pa.Array:
     return pc.is_in(index.column("case").combine_chunks(), value_set=values)
 
 
-def _by_file(index: pa.Table, file: Path, part: str, published: Iterable[str]) -> pa.Array:
+def _by_file(
+    index: pa.Table, file: Path, part: str, published: Iterable[str]
+) -> tuple[pa.Array, str]:
+    """Which samples a file puts into a part, and what is to be said of that."""
     if not file.is_file():
         known = f" (published splits: {', '.join(published)})" if published else ""
         raise DataError(f"--split: {file}: no such file{known}")
@@ -97,5 +100,28 @@ def _by_file(index: pa.Table, file: Path, part: str, published: Iterable[str]) -
     keys = [key for key in ("id", "source", "case") if rows and key in rows[0]]
     if not rows or "split" not in rows[0] or not keys:
         raise DataError(f"{file}: needs the columns 'split' and one of 'case', 'source', 'id'")
-    values = pa.array([row[keys[0]] for row in rows if row["split"] == part], pa.string())
-    return pc.is_in(index.column(keys[0]).combine_chunks(), value_set=values)
+    parts = _parts_of(rows, keys[0], file)
+    values = pa.array([name for name, word in parts.items() if word == part], pa.string())
+    column = index.column(keys[0]).combine_chunks()
+    absent = pc.sum(pc.invert(pc.is_in(values, value_set=column))).as_py() or 0
+    said = f" ({absent} of its {len(values)} {keys[0]}s are not in the store)" if absent else ""
+    return pc.is_in(column, value_set=values), said
+
+
+def _parts_of(rows: Sequence[Mapping[str, str]], key: str, file: Path) -> dict[str, str]:
+    """The part of every id, source or case; of none where the split is empty.
+
+    Raises:
+        DataError: a word that is no part, or two parts for one.
+    """
+    parts = dict[str, str]()
+    for line, row in enumerate(rows, 2):
+        name, word = row[key], row["split"]
+        if word and word not in PARTS:
+            raise DataError(
+                f"{file}, line {line}: split {word!r}{near_word(word, PARTS)}; known: "
+                f"{', '.join(PARTS)}, or nothing for what is in none"
+            )
+        if name and parts.setdefault(name, word) != word:
+            raise DataError(f"{file}, line {line}: {name} stands in two splits")
+    return parts

@@ -17,7 +17,7 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.evaluation.leakage import leakage
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
-from histoscope.core.files import digest_of, holds_anything, write_json
+from histoscope.core.files import digest_of, holds_anything, read_json, write_json
 from histoscope.core.labels.features import features_of
 from histoscope.core.labels.fit import TRAINED
 from histoscope.core.labels.labelled import Labelled, labelled_rows, unit_name
@@ -61,11 +61,10 @@ def evaluate(
         The body of ``metrics.json``: under ``tasks`` one entry for each head that labels answer.
 
     Raises:
-        UsageError: ``out`` holds something else.
+        UsageError: ``out`` holds something else, or an evaluation of another package.
         DataError: other scale, other classes, no labels, or data that the package has seen.
     """
-    if holds_anything(out) and not (out / "metrics.json").is_file():
-        raise UsageError(f"{out}: not empty and no evaluation; give another --out")
+    _check_free(out, package)
     check_fits(package.info.encoder, store, str(package.folder))
     tests = _tests(package, store, labels, split, progress)
     cautions = {
@@ -82,7 +81,7 @@ def evaluate(
             others = ", ".join(name for name in tasks if name != package.tasks[place].name)
             cautions[place].append(f"all weights were learnt from labels of {others}, too")
         cautions[place] += leakage(package, tasks, store, test.rows, features, rows, progress)
-    body: dict[str, Any] = {"tasks": {}}
+    body: dict[str, Any] = {"model": package.digest, "tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
         at = np.searchsorted(rows, test.rows)
@@ -107,12 +106,24 @@ def evaluate(
             **measured,
             "cautions": cautions[place],
         }
+    for old in out.glob("confusion-*.png"):
+        old.unlink()
     write_json(out / "metrics.json", *METRICS, body)
     for name, one in body["tasks"].items():
         if one["exclusive"]:
             picture = out / f"confusion-{name}.png"
             draw_confusion(np.array(one["confusion"]), one["classes"], picture)
     return body
+
+
+def _check_free(out: Path, package: Package) -> None:
+    """See that a folder is empty, or holds an evaluation of this package, which is made anew."""
+    if not holds_anything(out):
+        return
+    if not (out / "metrics.json").is_file():
+        raise UsageError(f"{out}: not empty and no evaluation; give another --out")
+    if read_json(out / "metrics.json", *METRICS).get("model") != package.digest:
+        raise UsageError(f"{out}: holds the evaluation of another package; give another --out")
 
 
 def _tests(

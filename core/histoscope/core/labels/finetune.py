@@ -26,6 +26,7 @@ from histoscope.core.packages.package import (
     PackageInfo,
     class_infos,
     open_package,
+    unfinished_package,
     write_package,
 )
 from histoscope.core.progress import Progress
@@ -48,7 +49,7 @@ def finetune(
         store: whose ``train`` split is read.
         encoder: a run, a package, ``timm:NAME``, ``random:NAME`` or ``colour``.
         spec: method, fraction, draws.
-        out: the package's folder, absent or empty.
+        out: the package's folder, absent or empty, or what a call that was cut off left in it.
         tasks: which label tables of the store, one head each; none: the only one.
         labels: a label table's file instead.
         split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
@@ -58,7 +59,7 @@ def finetune(
         UsageError: ``out`` holds something, or the encoder's word names none.
         DataError: a class without a label, or an encoder that does not fit the store.
     """
-    if holds_anything(out):
+    if holds_anything(out) and not unfinished_package(out):
         raise UsageError(f"{out}: not empty; give another --out")
     tables = tasks_of(store, tasks, labels)
     loaded = open_encoder(encoder, store, spec.seed)

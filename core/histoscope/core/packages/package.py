@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,13 +34,21 @@ from histoscope.core.encoders.folder import (
     write_seen,
 )
 from histoscope.core.errors import DataError
-from histoscope.core.files import read_json, sha256_of, write_json, write_table, write_text
+from histoscope.core.files import (
+    json_bytes,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_table,
+    write_text,
+)
 from histoscope.core.labels.heads import Head, LinearHead, NeighbourHead
 from histoscope.core.packages.card import model_card
 
 PACKAGE = ("histoscope.package", 1)
 DRAWS = ("histoscope.draws", 1)
 SUMS = "SHA256SUMS"
+FILES = ("MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet")
 DRAWN = pa.schema([("task", pa.string()), ("draw", pa.int64()), ("sample", pa.string())])
 # Okabe and Ito's colours, told apart by colour-blind readers; then darker ones
 PALETTE = (
@@ -121,6 +130,11 @@ class Package:
     seen: frozenset[str]
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of its weights, which tells it from any other."""
+        return sha256_of(self.folder / "model.safetensors")
+
+    @property
     def tasks(self) -> list[Task]:
         """The tasks of its heads."""
         return [head.question for head in self.info.heads]
@@ -162,10 +176,23 @@ def write_package(
 
 
 def _write_words(folder: Path, info: PackageInfo) -> None:
-    write_json(folder / "package.json", *PACKAGE, info.model_dump(mode="json"))
-    write_text(folder / "MODEL_CARD.md", model_card(info.model_dump(mode="json")))
-    files = ["MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet"]
-    write_text(folder / SUMS, "".join(f"{sha256_of(folder / f)}  {f}\n" for f in files))
+    """Write what a package says of itself; at every moment it is one, of the old or new words.
+
+    ``SHA256SUMS.next`` stands there first, and :func:`verify` takes either, so that a call that is
+    cut off between two files leaves a package.
+    """
+    body = info.model_dump(mode="json")
+    words = {
+        "MODEL_CARD.md": model_card(body).encode("utf-8"),
+        "package.json": json_bytes(*PACKAGE, body),
+    }
+    sums = {name: sha256(data).hexdigest() for name, data in words.items()}
+    sums |= {name: sha256_of(folder / name) for name in FILES if name not in words}
+    following = folder / f"{SUMS}.next"
+    write_text(following, "".join(f"{sums[name]}  {name}\n" for name in FILES))
+    for name, data in words.items():
+        write_bytes(folder / name, data)
+    following.replace(folder / SUMS)
 
 
 def record_evaluation(package: Package, evaluations: Mapping[str, Mapping[str, Any]]) -> None:
@@ -187,26 +214,37 @@ def verify(folder: Path) -> None:
     """
     if not (folder / SUMS).is_file():
         raise DataError(f"{folder}: no model package here ({SUMS} is missing)")
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{folder}: {SUMS} is damaged; copy the package again") from None
-    listed = dict[str, str]()
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        listed[name] = digest
+    listed = _listed(folder / SUMS)
+    following = folder / f"{SUMS}.next"  # left where the writing of an evaluation was cut off
+    changing = _listed(following) if following.is_file() else {}
     for name, digest in listed.items():
         file = folder / name
         if "/" in name or not file.is_file():
             raise DataError(f"{folder}: {name} is listed in {SUMS} but missing")
-        if sha256_of(file) != digest:
+        if sha256_of(file) not in (digest, changing.get(name)):
             raise DataError(f"{folder}: {name} was changed after the package was made")
-    for needed in ("model.safetensors", "package.json", "seen.parquet", "draws.parquet"):
+    for needed in FILES:
         if needed not in listed:
             raise DataError(
                 f"{folder}: {SUMS} does not list {needed}; one of an older histoscope must be made "
                 "anew with finetune"
             )
+
+
+def _listed(file: Path) -> dict[str, str]:
+    """Digest by file name."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{file.parent}: {file.name} is damaged; copy the package again") from None
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def unfinished_package(folder: Path) -> bool:
+    """Whether a folder holds what :func:`write_package` leaves when it is cut off, and no more."""
+    if not folder.is_dir() or (folder / SUMS).exists():
+        return False
+    return {path.name for path in folder.iterdir()} <= {*FILES, f"{SUMS}.next"}
 
 
 def open_package(folder: Path) -> Package:
