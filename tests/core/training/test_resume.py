@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 
 import pytest
 
-from histoscope.core.config import build
+from histoscope.core.config import build, load_yaml
+from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
 from histoscope.core.progress import Silent
+from histoscope.core.training.checkpoint import finished
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
@@ -28,6 +31,16 @@ BASES = {"adamw": "simclr", "sgd": "moco_v2", "lars": "simclr"}
 
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+class Hearing(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 class KilledAfter(Silent):
@@ -148,3 +161,68 @@ def test_a_checkpoint_that_does_not_say_enough_is_refused(toy, toy_store, tmp_pa
     file.write_text(file.read_text().replace("batch_parts", "other"))
     with pytest.raises(UsageError, match=r"no batch_parts\); give another --out"):
         pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+
+
+def test_another_tensorboard_setting_is_no_other_configuration(toy, toy_store, tmp_path):
+    spec = spec_of("adamw", "float32", workers=0)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    more = spec_of("adamw", "float32", workers=0, tensorboard=True)
+    pretrain(toy_store, toy.DOMAIN, more, tmp_path / "run", progress=Silent())
+
+
+@pytest.mark.parametrize("tail", [b"5,3.1,", b"\0\0\0\0\0\0", b"5,3.1\0\0\0,0.1,0.1,\n"])
+def test_a_torn_table_does_not_keep_a_run_from_going_on(toy, toy_store, tmp_path, tail):
+    """What a machine leaves that lost its power."""
+    spec, run = spec_of("adamw", "float32", workers=0), tmp_path / "run"
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    with pytest.raises(Killed):
+        pretrain(toy_store, toy.DOMAIN, spec, run, progress=KilledAfter(7))
+    lines = (run / "metrics.csv").read_bytes().splitlines(keepends=True)
+    (run / "metrics.csv").write_bytes(b"".join(lines[:5]) + tail)  # the checkpoint is of step 6
+    said = Hearing()
+    pretrain(toy_store, toy.DOMAIN, spec, run, progress=said)
+    assert any("the rows of 2 steps before step 7 are torn off" in line for line in said.lines)
+    weights, rows = outcome(tmp_path / "whole")
+    assert outcome(run) == (weights, [row for row in rows if row["step"] not in {"5", "6"}])
+
+
+def test_a_store_that_was_cut_otherwise_is_other_data(toy, toy_store, toy_folder, tmp_path):
+    """Its samples have the same ids."""
+    spec = spec_of("adamw", "float32", workers=0)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    about = json.loads((toy_store.path / "store.json").read_text())
+    about["scale"] = {name: 2 * value for name, value in about["scale"].items()}
+    (toy_store.path / "store.json").write_text(json.dumps(about))
+    with pytest.raises(UsageError, match="trained on other data"):
+        pretrain(Store(toy_store.path), toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+
+
+def test_another_start_is_refused_and_the_network_is_that_of_the_start(toy, toy_store, tmp_path):
+    spec = spec_of("adamw", "float32", workers=0)
+    for seed, name in enumerate(("one", "other")):
+        changed = spec.model_copy(
+            update={"training": spec.training.model_copy(update={"seed": seed})}
+        )
+        pretrain(toy_store, toy.DOMAIN, changed, tmp_path / name, progress=Silent())
+    start = spec.model_copy(update={"encoder": "resnet18", "init": str(tmp_path / "one")})
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        pretrain(toy_store, toy.DOMAIN, start, run, progress=KilledAfter(3))
+    assert load_yaml(run / "config.yaml")["encoder"] == "resnet10t"
+    (tmp_path / "one").rename(tmp_path / "kept")
+    (tmp_path / "other").rename(tmp_path / "one")
+    with pytest.raises(UsageError, match=r"began from weights \w+, --init is now weights \w+"):
+        pretrain(toy_store, toy.DOMAIN, start, run, progress=Silent())
+    (tmp_path / "one").rename(tmp_path / "other")
+    (tmp_path / "kept").rename(tmp_path / "one")
+    pretrain(toy_store, toy.DOMAIN, start, run, progress=Silent())
+    wrong = start.model_copy(update={"encoder": "resnet50"})
+    with pytest.raises(UsageError, match="is a resnet10t, but encoder is resnet50"):
+        pretrain(toy_store, toy.DOMAIN, wrong, tmp_path / "wrong", progress=Silent())
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
+    for step in (999_900, 1_000_000, 1_000_100):
+        (tmp_path / f"step-{step:06d}").mkdir()
+        (tmp_path / f"step-{step:06d}" / "checkpoint.json").touch()
+    assert [path.name for path in finished(tmp_path)][-1] == "step-1000100"

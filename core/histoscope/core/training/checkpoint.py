@@ -27,8 +27,8 @@ def save_checkpoint(
         folder: of all checkpoints.
         step: steps done.
         module, optimiser: their state is kept.
-        about: what resuming asks: ``data``, the digest of what was trained on, ``threads`` and
-            ``batch_parts``.
+        about: what resuming asks: ``data``, the digest of what was trained on, ``init``, what
+            training began from, ``threads`` and ``batch_parts``.
     """
     path = folder / f"step-{step:06d}"
     save_tensors(path / "model.safetensors", module.state_dict())
@@ -47,7 +47,13 @@ def save_checkpoint(
 
 def finished(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    return sorted(file.parent for file in folder.glob("step-*/checkpoint.json"))
+    whole = (file.parent for file in folder.glob("step-*/checkpoint.json"))
+    return sorted(whole, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """Steps done at a checkpoint, by its name."""
+    return int(path.name.removeprefix("step-"))
 
 
 def load_checkpoint(
@@ -61,11 +67,17 @@ def load_checkpoint(
         ours: as ``about`` there.
 
     Raises:
-        UsageError: it was trained on other data, or in another number of parts.
+        UsageError: it was trained on other data, from another start, or in another number of
+            parts.
     """
     about = _about(path)
     if about["data"] != ours["data"]:
         raise UsageError(f"{path}: was trained on other data; give another --out")
+    if about["init"] != ours["init"]:
+        raise UsageError(
+            f"{path}: began from {about['init']}, --init is now {ours['init']}; give the weights "
+            "that it began from, or another --out"
+        )
     if about["batch_parts"] != ours["batch_parts"]:
         raise UsageError(
             f"{path}: was trained in {about['batch_parts']} parts (processes x accumulate), now "
@@ -100,7 +112,9 @@ def _about(path: Path) -> dict[str, Any]:
         UsageError: it does not say all that resuming asks.
     """
     about = read_json(path / "checkpoint.json", *CHECKPOINT)
-    missing = [key for key in ("step", "data", "threads", "batch_parts") if key not in about]
+    missing = [
+        key for key in ("step", "data", "init", "threads", "batch_parts") if key not in about
+    ]
     if missing:
         raise UsageError(
             f"{path}: was made by another histoscope (no {', '.join(missing)}); give another --out"

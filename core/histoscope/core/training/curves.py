@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from histoscope.core.files import atomic_path, write_text
@@ -43,11 +44,28 @@ def _text(value: float) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of ``metrics.csv``, empty when absent."""
+    """Rows of ``metrics.csv`` up to the first that is not whole, empty when absent.
+
+    A machine that loses its power may leave a torn end, which must not keep a run from going on.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    with path.open(encoding="utf-8", errors="replace", newline="") as handle:
+        return list(takewhile(_whole, csv.DictReader(line.replace("\0", "") for line in handle)))
+
+
+def _whole(row: Mapping[str | None, str | list[str] | None]) -> bool:
+    """Whether every column has its number, and ``step`` a whole one."""
+    step = row.get("step")
+    return isinstance(step, str) and step.isdecimal() and all(map(_is_number, row.values()))
+
+
+def _is_number(word: object) -> bool:
+    try:
+        float(word if isinstance(word, str) else "")
+    except ValueError:
+        return False
+    return True
 
 
 def draw_curves(rows: list[dict[str, str]], path: Path) -> None:

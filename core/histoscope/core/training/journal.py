@@ -18,6 +18,7 @@ class Journal:
 
     Attributes:
         measured_before: the last row of ``monitors.csv`` that counts, when it was opened.
+        lost: steps that count and have no row in ``metrics.csv``, which a machine tore off.
 
     Args:
         folder: of the run.
@@ -31,6 +32,7 @@ class Journal:
         self._monitors = MetricsFile(folder / "monitors.csv", done)
         self._events = _event_writer(folder / "tensorboard", done) if events else None
         self.measured_before = self._monitors.last
+        self.lost = done - int((self._metrics.last or {"step": 0})["step"])
 
     def trained(self, row: Mapping[str, float]) -> None:
         """A step was made."""

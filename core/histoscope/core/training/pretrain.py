@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from histoscope.core.batch.stop import StopFlag
 from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain, Encoder
 from histoscope.core.data.loader import Drawn, StepOrder, ViewDataset, view_loader
-from histoscope.core.data.selection import select
+from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.encoders.folder import (
@@ -42,6 +43,7 @@ from histoscope.core.training.checkpoint import (
     finished,
     load_checkpoint,
     save_checkpoint,
+    step_of,
     threads_of,
 )
 from histoscope.core.training.device import (
@@ -119,9 +121,7 @@ def pretrain(
         check_events()
     size_px = int(store.about["sampling"]["size_px"])
     plan = domain.views(spec.views, size_px)
-    ids = store.index.column("id").take(chosen.rows).to_pylist()
-    data = hashlib.blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
-    run = _start(store, spec, out, plan, data)
+    run = _start(store, spec, out, plan, _data(store, chosen))
     info = _info(store, spec, run)
     views = run.objective.needs.global_views
     dataset = ViewDataset(ImageReader(store), chosen.rows, plan, views, spec.training.seed)
@@ -142,6 +142,13 @@ def pretrain(
     return info
 
 
+def _data(store: Store, chosen: Selection) -> str:
+    """Digest of what is trained on: which samples, and how their images were cut and kept."""
+    ids = store.index.column("id").take(chosen.rows).to_pylist()
+    how = [store.about[key] for key in ("domain", "sampling", "scale", "encoding")]
+    return hashlib.blake2b("\n".join([json.dumps(how), *ids]).encode(), digest_size=16).hexdigest()
+
+
 def _check_folder(spec: PretrainSpec, out: Path) -> None:
     """See that the folder is free, or holds a run of the same configuration.
 
@@ -150,12 +157,19 @@ def _check_folder(spec: PretrainSpec, out: Path) -> None:
     config = out / "config.yaml"
     if config.is_file():
         before = build(PretrainSpec, load_yaml(config), str(config))
-        if before != spec and finished(out / "checkpoints"):
+        if _deciding(before) != _deciding(spec) and finished(out / "checkpoints"):
             raise UsageError(
                 f"{out}: holds a run of another configuration (config.yaml); give another --out"
             )
     elif holds_anything(out):
         raise UsageError(f"{out}: not empty and not a run; give another --out")
+
+
+def _deciding(spec: PretrainSpec) -> PretrainSpec:
+    """The configuration without what changes no number."""
+    training = spec.training.model_copy(update={"tensorboard": False})
+    encoder = spec.encoder if spec.init is None else ""  # what it starts from decides
+    return spec.model_copy(update={"training": training, "encoder": encoder})
 
 
 def _claim(run: _Run, said: str, progress: Progress) -> Progress:
@@ -194,6 +208,8 @@ def _start(store: Store, spec: PretrainSpec, out: Path, plan: ViewPlan, data: st
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     encoder, seen, normalisation, init = _first_encoder(store, spec)
+    spec = spec.model_copy(update={"encoder": _true_name(spec, encoder.architecture)})
+    about["init"] = init
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         method = OBJECTIVES.load(spec.objective.base)
@@ -239,6 +255,21 @@ def _first_encoder(
     return loaded.module.train(), loaded.seen, loaded.info.normalisation, name
 
 
+def _true_name(spec: PretrainSpec, architecture: str) -> str:
+    """The network's name at timm: where there is ``init``, that decides.
+
+    Raises:
+        UsageError: another one was asked for.
+    """
+    name = architecture.removeprefix("timm:")
+    if spec.encoder not in (name, PretrainSpec.model_fields["encoder"].default):
+        raise UsageError(
+            f"--init {spec.init}: is a {name}, but encoder is {spec.encoder}; "
+            f"--set encoder={name}, or start from another"
+        )
+    return name
+
+
 def _train(
     run: _Run,
     dataset: ViewDataset,
@@ -249,6 +280,11 @@ def _train(
     """The loop: one optimiser step a batch."""
     training = run.spec.training
     journal = Journal(run.folder, run.done, events=training.tensorboard) if run.main else None
+    if journal and journal.lost:
+        progress.say(
+            f"metrics.csv: the rows of {journal.lost} steps before step {run.done + 1} are torn "
+            "off, which only its curves lack"
+        )
     if journal and monitor:
         monitor.last = journal.measured_before
     checkpoints = run.folder / "checkpoints"
@@ -352,7 +388,7 @@ def _views(run: _Run, batch: Drawn, rows: slice, orders: Mapping[str, NDArray[np
 
 def _diverged(step: int, checkpoints: Path) -> str:
     # the checkpoint of the step just before holds the weights that gave this loss
-    good = [path for path in finished(checkpoints) if path.name < f"step-{step:06d}"]
+    good = [path for path in finished(checkpoints) if step_of(path) < step]
     kept = f"the last good checkpoint is {good[-1]}" if good else "there is no good checkpoint yet"
     return (
         f"step {step + 1}: the loss is not finite; {kept}; "

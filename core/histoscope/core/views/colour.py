@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from histoscope.core.config import Spec
+from histoscope.core.config import Spec, rising
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -106,6 +106,11 @@ class BlurSpec(Spec):
 
     p: float = Field(0.0, ge=0, le=1, description="probability")
     sigma_px: tuple[float, float] = Field((0.1, 1.5), description="standard deviation, in pixels")
+
+    @field_validator("sigma_px")
+    @classmethod
+    def _deviations(cls, given: tuple[float, float]) -> tuple[float, float]:
+        return rising(given)
 
 
 class Blur:
