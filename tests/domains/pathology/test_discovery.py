@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from histoscope.core.contracts import Domain, Source
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.dicom import SLIDE_CLASS, read_head
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
@@ -161,3 +162,26 @@ def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert [source.path for source in find(tmp_path)] == ["a.png"]
+
+
+def test_a_folder_that_cannot_be_listed_and_a_pipe_are_rows(tmp_path: Path, monkeypatch) -> None:
+    """The pipe has a picture's name, and nobody ever writes into it."""
+    draw(tmp_path / "a.png")
+    (tmp_path / "lost+found").mkdir()
+    os.mkfifo(tmp_path / "p.tif")
+    listed = Path.iterdir
+
+    def iterdir(folder: Path):
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = find(tmp_path)
+    assert [source.path for source in found] == ["a.png", "lost+found", "p.tif"]
+    for source, reason in zip(found[1:], ("cannot be listed", "neither a file"), strict=True):
+        with pytest.raises(UnreadableSource, match=reason):
+            DOMAIN.open(source, {"input": tmp_path}, TileSampling(), ReadOptions())
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iterdir(folder / "lost+found"))
+    with pytest.raises(DataError, match="Permission denied"):
+        find(tmp_path)

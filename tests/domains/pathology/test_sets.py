@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from histoscope.core.contracts import CorruptSample, Reader, Sample, Source
+from histoscope.core.data.prepare import prepare
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.progress import Silent
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.set_reader import fit
@@ -282,3 +284,42 @@ def test_cases_of_other_pictures_are_refused(tmp_path: Path) -> None:
             else:
                 with pytest.raises(DataError, match=r"none of its 1 rows \(7.svs\) is one of"):
                     sources(tmp_path / "set", **options)
+
+
+def tiff(seed: int) -> bytes:
+    """Without compression: every picture is as long as any other."""
+    out = BytesIO()
+    Image.fromarray(picture(seed, 64)).save(out, "TIFF")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("layout", ["folders", "csv"])
+def test_pictures_of_the_same_names_and_sizes_are_another_set(tmp_path: Path, layout: str) -> None:
+    for seed, site in enumerate(("a", "b", "copy")):
+        write(tmp_path / site / "glands" / "0.tif", tiff(seed % 2))
+        write(tmp_path / site / "stroma" / "0.tif", tiff(7))
+        if layout == "csv":
+            lines = "path,label\nglands/0.tif,glands\nstroma/0.tif,stroma\n"
+            write(tmp_path / site / "list.csv", lines.encode())
+    roots = {"input": tmp_path / "a", "input2": tmp_path / "b", "input3": tmp_path / "copy"}
+    options = PrepareOptions(mpp=1.0, layout=layout)
+    ids = [source.id for source in DOMAIN.find(roots, options)]
+    assert len(set(ids)) == 2
+    assert ids[0] == ids[2]
+
+
+def test_a_set_whose_broken_picture_was_mended_is_read_again(tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    write(place / "list.csv", b"path,label\na.png,x\nb.png,y\nc.png,y\n")
+    write(place / "a.png", png(1))
+    write(place / "b.png", png(2)[:90])
+    roots, options = {"input": place}, PrepareOptions(mpp=1.0, layout="csv")
+
+    def call() -> list[tuple[str, int, int]]:
+        found = prepare(DOMAIN, roots, CUT, options, tmp_path / "s", workers=0, progress=Silent())
+        return [(one.status, one.samples, one.corrupt) for one in found]
+
+    assert call() == [("done", 1, 2)]
+    for seed, name in enumerate(("b.png", "c.png")):
+        write(place / name, png(2 + seed))
+    assert call() == [("done", 3, 0)]

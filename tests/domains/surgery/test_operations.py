@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -381,6 +382,7 @@ def test_what_cannot_be_opened_or_listed_is_a_row(phantom: Path, tmp_path: Path,
     new = Path(shutil.copytree(phantom / "new" / "videos", tmp_path / "new"))
     (new / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     (new / "shut").mkdir()
+    os.mkfifo(new / "pipe.ts")
     listed = Path.iterdir
 
     def iterdir(folder: Path):
@@ -393,6 +395,7 @@ def test_what_cannot_be_opened_or_listed_is_a_row(phantom: Path, tmp_path: Path,
     assert told["gone.mp4"] == ("failed", 0, "no such file")
     assert told["shut"][0] == "failed"
     assert "cannot be listed" in told["shut"][2]
+    assert told["pipe.ts"] == ("failed", 0, "neither a file nor a folder")
     assert told["video04.mp4"][0] == "done"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from histoscope.core.contracts import Source
 from histoscope.core.data.cases import Cases
 from histoscope.core.errors import DataError
+from histoscope.core.files import content_of, fingerprint
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
@@ -65,9 +66,9 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
 
 def identify(members: Sequence[Path], base: Path) -> str:
     """Opaque id of one or several files, 16 hex digits; of the path where none can be read."""
-    from histoscope.core.files import fingerprint
-
     try:
+        if not all(path.is_file() for path in members):
+            raise FileNotFoundError
         digests = sorted(fingerprint(path) for path in members)
     except OSError:
         digests = [path.relative_to(base).as_posix() for path in members]
@@ -85,19 +86,25 @@ def _files(place: Path) -> Iterator[Path]:
 
 
 def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+    """Files, and folders that cannot be listed: what is in them would be lost without a word."""
     real = folder.resolve()
     if real in entered:
         return  # a link that leads back
+    first = not entered
     entered.add(real)
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
+        entries = [path for path in entries if not path.name.startswith(".")]
+        folders = {path for path in entries if path.is_dir()}
     except OSError as fault:
-        raise DataError(f"{folder}: {fault.strerror or fault}") from None
-    entries = [path for path in entries if not path.name.startswith(".")]
+        if first:
+            raise DataError(f"{folder}: {fault.strerror or fault}") from None
+        yield folder
+        return
     companions = {path.stem for path in entries if suffix_of(path) == ".mrxs"}
     framed = _framed(entries)
     for path in entries:
-        if path.is_dir():
+        if path in folders:
             if path.name not in companions:
                 yield from _walk(path, entered)
         elif path.name not in framed:
@@ -109,7 +116,7 @@ def _framed(entries: Sequence[Path]) -> set[str]:
     names: set[str] = set()
     for path in entries:
         if suffix_of(path) in _FRAMED and path.is_file():
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = content_of(path).decode("utf-8", errors="replace")
             names |= {line.partition("=")[2].strip() for line in text.splitlines()}
     return names - {""}
 
@@ -118,6 +125,9 @@ def _group(files: Iterator[Path]) -> Iterator[Found]:
     series: dict[tuple[Path, str], list[tuple[Path, DicomHead]]] = {}
     single: list[Found] = []
     for path in files:
+        if path.exists() and not path.is_file():  # closed, or a pipe, which waits for its reader
+            single.append(Found(path, (path,)))
+            continue
         suffix = suffix_of(path)
         bare = suffix not in SLIDE_SUFFIXES | TILE_SUFFIXES and may_be_bare_dicom(path)
         head = read_head(path) if bare or suffix in DICOM_SUFFIXES else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
 from histoscope.core.errors import DataError
+from histoscope.core.files import digest_of_bytes, middle_of
 from histoscope.domains.pathology.discovery import identify
 from histoscope.domains.pathology.formats import suffix_of
 from histoscope.domains.pathology.layouts import h5_pairs, holds_classes, is_label_csv
@@ -37,7 +38,7 @@ def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
     for path, members in _of_layout(files, place, layout):
         count += 1
         yield Source(
-            id=identify(members, path.parent),
+            id=_of_list(path) if layout == "csv" else identify(members, path.parent),
             path=path.name,
             root=root,
             kind=f"set-{layout}",
@@ -71,11 +72,27 @@ def _folder_source(root: str, place: Path) -> Source:
     names = folder_names(place)
     if not names:
         raise DataError(f"{place}: no picture below it")
-    digest = hashlib.blake2b(digest_size=8)
-    for name in names:
-        digest.update(f"{name}\0{(place / name).stat().st_size}\0".encode())
     note = "read as class folders; --layout slides reads every picture as a section of its own"
-    return Source(digest.hexdigest(), ".", root, "set-folders", note=note, independent=True)
+    identity = _of_pictures(place, names)
+    return Source(identity, ".", root, "set-folders", note=note, independent=True)
+
+
+def _of_pictures(folder: Path, names: Sequence[str], first: str = "") -> str:
+    """Identity of pictures: their names and sizes, and a block from the middle of each."""
+    parts = [first.encode()]
+    for name in names:
+        parts += [os.fsencode(name), middle_of(folder / name)]
+    return digest_of_bytes(parts)
+
+
+def _of_list(path: Path) -> str:
+    """Identity of a CSV set: of the file and of the pictures that it names."""
+    itself = identify((path,), path.parent)
+    try:
+        names = [member.name for member in CsvSet(path).members]
+    except DataError:
+        return itself  # reading it says why
+    return _of_pictures(path.parent, names, itself)
 
 
 def _split_in(stem: str) -> Split | None:

@@ -34,7 +34,8 @@ class Operation:
     """Files of one operation.
 
     Attributes:
-        kind: ``video``, ``parts``, ``frames``, or ``closed``: a folder that cannot be listed.
+        kind: ``video``, ``parts``, ``frames``, or ``closed``: a folder that cannot be listed, or a
+            pipe.
         path: the file, the first part, or the folder.
         parts: all parts in order; the file itself, or the folder.
         name: what label files call it.
@@ -89,7 +90,7 @@ def _folder(kind: str, path: Path) -> Operation:
 
 
 def _walk(place: Path) -> tuple[list[Path], list[Path]]:
-    """Files below a folder, sorted, links followed once; and the folders that cannot be listed."""
+    """Files below a folder, sorted, links followed once; and what is neither file nor listable."""
     files, closed, entered, waiting = list[Path](), list[Path](), set[Path](), [place]
     while waiting:
         folder = waiting.pop()
@@ -99,11 +100,13 @@ def _walk(place: Path) -> tuple[list[Path], list[Path]]:
         try:
             entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
             inside = {path for path in entries if path.is_dir()}
+            pipes = {path for path in entries if path.exists() and not path.is_file()} - inside
         except OSError:
             closed.append(folder)
             continue
         waiting += sorted(inside, reverse=True)
-        files += [path for path in entries if path not in inside]
+        closed += sorted(path for path in pipes if path.suffix.lower() in VIDEO_SUFFIXES)
+        files += [path for path in entries if path not in inside | pipes]
     return sorted(files), closed
 
 

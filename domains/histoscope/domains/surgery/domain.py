@@ -192,6 +192,8 @@ def _open_movie(
     from histoscope.domains.surgery.readers.frame_folder import FrameFolder
     from histoscope.domains.surgery.readers.movie import JoinedParts, VideoFile, check_parts
 
+    if kind == CLOSED and not parts[0].is_dir():
+        raise UnreadableSource("neither a file nor a folder")
     if kind == CLOSED:
         raise UnreadableSource("what lies in this folder cannot be listed; is it yours to read?")
     if kind == "frames":

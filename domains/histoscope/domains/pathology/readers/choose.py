@@ -56,6 +56,10 @@ def open_pyramid(path: Path) -> Pyramid:
 
 
 def _check_present(path: Path) -> None:
+    if path.is_dir():
+        raise UnreadableSource("what lies in this folder cannot be listed; is it yours to read?")
+    if path.exists() and not path.is_file():
+        raise UnreadableSource("neither a file nor a folder")
     try:
         with path.open("rb") as handle:
             if not handle.read(1):
