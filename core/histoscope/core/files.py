@@ -6,6 +6,7 @@ renamed. Tables and JSON carry ``format`` and ``version``; a newer version is re
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import json
@@ -181,7 +182,12 @@ def fingerprint(path: Path, blocks: int = 16, block_bytes: int = 4096) -> str:
 
     Stable when a folder moves; cheap on a network drive. Two files differ here unless name,
     size and all blocks agree.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe, which would wait for its writer.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
     size = path.stat().st_size
     digest = hashlib.blake2b(os.fsencode(path.name) + f"\0{size}\0".encode(), digest_size=8)
     with path.open("rb") as handle:

@@ -67,8 +67,6 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
 def identify(members: Sequence[Path], base: Path) -> str:
     """Opaque id of one or several files, 16 hex digits; of the path where none can be read."""
     try:
-        if not all(path.is_file() for path in members):
-            raise FileNotFoundError
         digests = sorted(fingerprint(path) for path in members)
     except OSError:
         digests = [path.relative_to(base).as_posix() for path in members]
