@@ -11,7 +11,7 @@ from histoscope.core.data.store import LABELS, Store, label_table, read_labels
 from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
-from histoscope.core.labels.gather import gather, read_hand
+from histoscope.core.labels.gather import Hand, gather, read_hand
 from histoscope.core.labels.heads import LinearHead
 from histoscope.core.labels.question import labelled_ids, question
 from histoscope.core.labels.suggest import suggest, uncertainty
@@ -169,12 +169,44 @@ def test_classes_that_hold_together_are_joined_class_by_class(tmp_path):
         ("sample,label\n", "no label of 'grade'"),
         ("", "no column sample"),
         ("sample,Label,label\n", "a column's name stands twice"),
+        (
+            "sample,label\ns:1,low\ns:2,low, but\n",
+            "0.csv, line 3: 3 cells under 2 names.*quotation",
+        ),
+        ("sample;label\ns:1;low;but\n", "line 2: 3 cells under 2 names.*holds ';'"),
+        ("sample,label\n\n,low\n", "0.csv, line 3: 'low' of no sample; fill in sample"),
+        ("id,hook\ns:1,true\n,false\n", "0.csv, line 3: 'false' of no sample; fill in id"),
+        ("id,sample,label\ns:1,s:2,low\n", "0.csv: id and sample are two columns"),
+        ('sample,label\ns:1,low\ns:2,"low\n', "0.csv, line 3: not CSV.*left open"),
+        ('sample,label\ns:1,"low\ns:2,"low"\n', "0.csv, line 2: not CSV.*left open"),
+        ('sample,label\ns:1,"' + "s:2,low\n" * 20_000, "0.csv, line 2: not CSV.*left open"),
     ],
+    ids=lambda text: text[:24],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, text, words):
     with pytest.raises(DataError, match=words) as fault:
         merged(tmp_path, text)
     assert "\n" not in str(fault.value)
+
+
+def test_empty_cells_beyond_the_last_column_are_ignored(tmp_path):
+    text = "sample,label,,\ns:1,low,,\ns:2,high\n,,,\n"
+    assert merged(tmp_path, text) == {"s:1": {"label": "low"}, "s:2": {"label": "high"}}
+    text = 'sample,hook,clip,,\n"s:1",true,,,,\n'
+    assert merged(tmp_path, text, task=SEVERAL) == {"s:1": {"hook": True, "clip": None}}
+
+
+def test_a_cell_with_a_comma_stands_in_quotation_marks(tmp_path):
+    task = Task("grade", ("low, or so", "high"))
+    text = 'sample,label\ns:1,"low, or so"\n'
+    assert merged(tmp_path, text, task=task) == {"s:1": {"label": "low, or so"}}
+
+
+def test_each_file_is_named_once_as_origin(tmp_path):
+    hand = read_hand(write(tmp_path / "a.csv", "sample,label\ns:1,low\n"))
+    told = Hand("the store", "grade", True, TASK.classes, {}, "prepare; a.csv")
+    table = gather([told, hand, hand], TASK, IDS, "STORE", later_wins=False, progress=Silent())
+    assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
 
 
 def test_other_kinds_of_files_are_refused(tmp_path):
