@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 
@@ -225,6 +226,54 @@ def test_contradictions_are_listed_and_the_later_wins_only_if_told(tmp_path):
     found = merged(tmp_path, *texts, later_wins=True, told=told)
     assert found == {"s:1": {"label": "high"}, "s:2": {"label": "low"}}
     assert len(told.lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "words"),
+    [
+        ({"sample": ["a", "b", "a"], "label": ["low"] * 3}, {}, "sample a stands twice"),
+        ({"sample": ["a", None], "label": ["low"] * 2}, {}, "row 2 names no sample"),
+        (
+            {"sample": ["a", "b", "c"], "label": [None, "low", "lo"]},
+            {},
+            r"'lo' of sample c is no class of 'grade' \(low, high\)",
+        ),
+        ({"sample": ["a"], "label": ["low"]}, {"classes": ""}, "'low' of sample a is no class"),
+        ({"sample": ["a"], "label": ["a"]}, {"classes": "a\nb\na"}, "class 'a' stands twice"),
+        ({"sample": ["a"], "label": ["a"]}, {"classes": "a\n\nb"}, "may be called ''"),
+        ({"id": ["a"], "label": ["low"]}, {}, "columns sample, label, not id, label"),
+        ({"sample": ["a"]}, {}, "columns sample, label, not sample"),
+        (
+            {"sample": ["a"], "low": [True]},
+            {"exclusive": "false"},
+            "columns sample, low, high, not",
+        ),
+        ({"sample": [1], "label": ["low"]}, {}, "column 'sample' is int64, not string"),
+        ({"sample": ["a"], "label": [1]}, {}, "column 'label' is int64, not string"),
+        (
+            {"sample": ["a"], "low": [1], "high": [True]},
+            {"exclusive": "false"},
+            "column 'low' is int64, not bool",
+        ),
+    ],
+)
+def test_a_label_table_that_breaks_a_rule_is_refused_in_one_line(tmp_path, columns, more, words):
+    told = {"task": "grade", "classes": "low\nhigh", "exclusive": "true", **more}
+    path = tmp_path / "x.parquet"
+    write_table(path, *LABELS, pa.table(columns).replace_schema_metadata(told))
+    with pytest.raises(DataError, match=words) as fault:
+        read_labels(path)
+    assert str(fault.value).startswith(f"{path}: ")
+    assert "\n" not in str(fault.value)
+
+
+def test_a_label_table_of_nothing_known_is_read(tmp_path):
+    for number, (task, values) in enumerate(
+        [(TASK, [[None]]), (Task("grade", ()), [[None]]), (SEVERAL, [[None], [None]])]
+    ):
+        path = tmp_path / f"{number}.parquet"
+        write_table(path, *LABELS, label_table(task, ["a"], values, "test"))
+        assert read_labels(path)[0] == task
 
 
 def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp_path):
