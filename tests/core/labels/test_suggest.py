@@ -288,7 +288,7 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
             [hand],
             None,
             classes,
-            into_store=True,
+            out=None,
             later_wins=False,
             progress=Silent(),
         )
@@ -306,12 +306,12 @@ def test_what_prepare_would_write_anew_is_not_touched(toy_store, tmp_path):
     sample = toy_store.index["id"][0].as_py()
     hand = read_hand(write(tmp_path / "a.csv", f"sample,label\n{sample},blue\n"))
 
-    def taken(name, into_store):
+    def taken(name, out):
         more = {"later_wins": True, "progress": Silent()}
-        return take(toy_store, [hand], name, (), into_store=into_store, **more)
+        return take(toy_store, [hand], name, (), out=out, **more)
 
     with pytest.raises(UsageError, match="prepare writes its labels of 'hue' anew"):
-        taken("hue", True)
-    assert len(taken("hue", False)[1]) == len(toy_store.index)
+        taken("hue", None)
+    assert len(taken("hue", tmp_path / "a.parquet")[1]) == len(toy_store.index)
     with pytest.raises(UsageError, match="give --task NAME"):
-        taken(None, True)
+        taken(None, None)
