@@ -42,11 +42,7 @@ def write_label_page(
     Raises:
         UsageError: more classes than keys.
     """
-    if len(task.classes) > len(KEYS):
-        raise UsageError(
-            f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
-            "give fewer with --classes"
-        )
+    check_keys(task)
     classes = [
         {"name": kind.name, "key": KEYS[kind.id], "colour": kind.colour}
         for kind in class_infos(task)
@@ -74,6 +70,19 @@ def write_label_page(
         data=_json(data),
     )
     write_bytes(path, page)
+
+
+def check_keys(task: Task) -> None:
+    """See that each class gets a key.
+
+    Raises:
+        UsageError: more classes than keys.
+    """
+    if len(task.classes) > len(KEYS):
+        raise UsageError(
+            f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
+            "give fewer with --classes"
+        )
 
 
 def file_name(task: Task) -> str:
