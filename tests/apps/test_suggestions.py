@@ -42,6 +42,8 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
+        ("hook,Task", "'Task' is a column's name already"),
+        ("hook,Hook", "'Hook' is a column's name already"),
         (",".join(f"c{n}" for n in range(len(KEYS) + 1)), "give fewer with --classes"),
         ("a,a", "'a' stands twice"),
         ("a,,b", "a name is empty"),
@@ -49,7 +51,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_classes_are_checked_before_any_work(store, tmp_path, idle, capsys, classes, words):
     out = tmp_path / "out"
-    assert suggest(store, out, "--task", "mine", "--classes", classes) == 2
+    assert suggest(store, out, "--task", "mine", "--several", "--classes", classes) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert not out.exists()

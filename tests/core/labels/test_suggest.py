@@ -136,6 +136,14 @@ def test_a_task_needs_a_name_and_classes_unless_they_are_known(toy_store):
         question(toy_store, None, ("x",), False, [TASK, SEVERAL])
 
 
+def test_a_task_of_which_no_label_is_known_needs_classes(toy_store):
+    none = label_table(Task("grade", ()), ["a"], [[None]], "test")
+    write_table(toy_store.path / "labels" / "grade.parquet", *LABELS, none)
+    assert question(toy_store, "grade", ("low", "high"), False) == TASK
+    with pytest.raises(UsageError, match="knows no class of it; give --classes"):
+        question(toy_store, "grade", (), False)
+
+
 def test_a_sample_counts_as_labelled_if_anything_is_known_of_it(toy_store):
     samples, nothing = ["a", "b"], [None, None]
     table = label_table(SEVERAL, samples, [[None, True], nothing], "test")

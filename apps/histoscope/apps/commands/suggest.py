@@ -52,7 +52,7 @@ def command(
 
     One a case before two, nothing that has a label already, no near duplicates.
     """
-    from histoscope.apps.report.label_page import check_keys
+    from histoscope.apps.report.label_page import check_classes
     from histoscope.apps.suggestions import check_folder, import_command, write_suggestions
     from histoscope.core.data.store import Store
     from histoscope.core.domains import load_domain
@@ -71,7 +71,7 @@ def command(
     check_folder(out)
     model = open_package(package) if package else None
     asked = question(opened, task, names, several, model.tasks if model else ())
-    check_keys(asked)
+    check_classes(asked)
     head = None
     if model is not None:
         check_fits(model.info.encoder, opened, str(package))

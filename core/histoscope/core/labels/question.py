@@ -75,7 +75,7 @@ def question(
     if name in store.tasks():
         known.append(store.labels(name)[0])
     if not classes and not any(task.classes for task in known):
-        raise UsageError(f"--task {name}: not known to {store.path}; give --classes A,B,C")
+        raise UsageError(f"--task {name}: {store.path} knows no class of it; give --classes A,B,C")
     for task in known:
         missing = [kind for kind in task.classes if classes and kind not in classes]
         if missing:
