@@ -159,3 +159,20 @@ def predicted(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 def result_folder(predicted: Path, tmp_path: Path) -> Path:
     """A copy of the result folder that a test may change."""
     return Path(shutil.copytree(predicted, tmp_path / "out"))
+
+
+@pytest.fixture
+def store(toy: ModuleType, tmp_path: Path) -> Path:
+    """A store of the toy domain, labelled throughout, with a train and a test part."""
+    from histoscope.core.data.prepare import prepare
+    from histoscope.core.progress import Silent
+
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    for seed, part in enumerate(("train", "test")):
+        toy.write_stack(folder / f"a{seed}-{part}.npy", 30, seed)
+    options = toy.ToyOptions(with_cases=True)
+    more = {"encoding": "lossless", "workers": 0, "progress": Silent()}
+    out = tmp_path / "store"
+    prepare(toy.DOMAIN, {"input": folder}, toy.ToySampling(), options, out, **more)
+    return out

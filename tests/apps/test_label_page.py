@@ -13,10 +13,8 @@ import pytest
 from histoscope.apps.cli import run
 from histoscope.apps.report.label_page import KEYS, context_uri, write_label_page
 from histoscope.core.contracts import Neighbour, Task
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
-from histoscope.core.progress import Silent
 from tests.apps.browser import Tab, open_tab, until
 from tests.apps.test_browser import NAMES
 
@@ -29,19 +27,6 @@ def chromium() -> str:
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path")
     return found
-
-
-@pytest.fixture
-def store(toy, tmp_path) -> Path:
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    for seed, part in enumerate(("train", "test")):
-        toy.write_stack(folder / f"a{seed}-{part}.npy", 30, seed)
-    options = toy.ToyOptions(with_cases=True)
-    more = {"encoding": "lossless", "workers": 0, "progress": Silent()}
-    out = tmp_path / "store"
-    prepare(toy.DOMAIN, {"input": folder}, toy.ToySampling(), options, out, **more)
-    return out
 
 
 def command(code: int, *words: object) -> None:

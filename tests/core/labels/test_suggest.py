@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 
@@ -11,7 +12,7 @@ from histoscope.core.data.store import LABELS, Store, label_table, read_labels
 from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
-from histoscope.core.labels.gather import gather, read_hand
+from histoscope.core.labels.gather import Hand, gather, read_hand
 from histoscope.core.labels.heads import LinearHead
 from histoscope.core.labels.question import labelled_ids, question
 from histoscope.core.labels.suggest import suggest, uncertainty
@@ -135,6 +136,14 @@ def test_a_task_needs_a_name_and_classes_unless_they_are_known(toy_store):
         question(toy_store, None, ("x",), False, [TASK, SEVERAL])
 
 
+def test_a_task_of_which_no_label_is_known_needs_classes(toy_store):
+    none = label_table(Task("grade", ()), ["a"], [[None]], "test")
+    write_table(toy_store.path / "labels" / "grade.parquet", *LABELS, none)
+    assert question(toy_store, "grade", ("low", "high"), False) == TASK
+    with pytest.raises(UsageError, match="knows no class of it; give --classes"):
+        question(toy_store, "grade", (), False)
+
+
 def test_a_sample_counts_as_labelled_if_anything_is_known_of_it(toy_store):
     samples, nothing = ["a", "b"], [None, None]
     table = label_table(SEVERAL, samples, [[None, True], nothing], "test")
@@ -169,12 +178,44 @@ def test_classes_that_hold_together_are_joined_class_by_class(tmp_path):
         ("sample,label\n", "no label of 'grade'"),
         ("", "no column sample"),
         ("sample,Label,label\n", "a column's name stands twice"),
+        (
+            "sample,label\ns:1,low\ns:2,low, but\n",
+            "0.csv, line 3: 3 cells under 2 names.*quotation",
+        ),
+        ("sample;label\ns:1;low;but\n", "line 2: 3 cells under 2 names.*holds ';'"),
+        ("sample,label\n\n,low\n", "0.csv, line 3: 'low' of no sample; fill in sample"),
+        ("id,hook\ns:1,true\n,false\n", "0.csv, line 3: 'false' of no sample; fill in id"),
+        ("id,sample,label\ns:1,s:2,low\n", "0.csv: id and sample are two columns"),
+        ('sample,label\ns:1,low\ns:2,"low\n', "0.csv, line 3: not CSV.*left open"),
+        ('sample,label\ns:1,"low\ns:2,"low"\n', "0.csv, line 2: not CSV.*left open"),
+        ('sample,label\ns:1,"' + "s:2,low\n" * 20_000, "0.csv, line 2: not CSV.*left open"),
     ],
+    ids=lambda text: text[:24],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, text, words):
     with pytest.raises(DataError, match=words) as fault:
         merged(tmp_path, text)
     assert "\n" not in str(fault.value)
+
+
+def test_empty_cells_beyond_the_last_column_are_ignored(tmp_path):
+    text = "sample,label,,\ns:1,low,,\ns:2,high\n,,,\n"
+    assert merged(tmp_path, text) == {"s:1": {"label": "low"}, "s:2": {"label": "high"}}
+    text = 'sample,hook,clip,,\n"s:1",true,,,,\n'
+    assert merged(tmp_path, text, task=SEVERAL) == {"s:1": {"hook": True, "clip": None}}
+
+
+def test_a_cell_with_a_comma_stands_in_quotation_marks(tmp_path):
+    task = Task("grade", ("low, or so", "high"))
+    text = 'sample,label\ns:1,"low, or so"\n'
+    assert merged(tmp_path, text, task=task) == {"s:1": {"label": "low, or so"}}
+
+
+def test_each_file_is_named_once_as_origin(tmp_path):
+    hand = read_hand(write(tmp_path / "a.csv", "sample,label\ns:1,low\n"))
+    told = Hand("the store", "grade", True, TASK.classes, {}, "prepare; a.csv")
+    table = gather([told, hand, hand], TASK, IDS, "STORE", later_wins=False, progress=Silent())
+    assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
 
 
 def test_other_kinds_of_files_are_refused(tmp_path):
@@ -195,6 +236,54 @@ def test_contradictions_are_listed_and_the_later_wins_only_if_told(tmp_path):
     assert len(told.lines) == 2
 
 
+@pytest.mark.parametrize(
+    ("columns", "more", "words"),
+    [
+        ({"sample": ["a", "b", "a"], "label": ["low"] * 3}, {}, "sample a stands twice"),
+        ({"sample": ["a", None], "label": ["low"] * 2}, {}, "row 2 names no sample"),
+        (
+            {"sample": ["a", "b", "c"], "label": [None, "low", "lo"]},
+            {},
+            r"'lo' of sample c is no class of 'grade' \(low, high\)",
+        ),
+        ({"sample": ["a"], "label": ["low"]}, {"classes": ""}, "'low' of sample a is no class"),
+        ({"sample": ["a"], "label": ["a"]}, {"classes": "a\nb\na"}, "class 'a' stands twice"),
+        ({"sample": ["a"], "label": ["a"]}, {"classes": "a\n\nb"}, "may be called ''"),
+        ({"id": ["a"], "label": ["low"]}, {}, "columns sample, label, not id, label"),
+        ({"sample": ["a"]}, {}, "columns sample, label, not sample"),
+        (
+            {"sample": ["a"], "low": [True]},
+            {"exclusive": "false"},
+            "columns sample, low, high, not",
+        ),
+        ({"sample": [1], "label": ["low"]}, {}, "column 'sample' is int64, not string"),
+        ({"sample": ["a"], "label": [1]}, {}, "column 'label' is int64, not string"),
+        (
+            {"sample": ["a"], "low": [1], "high": [True]},
+            {"exclusive": "false"},
+            "column 'low' is int64, not bool",
+        ),
+    ],
+)
+def test_a_label_table_that_breaks_a_rule_is_refused_in_one_line(tmp_path, columns, more, words):
+    told = {"task": "grade", "classes": "low\nhigh", "exclusive": "true", **more}
+    path = tmp_path / "x.parquet"
+    write_table(path, *LABELS, pa.table(columns).replace_schema_metadata(told))
+    with pytest.raises(DataError, match=words) as fault:
+        read_labels(path)
+    assert str(fault.value).startswith(f"{path}: ")
+    assert "\n" not in str(fault.value)
+
+
+def test_a_label_table_of_nothing_known_is_read(tmp_path):
+    for number, (task, values) in enumerate(
+        [(TASK, [[None]]), (Task("grade", ()), [[None]]), (SEVERAL, [[None], [None]])]
+    ):
+        path = tmp_path / f"{number}.parquet"
+        write_table(path, *LABELS, label_table(task, ["a"], values, "test"))
+        assert read_labels(path)[0] == task
+
+
 def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp_path):
     ids = toy_store.index["id"].to_pylist()
     path = toy_store.path / "labels" / "grade.parquet"
@@ -207,7 +296,7 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
             [hand],
             None,
             classes,
-            into_store=True,
+            out=None,
             later_wins=False,
             progress=Silent(),
         )
@@ -225,12 +314,12 @@ def test_what_prepare_would_write_anew_is_not_touched(toy_store, tmp_path):
     sample = toy_store.index["id"][0].as_py()
     hand = read_hand(write(tmp_path / "a.csv", f"sample,label\n{sample},blue\n"))
 
-    def taken(name, into_store):
+    def taken(name, out):
         more = {"later_wins": True, "progress": Silent()}
-        return take(toy_store, [hand], name, (), into_store=into_store, **more)
+        return take(toy_store, [hand], name, (), out=out, **more)
 
     with pytest.raises(UsageError, match="prepare writes its labels of 'hue' anew"):
-        taken("hue", True)
-    assert len(taken("hue", False)[1]) == len(toy_store.index)
+        taken("hue", None)
+    assert len(taken("hue", tmp_path / "a.parquet")[1]) == len(toy_store.index)
     with pytest.raises(UsageError, match="give --task NAME"):
-        taken(None, True)
+        taken(None, None)

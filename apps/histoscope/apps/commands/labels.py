@@ -7,16 +7,19 @@ from pathlib import Path
 import click
 
 from histoscope.apps.console import Console
-from histoscope.core.errors import UsageError
 
 
 @click.command("labels")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--task", help="what the labels answer  [default: as the files say]")
-@click.option("--classes", help="its classes, A,B,C, in order  [default: those known or found]")
+@click.option(
+    "--classes", help="its classes in order, as a line of CSV  [default: those known or found]"
+)
 @click.option("--later-wins", is_flag=True, help="of two labels that contradict, the later counts")
-@click.option("--out", type=click.Path(path_type=Path), help="a file for --labels, not the store")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="a .parquet file for --labels, not the store"
+)
 def command(
     store: Path,
     files: tuple[Path, ...],
@@ -27,29 +30,29 @@ def command(
 ) -> None:
     """Take FILES of labels (the page of suggest saves one) into the label table of STORE.
 
-    They join what the table says already. A sample that STORE does not hold, an unknown class or a
-    contradiction is refused, and nothing is written.
+    They join what the table says already, and what a label table of the same task says that --out
+    is already. A sample that STORE does not hold, an unknown class or a contradiction is refused,
+    and nothing is written.
     """
     from histoscope.core.data.store import LABELS, Store
     from histoscope.core.files import write_table
     from histoscope.core.labels.gather import read_hand
+    from histoscope.core.labels.question import class_names
     from histoscope.core.labels.take import take
 
     opened = Store(store)
-    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    names = class_names(classes)
     hands = [read_hand(file) for file in files]
     asked, table = take(
         opened,
         hands,
         task,
         names,
-        into_store=out is None,
+        out=out,
         later_wins=later_wins,
         progress=Console(),
     )
     path = out or store / "labels" / f"{asked.name}.parquet"
-    if path.suffix != ".parquet":
-        raise UsageError(f"--out {path}: a label table is a .parquet file")
     write_table(path, *LABELS, table)
     kinds = ", ".join(asked.classes)
     click.echo(f"{path}: {len(table)} samples with labels of {asked.name} ({kinds})")

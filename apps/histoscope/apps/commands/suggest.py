@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from histoscope.core.errors import UsageError
     "--count", default=40, show_default=True, type=click.IntRange(min=1), help="how many samples"
 )
 @click.option("--task", help="what the labels shall answer  [default: the only one known]")
-@click.option("--classes", help="its classes, A,B,C  [default: those known]")
+@click.option("--classes", help="its classes, as a line of CSV  [default: those known]")
 @click.option("--several", is_flag=True, help="any number of the classes may hold at once")
 @click.option(
     "--method",
@@ -51,12 +52,13 @@ def command(
 
     One a case before two, nothing that has a label already, no near duplicates.
     """
-    from histoscope.apps.suggestions import import_command, write_suggestions
+    from histoscope.apps.report.label_page import check_classes
+    from histoscope.apps.suggestions import check_folder, import_command, write_suggestions
     from histoscope.core.data.store import Store
     from histoscope.core.domains import load_domain
     from histoscope.core.encoders.choose import open_encoder
     from histoscope.core.encoders.folder import check_fits
-    from histoscope.core.labels.question import labelled_ids, question
+    from histoscope.core.labels.question import class_names, labelled_ids, question
     from histoscope.core.labels.suggest import suggest
     from histoscope.core.packages.package import open_package
 
@@ -65,9 +67,11 @@ def command(
     opened = Store(store)
     domain = load_domain(opened.domain)
     _, options = split_options(domain, "suggest", values)
-    names = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    names = class_names(classes)
+    check_folder(out)
     model = open_package(package) if package else None
     asked = question(opened, task, names, several, model.tasks if model else ())
+    check_classes(asked)
     head = None
     if model is not None:
         check_fits(model.info.encoder, opened, str(package))
@@ -90,9 +94,10 @@ def command(
         progress=Console(),
     )
     artefacts = write_suggestions(opened, domain, found, options, out)
+    then = import_command(shlex.quote(str(store)), opened, found)
     for one in artefacts:
         click.echo(f"{out / 'annotations' / one.file}: {one.title}")
     click.echo(
         f"{out}: {len(found.rows)} samples to label for {asked.name}\n"
-        f"open {out / 'label.html'} in a browser, save, then: {import_command(str(store), found)}"
+        f"open {out / 'label.html'} in a browser, save, then: {then}"
     )

@@ -20,6 +20,7 @@ from histoscope.core.contracts import Neighbour, Task
 from histoscope.core.data.codec import encode
 from histoscope.core.errors import UsageError
 from histoscope.core.files import write_bytes
+from histoscope.core.labels.gather import LABEL, SAMPLE, TASK
 from histoscope.core.packages.package import class_infos
 
 KEYS = "123456789abcdefghijklmnopqrtvxyz"  # s, u and w do something else
@@ -40,13 +41,9 @@ def write_label_page(
         command: what to do with the saved file, for the page's last line.
 
     Raises:
-        UsageError: more classes than keys.
+        UsageError: as :func:`check_classes`.
     """
-    if len(task.classes) > len(KEYS):
-        raise UsageError(
-            f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
-            "give fewer with --classes"
-        )
+    check_classes(task)
     classes = [
         {"name": kind.name, "key": KEYS[kind.id], "colour": kind.colour}
         for kind in class_infos(task)
@@ -74,6 +71,24 @@ def write_label_page(
         data=_json(data),
     )
     write_bytes(path, page)
+
+
+def check_classes(task: Task) -> None:
+    """See that each class gets a key, and that the saved file can tell them apart.
+
+    Raises:
+        UsageError: more classes than keys, or a class that is called like another column.
+    """
+    if len(task.classes) > len(KEYS):
+        raise UsageError(
+            f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
+            "give fewer with --classes"
+        )
+    taken = {*SAMPLE, TASK, LABEL}
+    for name in () if task.exclusive else task.classes:
+        if name.lower() in taken:
+            raise UsageError(f"--classes: {name!r} is a column's name already; rename it")
+        taken.add(name.lower())
 
 
 def file_name(task: Task) -> str:

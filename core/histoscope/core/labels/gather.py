@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Hand:
         exclusive: whether one class a sample holds.
         classes: classes that it knows, in order; of exclusive ones those it gives.
         values: sample and, of classes that are not exclusive, class, to what is said of them.
+        origin: who said it, files divided by ``"; "``; empty: the file itself.
     """
 
     name: str
@@ -39,14 +40,15 @@ class Hand:
     exclusive: bool
     classes: tuple[str, ...]
     values: Mapping[tuple[str, str], Value] = field(default_factory=dict)
+    origin: str = ""
 
 
 def read_hand(path: Path) -> Hand:
     """Read a file of labels: a label table (Parquet), or a CSV with these columns.
 
     ``sample`` (or ``id``), ``task`` if one likes, and either ``label``, one class a sample, or one
-    column a class with true or false. BOM, semicolons and tabs are tolerated; an empty cell is
-    unknown.
+    column a class with true or false. BOM, semicolons, tabs and empty cells beyond the last column
+    are tolerated; an empty cell is unknown.
 
     Raises:
         DataError: not such a file, or it contradicts itself.
@@ -55,9 +57,7 @@ def read_hand(path: Path) -> Hand:
         return _of_table(path)
     names, rows = _read(path)
     lower = [name.lower() for name in names]
-    key = next((lower.index(name) for name in SAMPLE if name in lower), None)
-    if key is None:
-        raise DataError(f"{path}: no column sample (it has {', '.join(names)})")
+    key = _key(path, names)
     places = [n for n, name in enumerate(lower) if name not in (*SAMPLE, TASK) and name]
     exclusive = LABEL in lower
     if exclusive:
@@ -69,33 +69,68 @@ def read_hand(path: Path) -> Hand:
         raise DataError(f"{path}: labels of several tasks ({', '.join(sorted(tasks))}); divide it")
     values = dict[tuple[str, str], Value]()
     for line, row in rows:
-        for place in places:
-            if row[place] and row[key]:
-                value = row[place] if exclusive else _truth(row[place], f"{path}, line {line}")
-                about = row[key], "" if exclusive else names[place]
-                if values.setdefault(about, value) != value:
-                    raise DataError(
-                        f"{path}, line {line}: {_about(about)} stands twice, "
-                        f"as {_word(values[about])} and as {_word(value)}"
-                    )
+        for place in (place for place in places if row[place]):
+            where = f"{path}, line {line}"
+            if not row[key]:
+                raise DataError(f"{where}: {row[place]!r} of no sample; fill in {names[key]}")
+            value = row[place] if exclusive else _truth(row[place], where)
+            about = row[key], "" if exclusive else names[place]
+            if values.setdefault(about, value) != value:
+                raise DataError(
+                    f"{where}: {_about(about)} stands twice, "
+                    f"as {_word(values[about])} and as {_word(value)}"
+                )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
     classes = tuple(given) if exclusive else tuple(names[place] for place in places)
     return Hand(path.name, next(iter(tasks), None), exclusive, classes, values)
 
 
+def _key(path: Path, names: Sequence[str]) -> int:
+    """Which column holds the sample."""
+    found = [place for place, name in enumerate(names) if name.lower() in SAMPLE]
+    if not found:
+        raise DataError(f"{path}: no column sample (it has {', '.join(filter(None, names))})")
+    if len(found) > 1:
+        both = " and ".join(names[place] for place in found)
+        raise DataError(f"{path}: {both} are two columns for the sample; leave one of them")
+    return found[0]
+
+
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names as they are, and lines with their numbers."""
+    """Column names as they are, and rows as long, with the numbers of their first lines."""
     text, delimiter = text_of(path)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
-    if len({name.lower() for name in names}) < len(names):
+    lines = _lines(path, text, delimiter)
+    names = next(lines, (1, []))[1]
+    named = [name.lower() for name in names if name]
+    if len(set(named)) < len(named):
         raise DataError(f"{path}: a column's name stands twice")
     rows = []
-    for row in reader:
-        cells = [cell.strip() for cell in row]
-        if any(cells):
-            rows.append((reader.line_num, (cells + [""] * len(names))[: len(names)]))
+    for line, cells in lines:
+        if len(cells) > len(names):
+            raise DataError(
+                f"{path}, line {line}: {len(cells)} cells under {len(names)} names of columns; "
+                f"put a cell that holds {delimiter!r} in quotation marks"
+            )
+        if cells:
+            rows.append((line, cells + [""] * (len(names) - len(cells))))
     return names, rows
+
+
+def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells up to the last that is not empty, with the number of the line where they begin."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as fault:
+        raise DataError(
+            f"{path}, line {line}: not CSV ({fault}); is a quotation mark left open?"
+        ) from None
 
 
 def _truth(word: str, where: str) -> bool:
@@ -109,7 +144,7 @@ def _of_table(path: Path) -> Hand:
     return hand_of(path.name, task, table)
 
 
-def hand_of(name: str, task: Task, table: pa.Table) -> Hand:
+def hand_of(name: str, task: Task, table: pa.Table, origin: str = "") -> Hand:
     """A label table as one hand."""
     samples = table.column("sample").to_pylist()
     values = dict[tuple[str, str], Value]()
@@ -118,7 +153,7 @@ def hand_of(name: str, task: Task, table: pa.Table) -> Hand:
         for sample, value in zip(samples, table.column(column).to_pylist(), strict=True):
             if value is not None:
                 values[sample, about] = value
-    return Hand(name, task.name, task.exclusive, task.classes, values)
+    return Hand(name, task.name, task.exclusive, task.classes, values, origin)
 
 
 def gather(
@@ -168,7 +203,8 @@ def gather(
         )
     if not merged:
         raise DataError(f"no label of {task.name!r} in {', '.join(hand.name for hand in hands)}")
-    return _table(merged, task, samples, [hand.name for hand in hands])
+    origins = [one for hand in hands for one in (hand.origin or hand.name).split("; ")]
+    return _table(merged, task, samples, list(dict.fromkeys(origins)))
 
 
 def _check(hand: Hand, task: Task, known: set[str], where: str) -> None:

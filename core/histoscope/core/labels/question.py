@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 
@@ -12,6 +14,36 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def class_names(text: str | None) -> list[str]:
+    """Names of classes as ``--classes`` gives them: one line of CSV; None gives none.
+
+    Raises:
+        UsageError: no such line, or a name is empty or stands twice.
+    """
+    if text is None:
+        return []
+    try:
+        (names,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except csv.Error as fault:
+        raise UsageError(
+            f"--classes {text!r}: not CSV ({fault}); put a name with a comma in quotation marks"
+        ) from None
+    names = [name.strip() for name in names] or [""]
+    for place, name in enumerate(names):
+        if not name or "\n" in name:
+            raise UsageError(f"--classes {text!r}: a name is {'of two lines' if name else 'empty'}")
+        if name in names[:place]:
+            raise UsageError(f"--classes {text!r}: {name!r} stands twice")
+    return names
+
+
+def class_line(classes: Sequence[str]) -> str:
+    """What :func:`class_names` reads."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(classes)
+    return line.getvalue()
 
 
 def question(
@@ -42,8 +74,8 @@ def question(
     known = [task for task in answered if task.name == name]
     if name in store.tasks():
         known.append(store.labels(name)[0])
-    if not known and not classes:
-        raise UsageError(f"--task {name}: not known to {store.path}; give --classes A,B,C")
+    if not classes and not any(task.classes for task in known):
+        raise UsageError(f"--task {name}: {store.path} knows no class of it; give --classes A,B,C")
     for task in known:
         missing = [kind for kind in task.classes if classes and kind not in classes]
         if missing:
