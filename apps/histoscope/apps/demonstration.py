@@ -21,6 +21,7 @@ from histoscope.core.evaluation.intervals import Difference, paired_difference
 from histoscope.core.files import write_json
 from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
 from histoscope.core.training.pretrain import pretrain
@@ -122,9 +123,8 @@ def _compare(
 def _line(name: str, task: str, body: Mapping[str, Any]) -> str:
     key = next(k for k in ("balanced_accuracy", "mean_average_precision") if k in body)
     metric, labels = body[key], body["labels"]
-    low, high = metric["interval"]
+    spread = f"sd over {len(labels)} draws of {labels[0]} labels {metric['sd_over_draws']:.3f}"
     return (
-        f"{name}: {task} {key.replace('_', ' ')} {metric['value']:.3f} ({low:.3f} to {high:.3f} "
-        f"over test {body['interval_over']}; sd over {len(labels)} draws of {labels[0]} labels "
-        f"{metric['sd_over_draws']:.3f})"
+        f"{name}: {task} {key.replace('_', ' ')} {metric['value']:.3f} "
+        f"({between(metric['interval'])} over test {body['interval_over']}; {spread})"
     )

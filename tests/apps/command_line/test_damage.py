@@ -171,7 +171,7 @@ def empty_sums(package: Path) -> None:
         (drop_file, ["seen.parquet is listed in SHA256SUMS but missing"]),
         (drop_sums, ["no model package here (SHA256SUMS is missing)"]),
         (scramble_sums, ["SHA256SUMS is damaged", "copy the package again"]),
-        (empty_sums, ["SHA256SUMS does not list model.safetensors"]),
+        (empty_sums, ["SHA256SUMS does not list MODEL_CARD.md"]),
     ],
 )
 def test_a_damaged_package_is_refused(road, refused, tmp_path, damage, says):

@@ -11,6 +11,7 @@ from histoscope.core.evaluation.evaluate import evaluate, summaries
 from histoscope.core.labels.finetune import finetune
 from histoscope.core.labels.spec import FinetuneSpec
 from histoscope.core.packages import package as packages
+from histoscope.core.packages.card import evaluation_lines
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Silent
 
@@ -61,6 +62,13 @@ def test_recording_that_is_cut_off_leaves_a_package(
     kept = open_package(tmp_path / "p").info.heads[0].evaluation
     assert kept["samples"] == body["hue"]["samples"]
     assert not list((tmp_path / "p").glob("*.next"))
+
+
+def test_a_card_says_that_an_interval_is_unknown():
+    metric = {"value": 0.5, "interval": [None, None]}
+    body = {"balanced_accuracy": metric, "interval_over": "cases", "draws": 3, "cautions": []}
+    (line,) = evaluation_lines(body)
+    assert line == "- balanced accuracy: 0.500 (95 % interval unknown, over cases; 3 draws)"
 
 
 @pytest.mark.parametrize(("name", "count"), [("write_table", 0), ("write_bytes", 1)])

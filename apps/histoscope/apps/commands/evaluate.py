@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ OVERALL = ("balanced_accuracy", "auc", "mean_average_precision", "mean_average_p
 
 def describe(task: str, body: Mapping[str, Any]) -> str:
     """A few lines about one task that a person reads first."""
+    from histoscope.core.packages.card import between
+
     labels = body["labels"]
     lines = [f"{task}: {body['samples']} samples; {len(labels)} draws of {labels[0]} labels"]
     for name in OVERALL:
@@ -75,12 +77,6 @@ def describe(task: str, body: Mapping[str, Any]) -> str:
         for name, metric in body.get(each, {}).items():
             lines.append(f"{each.replace('_', ' ')} of {name} {number(metric['value'])}")
     return "\n".join([*lines, *body["cautions"]])
-
-
-def between(interval: Sequence[float | None]) -> str:
-    """``0.700 to 0.800``, or ``unknown``."""
-    low, high = interval
-    return "unknown" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def number(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -42,6 +42,12 @@ def _head_lines(head: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def between(interval: Sequence[float | None]) -> str:
+    """``0.700 to 0.800``, or ``unknown``."""
+    low, high = interval
+    return "unknown" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
 def evaluation_lines(evaluation: Mapping[str, Any] | None) -> list[str]:
     """The recorded evaluation as list items."""
     if evaluation is None:
@@ -50,10 +56,10 @@ def evaluation_lines(evaluation: Mapping[str, Any] | None) -> list[str]:
     for name in ("balanced_accuracy", "mean_average_precision", "auc"):
         metric = evaluation.get(name)
         if metric and metric["value"] is not None:
-            low, high = metric["interval"]
             lines.append(
-                f"- {name.replace('_', ' ')}: {metric['value']:.3f} (95 % interval {low:.3f} to "
-                f"{high:.3f}, over {evaluation['interval_over']}; {evaluation['draws']} draws)"
+                f"- {name.replace('_', ' ')}: {metric['value']:.3f} (95 % interval "
+                f"{between(metric['interval'])}, over {evaluation['interval_over']}; "
+                f"{evaluation['draws']} draws)"
             )
     lines += [f"- {caution}" for caution in evaluation["cautions"]]
     return lines
