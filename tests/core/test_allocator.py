@@ -60,3 +60,31 @@ def test_a_freed_block_is_used_again_in_this_process_and_in_its_children() -> No
 def test_what_the_user_has_set_stands() -> None:
     given = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     assert faults("keep", **given) > 0.9 * PAGES
+
+
+HELD = """
+import sys
+from pathlib import Path
+from histoscope.core.allocator import give_back_freed_memory, keep_freed_memory
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+assert keep_freed_memory()
+before = resident()
+blocks = [bytes(sys.argv[0], "utf-8")[:1] * 48_000_000 for _ in range(4)]
+wall = bytearray(100_000)
+del blocks
+held = resident() - before
+give_back_freed_memory()
+print(held, resident() - before)
+"""
+
+
+def test_between_two_sources_nothing_free_is_held() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
+    held, after = (int(word) * mmap.PAGESIZE for word in done.stdout.split())
+    assert held > 150e6
+    assert after < 20e6

@@ -22,7 +22,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library took it; False where it is not glibc.
     """
-    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+    if not _is_glibc():
         return False
     taken = True
     for variable, (number, size) in KEPT.items():
@@ -30,3 +30,13 @@ def keep_freed_memory() -> bool:
             os.environ[variable] = str(size)
             taken = bool(ctypes.CDLL(None).mallopt(number, size)) and taken
     return taken
+
+
+def give_back_freed_memory() -> None:
+    """Return what is free to the system, between two sources: the last may have needed much."""
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")

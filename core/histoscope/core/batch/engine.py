@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Literal, Protocol
 
+from histoscope.core.allocator import give_back_freed_memory
 from histoscope.core.batch.stop import StopFlag, deaf_children
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
@@ -103,6 +104,8 @@ def run_job(job: Job, source: Source) -> Outcome:
         log.warning("source %s failed:\n%s", source.id, traceback.format_exc())
         text = " ".join(str(fault).split())
         return Outcome(source, "failed", reason=f"{type(fault).__name__}: {text}"[:300])
+    finally:
+        give_back_freed_memory()
 
 
 def run_all(job: Job, sources: Sequence[Source], workers: int, stop: StopFlag) -> Iterator[Outcome]:
