@@ -59,6 +59,12 @@ def saved(tab: Tab, file: Path) -> str:
     return text
 
 
+def kept_after_reload(tab: Tab, page: Path, done: str) -> bool:
+    """What was done is still there; the browser writes a moment after the key."""
+    tab.load(page)
+    return state(tab)["done"] == done
+
+
 @pytest.mark.browser
 def test_a_page_is_labelled_by_keyboard_and_a_model_learns_from_its_file(chromium, store, tmp_path):
     ids = suggested(
@@ -88,8 +94,7 @@ def test_a_page_is_labelled_by_keyboard_and_a_model_learns_from_its_file(chromiu
         assert now["done"] == "5"
         assert now["strip"][:2] == [keys[truth[ids[0]]], "?"]
         assert now["said"] == "every sample has an answer: save the labels (w)"
-        tab.load(tmp_path / "out" / "label.html")  # what was done is still there
-        assert state(tab)["done"] == "5"
+        until(lambda: kept_after_reload(tab, tmp_path / "out" / "label.html", "5"))
         text = saved(tab, file)
         assert state(tab)["said"] == "5 labels saved as labels-mine.csv"
     lines = [f'"{sample}","mine","{truth[sample]}"' for sample in ids if sample != ids[1]]
