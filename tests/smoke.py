@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from histoscope.core.data.prepare import prepare
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.domains import load_domain
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.progress import Silent
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.prepare import prepare
 from histoscope.domains.pathology.phantom import write_phantom
 
 

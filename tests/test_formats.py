@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from histoscope.core.domains import load_domain
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.errors import HistoscopeError
 from tests.formats_comparison import Comparison
 from tests.formats_page import DOMAINS, GIVEN, Page
@@ -144,7 +144,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     """Each command on inputs that reach all of its files; 1: a slide is broken."""
     from histoscope.core.config import dump
     from histoscope.core.data.store import Store
-    from histoscope.core.labels.spec import FinetuneSpec
+    from histoscope.core.learning.spec import FinetuneSpec
 
     cut = ("--mpp", 0.5, "--tile-mpp", 1, "--size-px", 32, "--workers", 0)
     slides = ("prepare", "--domain", "pathology", *cut)
@@ -219,7 +219,8 @@ def write_drawings(given: Path, out: Path) -> None:
 def write_presence(store: Path) -> None:
     """A label table of classes that may be present together, as a program of one's own may."""
     from histoscope.core.contracts import Task
-    from histoscope.core.data.store import LABELS, Store, label_table
+    from histoscope.core.data.labels import LABELS, label_table
+    from histoscope.core.data.store import Store
     from histoscope.core.files import write_table
 
     opened = Store(store)
@@ -310,7 +311,7 @@ def write_demo(given: Path, out: Path) -> None:
     """``demo`` with a tiny phantom, a small network and two steps, in this process."""
     from histoscope.apps import demonstration
     from histoscope.core.contracts import Phantom
-    from histoscope.core.domains import load_domain
+    from histoscope.core.contracts.installed import load_domain
     from histoscope.domains.pathology.phantom import write_phantom
 
     domain = load_domain("pathology")

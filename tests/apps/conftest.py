@@ -19,7 +19,7 @@ from histoscope.core.contracts import Artefact, Rendering, Task
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
 from histoscope.core.files import write_csv
-from histoscope.core.labels.heads import LinearHead
+from histoscope.core.heads.linear import LinearHead
 from histoscope.core.packages.package import (
     DRAWN,
     HeadInfo,
@@ -129,8 +129,8 @@ def make_package(folder: Path, info: PackageInfo) -> None:
 @pytest.fixture(scope="session")
 def predicted(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``predict`` writes of good, damaged, empty, failing and badly named sources."""
-    from histoscope.core.batch.predict import predict
     from histoscope.core.progress import Silent
+    from histoscope.core.stages.predict import predict
 
     folder = tmp_path_factory.mktemp("reports")
     new = folder / "new"
@@ -164,8 +164,8 @@ def result_folder(predicted: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def store(toy: ModuleType, tmp_path: Path) -> Path:
     """A store of the toy domain, labelled throughout, with a train and a test part."""
-    from histoscope.core.data.prepare import prepare
     from histoscope.core.progress import Silent
+    from histoscope.core.stages.prepare import prepare
 
     folder = tmp_path / "toy"
     folder.mkdir()

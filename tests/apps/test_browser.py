@@ -14,17 +14,17 @@ import pytest
 
 from histoscope.apps.report import write_evaluation_report, write_predict_report
 from histoscope.apps.report.page import visible
-from histoscope.core.batch.folder import read_outcomes
-from histoscope.core.batch.predict import predict
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
-from histoscope.core.evaluation.evaluate import evaluate, summaries
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import record_evaluation
 from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate, summaries
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.manifest import read_outcomes
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,8 @@ import pytest
 
 from histoscope.apps.cli import run
 from histoscope.core.contracts import Task
-from histoscope.core.data.store import Store, read_labels
+from histoscope.core.data.labels import read_labels
+from histoscope.core.data.store import Store
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from histoscope.apps.report import write_evaluation_report, write_predict_report
 from histoscope.apps.report.page import safe_colour, share, visible
 from histoscope.apps.report.pictures import embed
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for
-from histoscope.core.batch.folder import read_outcomes
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
+from histoscope.core.work.manifest import read_outcomes
 
 
 class Page(HTMLParser):

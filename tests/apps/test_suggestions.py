@@ -13,7 +13,7 @@ from histoscope.apps.cli import run
 from histoscope.apps.report.label_page import KEYS
 from histoscope.core.contracts import Task
 from histoscope.core.data.store import Store
-from histoscope.core.labels import suggest as chooser
+from histoscope.core.stages import suggest as chooser
 
 MINE = ("--task", "mine", "--classes", "a,b")
 

@@ -17,11 +17,11 @@ import numpy as np
 import openslide
 import tifffile
 
-from histoscope.core.allocator import keep_freed_memory
 from histoscope.core.data.codec import decode, encode
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.progress import Silent
+from histoscope.core.runtime.allocator import keep_freed_memory
+from histoscope.core.stages.prepare import prepare
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom import write_phantom

@@ -9,9 +9,9 @@ import time
 
 import torch
 
-from histoscope.core.allocator import keep_freed_memory
 from histoscope.core.encoders.pixels import Normalisation, to_tensor
 from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.runtime.allocator import keep_freed_memory
 from tests.benchmarks.stain import Act, training_step
 
 ROUNDS, WARM = 15, 5

@@ -22,17 +22,17 @@ import torch
 from PIL import Image
 
 from histoscope.core.config import build
-from histoscope.core.data.prepare import prepare
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.domains import load_domain
 from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
 from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.progress import Silent
+from histoscope.core.runtime.threads import choose_workers
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
-from histoscope.core.training.device import choose_workers
-from histoscope.core.training.optimiser import make_optimiser
-from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
 from histoscope.core.encoders.timm_encoder import random_encoder
 from histoscope.core.objectives import OBJECTIVES
-from histoscope.core.training.optimiser import make_optimiser
+from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import DeviceOperation
 from histoscope.core.views.warp import library

@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.apps.console import Console
+from histoscope.core.data.labelled import Labelled, labelled_rows
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.choose import open_encoder
 from histoscope.core.evaluation.intervals import paired_difference
 from histoscope.core.evaluation.metrics import balanced_accuracy
-from histoscope.core.labels.diverse import Method, choose
-from histoscope.core.labels.features import features_of
-from histoscope.core.labels.heads import Head
-from histoscope.core.labels.labelled import Labelled, labelled_rows
-from histoscope.core.labels.probe import Probe
-from histoscope.core.labels.suggest import uncertainty
+from histoscope.core.heads.contract import Head
+from histoscope.core.inference.features import features_of
+from histoscope.core.labelling.diverse import Method, choose
+from histoscope.core.learning.probe import Probe
 from histoscope.core.randomness import generator
+from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.stages.suggest import uncertainty
 
 PROBE = Probe(strength=1.0)
 

@@ -12,8 +12,8 @@ import av
 import cv2
 import numpy as np
 
-from histoscope.core.data.prepare import prepare
 from histoscope.core.progress import Silent
+from histoscope.core.stages.prepare import prepare
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phantom.clips import numbered

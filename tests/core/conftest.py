@@ -33,9 +33,9 @@ def toy_folder(toy, tmp_path):
 @pytest.fixture
 def toy_store(toy, toy_folder, tmp_path):
     """A finished store of the toy folder."""
-    from histoscope.core.data.prepare import prepare
     from histoscope.core.data.store import Store
     from histoscope.core.progress import Silent
+    from histoscope.core.stages.prepare import prepare
 
     prepare(
         toy.DOMAIN,
@@ -48,3 +48,25 @@ def toy_store(toy, toy_folder, tmp_path):
         progress=Silent(),
     )
     return Store(tmp_path / "store")
+
+
+import pytest
+
+
+@pytest.fixture
+def signs_store(toy, toy_folder, tmp_path):
+    """A store whose samples have one hue and any number of signs."""
+    from histoscope.core.data.store import Store
+    from histoscope.core.progress import Silent
+    from histoscope.core.stages.prepare import prepare
+
+    prepare(
+        toy.DOMAIN,
+        {"input": toy_folder},
+        toy.ToySampling(),
+        toy.ToyOptions(with_signs=True),
+        tmp_path / "signs",
+        workers=0,
+        progress=Silent(),
+    )
+    return Store(tmp_path / "signs")

@@ -6,20 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoscope.core.batch.folder import read_outcomes
-from histoscope.core.batch.predict import predict
 from histoscope.core.config import build
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.evaluation.evaluate import evaluate
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives.spec import ObjectiveSpec
 from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
-from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.work.manifest import read_outcomes
 from tests.core.training.test_resume import Killed, KilledAfter
 
 

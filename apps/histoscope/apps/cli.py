@@ -17,9 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIG
 import click
 
 from histoscope.core import __version__
-from histoscope.core.allocator import keep_freed_memory
-from histoscope.core.domains import working_domains
+from histoscope.core.contracts.installed import working_domains
 from histoscope.core.errors import HistoscopeError, UsageError, near_word
+from histoscope.core.runtime.allocator import keep_freed_memory
 
 Entry = tuple[str, str]
 

@@ -10,21 +10,21 @@ from typing import Any
 import click
 
 from histoscope.apps.report import write_evaluation_report, write_predict_report
-from histoscope.core.batch.predict import predict
 from histoscope.core.config import build, merge
 from histoscope.core.contracts import Domain, Phantom
-from histoscope.core.data.prepare import prepare
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.domains import load_domain
-from histoscope.core.evaluation.evaluate import evaluate, summaries
 from histoscope.core.evaluation.intervals import Difference, paired_difference
 from histoscope.core.files import write_json
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
-from histoscope.core.training.pretrain import pretrain
+from histoscope.core.stages.evaluate import evaluate, summaries
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 
 COMPARISON = ("histoscope.comparison", 1)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 
 from histoscope.core.config import Spec, build
-from histoscope.core.domains import working_domains
+from histoscope.core.contracts.installed import working_domains
 from histoscope.core.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -36,7 +36,7 @@ def test_a_run_that_diverges_names_the_last_good_checkpoint(
     def rate(step: int, *rest: object) -> float:
         return 1e30 if step + 1 == steps_at_the_rate else 1e-3
 
-    monkeypatch.setattr("histoscope.core.training.pretrain.rate_at", rate)
+    monkeypatch.setattr("histoscope.core.training.loop.rate_at", rate)
     out = tmp_path / "run"
     more = ("--steps", "6", "--checkpoint-every", every, "--out", out)
     answer = call("pretrain", road.store, "--config", road.settings, *more)
@@ -64,7 +64,7 @@ def test_a_fault_of_ours_names_a_log(road, call, tmp_path, monkeypatch):
     def broken(*words: object, **more: object) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("histoscope.core.data.prepare.prepare", broken)
+    monkeypatch.setattr("histoscope.core.stages.prepare.prepare", broken)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answer = call(*commands_with_out(road)["prepare"], "--out", tmp_path / "out")
     assert answer.code == 4
@@ -80,7 +80,7 @@ def test_what_the_machine_refuses_is_no_fault_of_ours(road, call, tmp_path, monk
     def full(*words: object, **more: object) -> None:
         raise OSError(28, "No space left on device", "/there")
 
-    monkeypatch.setattr("histoscope.core.data.prepare.prepare", full)
+    monkeypatch.setattr("histoscope.core.stages.prepare.prepare", full)
     answer = call(*commands_with_out(road)["prepare"], "--out", tmp_path / "out")
     assert (answer.code, answer.err) == (2, "histoscope: /there: No space left on device\n")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from histoscope.core.data.loader import StepOrder, ViewDataset, view_loader
+from histoscope.core.data.loader import ViewDataset, view_loader
+from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader
 from histoscope.core.errors import UsageError
 from histoscope.core.views.plan import ViewsSpec, plain_plan

@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from histoscope.core.contracts import Task
+from histoscope.core.data.labelled import Labelled
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.intervals import (
     bootstrap_interval,
@@ -13,7 +14,6 @@ from histoscope.core.evaluation.intervals import (
     unit_resamples,
 )
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
-from histoscope.core.labels.labelled import Labelled
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from histoscope.core.errors import UsageError
-from histoscope.core.evaluation.evaluate import evaluate, summaries
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages import package as packages
 from histoscope.core.packages.card import evaluation_lines
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate, summaries
+from histoscope.core.stages.finetune import finetune
 
 
 class Killed(BaseException):

@@ -12,6 +12,7 @@ from histoscope.core.config import build
 from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
+from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.monitors import (
     Monitor,
@@ -21,7 +22,6 @@ from histoscope.core.training.monitors import (
     feature_energy,
     neighbour_accuracy,
 )
-from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 
 

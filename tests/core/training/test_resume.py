@@ -11,9 +11,9 @@ from histoscope.core.config import build, load_yaml
 from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
 from histoscope.core.progress import Silent
+from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.checkpoint import finished
 from histoscope.core.training.curves import read_metrics
-from histoscope.core.training.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 
 STEPS, AN_EPOCH = 8, 5  # 40 samples, 8 a step
@@ -121,10 +121,10 @@ def test_formats_are_not_all_the_same_numbers(toy, toy_store, tmp_path):
 
 def test_threads_are_those_of_the_checkpoint(toy, toy_store, tmp_path, monkeypatch):
     spec = spec_of("adamw", "float32", workers=0, threads=None)
-    monkeypatch.setattr("histoscope.core.training.device.cores", lambda: 2)
+    monkeypatch.setattr("histoscope.core.runtime.threads.cores", lambda: 2)
     with pytest.raises(Killed):
         pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=KilledAfter(3))
-    monkeypatch.setattr("histoscope.core.training.device.cores", lambda: 1)
+    monkeypatch.setattr("histoscope.core.runtime.threads.cores", lambda: 1)
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
     said = (tmp_path / "run" / "log.txt").read_text()
     assert said.count("float32, 2 threads") == 2

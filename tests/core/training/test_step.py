@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from histoscope.core.training.device import make_fabric
+from histoscope.core.runtime.fabric import make_fabric
 
 sys.path.insert(0, str(Path(__file__).parent))
 import networks

@@ -8,7 +8,7 @@ import sys
 import torch
 from networks import CASES, trained
 
-from histoscope.core.training.device import make_fabric
+from histoscope.core.runtime.fabric import make_fabric
 
 if __name__ == "__main__":
     rank, port, out = sys.argv[1:]

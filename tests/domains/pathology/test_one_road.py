@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from histoscope.apps.cli import run
-from histoscope.core.batch.folder import read_outcomes
-from histoscope.core.batch.predict import BATCH, predict
 from histoscope.core.contracts import Task
-from histoscope.core.data.prepare import prepare
-from histoscope.core.data.store import LABELS, Store, label_table
+from histoscope.core.data.labels import LABELS, label_table
+from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
-from histoscope.core.evaluation.evaluate import evaluate
 from histoscope.core.files import read_table, write_table
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import BATCH, predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.manifest import read_outcomes
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from histoscope.core.contracts import CorruptSample, Reader, Sample, Source
-from histoscope.core.data.prepare import prepare
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.progress import Silent
+from histoscope.core.stages.prepare import prepare
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.set_reader import fit

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from histoscope.apps.cli import run
 from histoscope.core.config import build, load_yaml
-from histoscope.core.data.loader import StepOrder, ViewDataset, view_loader
+from histoscope.core.data.loader import ViewDataset, view_loader
+from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import ConfigError, DataError
 from histoscope.core.randomness import generator

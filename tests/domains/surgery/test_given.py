@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
+from histoscope.core.stages.prepare import prepare
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phantom import write_phantom

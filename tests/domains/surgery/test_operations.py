@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from histoscope.core.batch.folder import read_outcomes
-from histoscope.core.batch.predict import predict
 from histoscope.core.contracts import Answer, Results, Source, Task
-from histoscope.core.data.prepare import prepare
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.labels.finetune import finetune
-from histoscope.core.labels.spec import FinetuneSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.progress import Silent
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.manifest import read_outcomes
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.check_command import command as check_labels
 from histoscope.domains.surgery.drawings import by_second

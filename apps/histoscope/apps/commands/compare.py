@@ -17,7 +17,7 @@ def command(one: Path, other: Path, as_json: bool) -> None:
 
     Both must have been learnt from the same draws of labels and scored on the same samples.
     """
-    from histoscope.core.evaluation.compare import compare
+    from histoscope.core.stages.compare import compare
 
     found = compare(one, other)
     if as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from histoscope.apps.console import Console
-from histoscope.core.domains import working_domains
+from histoscope.core.contracts.installed import working_domains
 
 
 @click.command("demo")

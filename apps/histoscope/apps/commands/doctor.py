@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from histoscope.core import __version__
-from histoscope.core.domains import DOMAINS, load_domain
+from histoscope.core.contracts.installed import DOMAINS, load_domain
 from histoscope.core.errors import UsageError
 
 LIBRARIES = ("torch", "torchvision", "timm", "openslide-python", "openslide-bin", "tifffile")

@@ -34,9 +34,9 @@ def command(
 
     Same promises as predict: a bad source is a row with a reason, a second call does what is left.
     """
-    from histoscope.core.batch.embed import embed
-    from histoscope.core.domains import load_domain
-    from histoscope.core.encoders.choose import open_folder
+    from histoscope.core.contracts.installed import load_domain
+    from histoscope.core.stages.embed import embed
+    from histoscope.core.stages.encoders import open_folder
 
     if (package is None) == (encoder is None):
         raise UsageError("embed: give either --package or --encoder")

@@ -34,8 +34,8 @@ def command(
     """
     from histoscope.apps.report import write_evaluation_report
     from histoscope.core.data.store import Store
-    from histoscope.core.evaluation.evaluate import evaluate, summaries
     from histoscope.core.packages.package import open_package, record_evaluation
+    from histoscope.core.stages.evaluate import evaluate, summaries
 
     opened = open_package(package)
     body = evaluate(

@@ -54,8 +54,8 @@ def command(
     are evaluated.
     """
     from histoscope.core.data.store import Store
-    from histoscope.core.labels.finetune import finetune
-    from histoscope.core.labels.spec import FinetuneSpec
+    from histoscope.core.learning.spec import FinetuneSpec
+    from histoscope.core.stages.finetune import finetune
 
     asked = {name: value for name, value in flags.items() if value is not None}
     spec = resolve(FinetuneSpec, "finetune", None, config, sets, asked)

@@ -34,11 +34,12 @@ def command(
     is already. A sample that STORE does not hold, an unknown class or a contradiction is refused,
     and nothing is written.
     """
-    from histoscope.core.data.store import LABELS, Store
+    from histoscope.core.data.labels import LABELS
+    from histoscope.core.data.store import Store
     from histoscope.core.files import write_table
-    from histoscope.core.labels.gather import read_hand
-    from histoscope.core.labels.question import class_names
-    from histoscope.core.labels.take import take
+    from histoscope.core.labelling.gather import read_hand
+    from histoscope.core.labelling.question import class_names
+    from histoscope.core.stages.labels import take
 
     opened = Store(store)
     names = class_names(classes)

@@ -46,9 +46,9 @@ def command(
     second call does what is left. With --shard, run 'histoscope report OUT' once all are done.
     """
     from histoscope.apps.report import write_predict_report
-    from histoscope.core.batch.predict import plan_prediction, predict
-    from histoscope.core.domains import load_domain
+    from histoscope.core.contracts.installed import load_domain
     from histoscope.core.packages.package import open_package
+    from histoscope.core.stages.predict import plan_prediction, predict
 
     opened = open_package(package)
     domain = load_domain(opened.info.encoder.domain)

@@ -11,7 +11,7 @@ import click
 from histoscope.apps.console import Console
 from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
 from histoscope.core.config import build
-from histoscope.core.domains import chosen_domain, load_domain
+from histoscope.core.contracts.installed import chosen_domain, load_domain
 
 
 @click.command("prepare")
@@ -56,7 +56,7 @@ def command(
             click.echo(f"{source.kind}\t{source.path}")
         click.echo(f"{len(sources)} sources; would write {out}")
         return 0
-    from histoscope.core.data.prepare import prepare
+    from histoscope.core.stages.prepare import prepare
 
     outcomes = prepare(
         domain,

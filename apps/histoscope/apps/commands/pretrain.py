@@ -42,10 +42,10 @@ def command(
     where it was stopped.
     """
     from histoscope.core.config import dump
-    from histoscope.core.data.loader import StepOrder
+    from histoscope.core.contracts.installed import load_domain
+    from histoscope.core.data.order import StepOrder
     from histoscope.core.data.selection import select
     from histoscope.core.data.store import Store
-    from histoscope.core.domains import load_domain
     from histoscope.core.training.spec import PretrainSpec
 
     flags: dict[str, Any] = {"training": {k: v for k, v in training.items() if v is not None}}
@@ -61,8 +61,8 @@ def command(
         click.echo(dump(spec), nl=False)
         click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
         return
-    from histoscope.core.training.device import is_main
-    from histoscope.core.training.pretrain import pretrain
+    from histoscope.core.runtime.crowd import is_main
+    from histoscope.core.stages.pretrain import pretrain
 
     domain = load_domain(opened.domain)
     info = pretrain(opened, domain, spec, out, split=split, progress=Console())

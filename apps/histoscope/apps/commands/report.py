@@ -12,7 +12,7 @@ import click
 def command(directory: Path) -> None:
     """Rebuild manifest.csv and report.html of DIRECTORY, which 'predict' wrote."""
     from histoscope.apps.report import write_predict_report
-    from histoscope.core.batch.folder import write_manifest
+    from histoscope.core.work.manifest import write_manifest
 
     write_manifest(directory)
     click.echo(f"report: {write_predict_report(directory)}")

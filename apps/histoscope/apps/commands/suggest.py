@@ -54,13 +54,12 @@ def command(
     """
     from histoscope.apps.report.label_page import check_classes
     from histoscope.apps.suggestions import check_folder, import_command, write_suggestions
+    from histoscope.core.contracts.installed import load_domain
     from histoscope.core.data.store import Store
-    from histoscope.core.domains import load_domain
-    from histoscope.core.encoders.choose import open_encoder
-    from histoscope.core.encoders.folder import check_fits
-    from histoscope.core.labels.question import class_names, labelled_ids, question
-    from histoscope.core.labels.suggest import suggest
+    from histoscope.core.labelling.question import class_names, labelled_ids, question
     from histoscope.core.packages.package import open_package
+    from histoscope.core.stages.encoders import check_fits, open_encoder
+    from histoscope.core.stages.suggest import suggest
 
     if (encoder is None) == (package is None):
         raise UsageError("suggest: give either --encoder or --package")

@@ -10,8 +10,8 @@ from histoscope.apps.report.page import render_page
 from histoscope.apps.report.pictures import embed_whole
 from histoscope.apps.report.provenance import package_lines
 from histoscope.apps.report.quality import quality_of
-from histoscope.core.evaluation.evaluate import METRICS
 from histoscope.core.files import read_json, write_bytes
+from histoscope.core.stages.evaluate import METRICS
 
 TAKEN_FOR = "What was taken for what"
 READING = (

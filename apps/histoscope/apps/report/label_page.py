@@ -20,7 +20,7 @@ from histoscope.core.contracts import Neighbour, Task
 from histoscope.core.data.codec import encode
 from histoscope.core.errors import UsageError
 from histoscope.core.files import write_bytes
-from histoscope.core.labels.gather import LABEL, SAMPLE, TASK
+from histoscope.core.labelling.gather import LABEL, SAMPLE, TASK
 from histoscope.core.packages.package import class_infos
 
 KEYS = "123456789abcdefghijklmnopqrtvxyz"  # s, u and w do something else

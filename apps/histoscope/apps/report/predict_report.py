@@ -8,9 +8,9 @@ from histoscope.apps.report.page import render_page
 from histoscope.apps.report.provenance import in_words, package_lines
 from histoscope.apps.report.quality import quality_of
 from histoscope.apps.report.sources import bytes_for, view_source
-from histoscope.core.batch.folder import read_outcomes
-from histoscope.core.batch.predict import PREDICT
 from histoscope.core.files import read_json, write_bytes
+from histoscope.core.stages.predict import PREDICT
+from histoscope.core.work.manifest import read_outcomes
 
 OPEN_SOURCES = 30  # with more, the sections of the page are closed at first
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from histoscope.apps.report.page import heading, share
 from histoscope.apps.report.pictures import Embedded, embed
-from histoscope.core.batch.engine import Outcome
-from histoscope.core.batch.predict import RESULT
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json
+from histoscope.core.stages.predict import RESULT
+from histoscope.core.work.outcome import Outcome
 
 PICTURES_BYTES = 150_000  # of one source, before base64
 PAGE_BYTES = 24_000_000  # of all sources

@@ -1,1 +1,1 @@
-"""Manifest, index, store and loader: files between the stages, and the order of reading them."""
+"""Stores, label tables and selections: files between the stages, and the order of reading them."""

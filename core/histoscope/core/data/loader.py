@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from histoscope.core.batch.stop import deaf_children
+from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader
-from histoscope.core.errors import UsageError
-from histoscope.core.randomness import permutation
+from histoscope.core.runtime.stop import deaf_children
 from histoscope.core.views.plan import ViewPlan
 
 
@@ -37,54 +36,6 @@ class Drawn:
     index: Tensor
     images: Tensor
     drawn: Tensor
-
-
-class StepOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of (dataset position, epoch) for the steps [first, last).
-
-    Args:
-        count: samples.
-        batch_size: of the global batch.
-        seed: of the order.
-        first, last: steps.
-        share: (rank, ranks): which equal part of each batch, in order, is this process's.
-
-    Raises:
-        UsageError: fewer samples than one batch.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        seed: int,
-        first: int,
-        last: int,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        if count < batch_size:
-            raise UsageError(
-                f"{count} samples are fewer than one batch of {batch_size}; set a smaller batch "
-                "(--set training.batch_size=N) or prepare more"
-            )
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.first, self.last, self.share = first, last, share
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        a_epoch = self.count // self.batch_size
-        current, order = -1, np.zeros(0, dtype=np.int64)
-        for step in range(self.first, self.last):
-            epoch, place = divmod(step, a_epoch)
-            if epoch != current:
-                current, order = epoch, permutation(self.seed, epoch, self.count)
-            rank, ranks = self.share
-            size = self.batch_size // ranks
-            start = place * self.batch_size + rank * size
-            part = order[start : start + size]
-            yield [(int(position), epoch) for position in part]
 
 
 class ViewDataset(Dataset[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]):

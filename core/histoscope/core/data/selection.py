@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.data.spreadsheet import read_rows
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.domains import load_domain
 from histoscope.core.errors import DataError, UsageError, near_word
+from histoscope.core.tables.spreadsheet import read_rows
 
 PARTS = ("train", "valid", "test")
 

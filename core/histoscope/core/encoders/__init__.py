@@ -1,1 +1,1 @@
-"""Images to features: timm networks, and the baselines every figure stands beside."""
+"""Networks that turn images into features: timm's, and the baseline every figure stands beside."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
+from histoscope.core.data.labelled import Labelled
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.intervals import CHUNK, bootstrap_interval
-from histoscope.core.labels.labelled import Labelled
 
 Scores = Sequence[NDArray[np.float32]]
 Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]

@@ -21,18 +21,10 @@ from torch import Tensor
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Encoder, Level, Scalar, Task
-from histoscope.core.encoders.folder import (
-    EncoderInfo,
-    LoadedEncoder,
-    encode_batch,
-    load_tensors,
-    load_weights,
-    make_module,
-    read_seen,
-    save_tensors,
-    write_seen,
-)
+from histoscope.core.contracts import Level, Scalar, Task
+from histoscope.core.data.seen import read_seen, write_seen
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, make_module
 from histoscope.core.errors import DataError
 from histoscope.core.files import (
     json_bytes,
@@ -42,8 +34,12 @@ from histoscope.core.files import (
     write_table,
     write_text,
 )
-from histoscope.core.labels.heads import Head, LinearHead, NeighbourHead
+from histoscope.core.heads.contract import Head
+from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.neighbours import NeighbourHead
+from histoscope.core.inference.features import encode_batch
 from histoscope.core.packages.card import model_card
+from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
 PACKAGE = ("histoscope.package", 1)
 DRAWS = ("histoscope.draws", 1)
@@ -70,7 +66,7 @@ class HeadInfo(Spec):
 
     Attributes:
         task, level, classes, exclusive: the question.
-        method: see :class:`histoscope.core.labels.spec.FinetuneSpec`.
+        method: see :class:`histoscope.core.learning.spec.FinetuneSpec`.
         labels: labels of each draw.
         drawn: digest of the samples of each draw, to know the same draws again.
         fraction, draw_by, seed: how they were drawn.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from histoscope.core.encoders.folder import load_tensors, load_weights, save_tensors
 from histoscope.core.errors import UsageError
 from histoscope.core.files import read_json, write_json
+from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
 CHECKPOINT = ("histoscope.checkpoint", 1)
 

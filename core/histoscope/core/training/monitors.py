@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from histoscope.core.data.labelled import UNKNOWN, class_ids
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.pixels import Normalisation, to_tensor
 from histoscope.core.errors import DataError
-from histoscope.core.labels.heads import unit_rows, vote
-from histoscope.core.labels.labelled import UNKNOWN, class_ids
+from histoscope.core.heads.neighbours import vote
+from histoscope.core.heads.unit import unit_rows
 from histoscope.core.randomness import generator
 from histoscope.core.training.spec import MonitorSpec
 

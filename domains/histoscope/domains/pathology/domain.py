@@ -6,14 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import (
-    Command,
-    LocationField,
-    Phantom,
-    Sampling,
-    Split,
-    locate,
-)
+from histoscope.core.contracts import Command, LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
@@ -87,7 +80,7 @@ class PathologyDomain:
             DataError: a root is absent, holds two layouts or nothing, a set lacks ``--mpp``, or a
                 CSV is not what it should be.
         """
-        from histoscope.core.data.cases import Cases
+        from histoscope.core.tables.cases import Cases
         from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.given import with_given
@@ -250,7 +243,7 @@ def _drawn_on(source: Source, scanned: Box, options: ReadOptions) -> Drawn | Non
 
 
 def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
-    from histoscope.core.data.cases import Cases
+    from histoscope.core.tables.cases import Cases
     from histoscope.domains.pathology.set_reader import SetReader
     from histoscope.domains.pathology.set_sources import open_set
 

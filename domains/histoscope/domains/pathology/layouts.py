@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from histoscope.core.data.spreadsheet import header_of
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.tables.spreadsheet import header_of
 from histoscope.domains.pathology.formats import SLIDE_SUFFIXES, TILE_SUFFIXES, suffix_of
 from histoscope.domains.pathology.options import Layout
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from histoscope.core.data.spreadsheet import PathTable
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.tables.spreadsheet import PathTable
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 
 SMALLEST_UM, LARGEST_UM = 0.05, 100.0

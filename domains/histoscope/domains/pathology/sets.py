@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Split
-from histoscope.core.data.spreadsheet import column, header_of, read_rows
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.tables.spreadsheet import column, header_of, read_rows
 from histoscope.domains.pathology.layouts import SPLITS, is_tile_name
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.readers.flat_pyramid import open_picture, rgb_of

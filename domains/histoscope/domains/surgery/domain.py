@@ -79,7 +79,7 @@ class SurgeryDomain:
         Raises:
             DataError: a root is absent or holds no operation.
         """
-        from histoscope.core.data.cases import Cases
+        from histoscope.core.tables.cases import Cases
         from histoscope.domains.surgery.discovery import VIDEO_WORDS, find_operations
         from histoscope.domains.surgery.given import with_given
 

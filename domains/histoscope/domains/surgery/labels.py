@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import PlanLabels
-from histoscope.core.data.spreadsheet import header_of, read_rows
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
+from histoscope.core.tables.spreadsheet import header_of, read_rows
 from histoscope.domains.surgery.phase_text import CLOCK, PhaseRows, read_phases
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,

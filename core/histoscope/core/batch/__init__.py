@@ -1,1 +1,0 @@
-"""Work over many sources: isolation, resume, engines."""

@@ -1,0 +1,48 @@
+"""What flows between the parts, and what each part owes the others.
+
+find -> Source -> open -> Reader -> plan -> rows -> read -> Sample -> store -> loader -> views
+-> objective -> encoder -> few labels -> package -> batch -> results -> report
+
+A *source* is what is opened; a *sample* is one image of it at a *location* whose columns the
+domain defines; a *case* is the unit of splits and intervals. Importing this package is cheap: no
+torch, no pyarrow, no reader.
+"""
+
+from histoscope.core.contracts.domain import Command, Domain, Neighbour, Phantom
+from histoscope.core.contracts.reader import (
+    CorruptSample,
+    LocationField,
+    Plan,
+    PlanLabels,
+    Reader,
+    Sample,
+)
+from histoscope.core.contracts.results import Answer, Artefact, Rendering, Results
+from histoscope.core.contracts.sampling import Sampling
+from histoscope.core.contracts.source import Roots, Scalar, Source, Split, locate
+from histoscope.core.contracts.task import Level, Task
+
+__all__ = [
+    "Answer",
+    "Artefact",
+    "Command",
+    "CorruptSample",
+    "Domain",
+    "Level",
+    "LocationField",
+    "Neighbour",
+    "Phantom",
+    "Plan",
+    "PlanLabels",
+    "Reader",
+    "Rendering",
+    "Results",
+    "Roots",
+    "Sample",
+    "Sampling",
+    "Scalar",
+    "Source",
+    "Split",
+    "Task",
+    "locate",
+]

@@ -1,0 +1,141 @@
+"""A domain: a field of medicine, found by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from histoscope.core.config import Spec
+from histoscope.core.contracts.reader import LocationField, Reader
+from histoscope.core.contracts.results import Artefact, Rendering, Results
+from histoscope.core.contracts.sampling import Sampling
+from histoscope.core.contracts.source import Roots, Scalar, Source, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A sample beside another of the same source.
+
+    Attributes:
+        place: its row.
+        right, down: from the other's corner to its own, in sides of a sample.
+    """
+
+    place: int
+    right: float
+    down: float
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """What ``demo`` runs on.
+
+    Attributes:
+        labelled: folder for ``prepare``, with labels and splits.
+        new: folder for ``predict``.
+        sampling: how ``prepare`` cuts.
+        prepare_options: the domain's options of ``prepare``.
+        predict_options: the domain's options of ``predict``.
+        pretrain: settings of pretraining that suit it, as in ``config.yaml``.
+        tasks: label tables that are learnt; the first, exclusive, is what encoders are compared on.
+    """
+
+    labelled: Path
+    new: Path
+    sampling: Sampling
+    prepare_options: Spec
+    predict_options: Spec
+    pretrain: Mapping[str, Any]
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that a domain adds.
+
+    Attributes:
+        target: ``"module:attribute"`` of a click command, loaded when it is called.
+        summary: one line for the help.
+    """
+
+    target: str
+    summary: str
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """A field of medicine. Found by entry point; declared without torch or a reader.
+
+    Attributes:
+        name: one word, as in ``--domain NAME``.
+        location: columns of a sample's location.
+        sampling: how samples are cut; fields become flags of ``prepare``.
+        options: command to a Spec whose fields become flags of that command.
+        commands: further commands by name, one word or two (``"score stages"``).
+        splits: published splits: name to case to part.
+    """
+
+    name: str
+    location: Sequence[LocationField]
+    sampling: type[Sampling]
+    options: Mapping[str, type[Spec]]
+    commands: Mapping[str, Command]
+    splits: Mapping[str, Mapping[str, Split]]
+
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+        """Sources below the roots, in a stable order. Raises DataError on wrong input."""
+
+    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
+        """Open a source. Raises UnreadableSource with a true reason."""
+
+    def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
+        """The augmentations of one view of an image whose side is ``size_px``."""
+
+    def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
+        """Write tables and drawings of one source into ``out``; options are those of predict."""
+
+    def export_features(
+        self,
+        reader: Reader,
+        rows: pa.Table,
+        features: NDArray[np.float32],
+        attributes: Mapping[str, Scalar],
+        out: Path,
+    ) -> Sequence[Artefact]:
+        """Write one source's features in the layouts that the field reads."""
+
+    def point_out(
+        self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
+    ) -> Sequence[Artefact]:
+        """Write where chosen samples of one source lie, for the viewers of the field.
+
+        Args:
+            source: which one.
+            facts: what its reader said of it.
+            rows: location columns, ``id`` and ``name``, one row a sample.
+            options: those of ``suggest``.
+            out: folder of the files.
+
+        Returns:
+            What was written; nothing where no viewer opens such a source.
+        """
+
+    def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
+        """Samples that lie around one, to show it in its context.
+
+        Args:
+            rows: all samples of one source, location columns, in the order of the index.
+            place: row of the sample.
+        """
+
+    def phantom(self, out: Path, seed: int) -> Phantom:
+        """Write a built-in phantom, or find it written already."""

@@ -1,0 +1,69 @@
+"""Domains by entry point: the shipped ones use the same door as a stranger's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from histoscope.core.config import Spec
+from histoscope.core.contracts.domain import Domain
+from histoscope.core.contracts.source import Roots, Source
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.registry import Registry
+
+DOMAINS: Registry[Domain] = Registry("domain", {}, group="histoscope.domains")
+
+
+def chosen_domain(name: str | None) -> str:
+    """The name given, or that of the only domain installed.
+
+    Raises:
+        UsageError: none given, and several installed.
+    """
+    names = [domain.name for domain in working_domains()] if name is None else []
+    if name is None and len(names) != 1:
+        raise UsageError(f"give --domain with one of: {', '.join(names)}")
+    return name or names[0]
+
+
+def working_domains() -> Iterator[Domain]:
+    """The installed domains that load; asking for another one, and ``doctor``, say why not."""
+    for name in DOMAINS.names():
+        with suppress(UsageError):
+            yield load_domain(name)
+
+
+def load_domain(name: str) -> Domain:
+    """The domain of that name.
+
+    Raises:
+        UsageError: unknown, claimed twice, broken, or not a domain.
+    """
+    domain = DOMAINS.load(name)
+    if not isinstance(domain, Domain):
+        raise UsageError(f"domain {name!r}: its entry point does not give a Domain")
+    return domain
+
+
+def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
+    """Sources below the roots, each id once: copies are one source, whose note says where they lie.
+
+    Raises:
+        DataError: nothing found, or a name that no table can hold.
+    """
+    copies: dict[str, list[Source]] = {}
+    for source in domain.find(roots, options):
+        if any("\ud800" <= letter <= "\udfff" for letter in source.path):
+            raise DataError(f"{source.path!a}: its name is not UTF-8; rename it")
+        copies.setdefault(source.id, []).append(source)
+    if not copies:
+        raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found")
+    return [_noted(first, [one.path for one in others]) for first, *others in copies.values()]
+
+
+def _noted(source: Source, others: list[str]) -> Source:
+    if not others:
+        return source
+    note = f"the same content lies in {', '.join(others)}"
+    return replace(source, note="; ".join(filter(None, [source.note, note])))

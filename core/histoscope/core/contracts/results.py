@@ -1,0 +1,84 @@
+"""What a package says of a source, and what is drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from histoscope.core.contracts.source import Source
+from histoscope.core.contracts.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one head says of one source's samples.
+
+    Attributes:
+        task: the head's task.
+        probabilities: float32, (rows, classes); NaN where a sample is corrupt.
+        colours: one ``#rrggbb`` a class.
+        thresholds: float32, (classes,): from which probability on a class of a task that is not
+            exclusive counts as present.
+    """
+
+    task: Task
+    probabilities: NDArray[np.float32]
+    colours: Sequence[str]
+    thresholds: NDArray[np.float32]
+
+    def chosen(self) -> NDArray[np.bool_]:
+        """Which classes hold, (rows, classes): the best one, or all above their threshold."""
+        import numpy as np
+
+        readable = ~np.isnan(self.probabilities).any(axis=1, keepdims=True)
+        if not self.task.exclusive:
+            return np.asarray(readable & (self.probabilities >= self.thresholds))
+        best = np.nan_to_num(self.probabilities, nan=-1).argmax(axis=1)
+        return np.asarray(readable & (best[:, None] == np.arange(len(self.task.classes))))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a package says of one source.
+
+    Attributes:
+        source: which one.
+        rows: the plan's rows with ``status`` (``ok`` or the reason of a corrupt sample) and
+            ``mark``.
+        answers: one a head of the package.
+    """
+
+    source: Source
+    rows: pa.Table
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One file that a result consists of.
+
+    Attributes:
+        file: name inside the source's result folder.
+        kind: ``picture``, ``table`` or ``data``.
+        title: heading for a person.
+        caption: one sentence that explains what is seen; may be empty.
+    """
+
+    file: str
+    kind: Literal["picture", "table", "data"]
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Drawings and tables of one source, and facts to print beside them (name to text)."""
+
+    artefacts: Sequence[Artefact]
+    facts: Mapping[str, str] = field(default_factory=dict)

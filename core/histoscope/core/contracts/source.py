@@ -1,0 +1,58 @@
+"""What is opened, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Scalar = str | int | float | bool | None
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to open.
+
+    Attributes:
+        id: opaque and stable, 16 hex digits; never a file name.
+        path: POSIX path relative to the root; ``"."`` when the root itself is the source.
+        root: name of the root; ``--root NAME=PATH`` says where it lies on this machine.
+        kind: how to open it, a word of the domain's.
+        case: patient or operation, None when unknown. Where cases differ inside the source,
+            the plan's rows carry them.
+        split: published or given split of the whole source, None when there is none.
+        note: what the user should know about how it was found, empty when nothing.
+        independent: its samples are images cut by somebody else, not parts of one thing: where
+            cases are unknown, the sample and not the source is the unit.
+        given: digest of what the user told of it in other files (labels, scale, drawings), empty
+            where nothing was: when it changes, the source is read again.
+    """
+
+    id: str
+    path: str
+    root: str = "input"
+    kind: str = ""
+    case: str | None = None
+    split: Split | None = None
+    note: str = ""
+    independent: bool = False
+    given: str = ""
+
+    def as_before(self, before: Source) -> bool:
+        """Whether work that was done on ``before`` stands for this source, too."""
+        return all(
+            getattr(self, name) == getattr(before, name)
+            for name in ("id", "kind", "case", "split", "given")
+        )
+
+
+Roots = Mapping[str, Path]
+
+
+def locate(source: Source, roots: Roots) -> Path:
+    """Where a source lies on this machine. A root that is a file stands for its folder."""
+    base = roots[source.root]
+    folder = base.parent if base.is_file() else base
+    return folder if source.path == "." else folder / source.path

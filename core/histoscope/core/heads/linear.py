@@ -1,0 +1,54 @@
+"""Linear heads: logits of features through softmax or sigmoids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.heads.contract import Rows, cut_of
+from histoscope.core.heads.unit import unit_rows
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Class scores of features: features · weightᵀ + bias, through softmax or, each, sigmoid.
+
+    Attributes:
+        weight: float32, (classes, dim).
+        bias: float32, (classes,).
+        exclusive: softmax over the classes; else a sigmoid for each.
+        thresholds: float32, (classes,), for classes that are not exclusive.
+        centre: float32, (dim,): features are taken from here, at unit length; None: as they are.
+    """
+
+    weight: Rows
+    bias: Rows
+    exclusive: bool = True
+    thresholds: Rows | None = None
+    centre: Rows | None = None
+
+    @property
+    def cut(self) -> Rows:
+        """The thresholds, 0.5 where none were fitted."""
+        return cut_of(self.thresholds, len(self.bias))
+
+    def logits(self, features: Rows) -> NDArray[np.float64]:
+        """(rows, dim) to (rows, classes), before softmax or sigmoid."""
+        rows = features if self.centre is None else unit_rows(features, self.centre)
+        return rows.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
+    def probabilities(self, features: Rows) -> Rows:
+        """(rows, dim) to (rows, classes); exclusive: rows sum to 1."""
+        logits = self.logits(features)
+        if not self.exclusive:
+            return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+        logits -= logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits)
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """``weight``, ``bias`` and, where there is one, ``centre``."""
+        kept: dict[str, NDArray[np.generic]] = {"weight": self.weight, "bias": self.bias}
+        return kept if self.centre is None else {**kept, "centre": self.centre}

@@ -1,0 +1,78 @@
+"""Heads that ask the nearest labelled samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.heads.contract import Rows, Truth, cut_of
+from histoscope.core.heads.unit import unit_rows
+
+BLOCK = 1024  # rows that look for neighbours at once
+
+
+@dataclass(frozen=True)
+class NeighbourHead:
+    """The share of each class among the nearest labelled samples, by cosine about a centre.
+
+    Attributes:
+        features: float32, (labels, dim), at unit length.
+        truth: 1, 0 or -1 (unknown), (labels, classes).
+        neighbours: how many vote, each with one vote; at most those that know of the class.
+        centre: float32, (dim,).
+        exclusive: whether exactly one class holds.
+        thresholds: float32, (classes,), for classes that are not exclusive.
+    """
+
+    features: Rows
+    truth: Truth
+    neighbours: int
+    centre: Rows
+    exclusive: bool = True
+    thresholds: Rows | None = None
+
+    @property
+    def cut(self) -> Rows:
+        """The thresholds, 0.5 where none were fitted."""
+        return cut_of(self.thresholds, self.truth.shape[1])
+
+    def probabilities(self, features: Rows) -> Rows:
+        """(rows, dim) to (rows, classes), in steps of 1 / neighbours."""
+        rows = unit_rows(features, self.centre)
+        parts = [
+            vote(rows[start : start + BLOCK] @ self.features.T, self.truth, self.neighbours)
+            for start in range(0, len(rows), BLOCK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.truth.shape[1]), np.float32)
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """``features``, ``truth``, ``neighbours`` and ``centre``."""
+        return {
+            "features": self.features,
+            "truth": self.truth,
+            "neighbours": np.array(self.neighbours, np.int64),
+            "centre": self.centre,
+        }
+
+
+def vote(nearness: Rows, truth: Truth, neighbours: int) -> Rows:
+    """Share of present among the nearest that know of a class; 0 where none does.
+
+    Args:
+        nearness: (rows, labels); the first of equals is nearer; -inf never votes.
+        truth: 1, 0 or -1 (unknown), (labels, classes).
+        neighbours: how many vote.
+    """
+    order = np.argsort(-nearness, axis=1, kind="stable")
+    out = np.zeros((len(nearness), truth.shape[1]), np.float32)
+    for place in range(truth.shape[1]):
+        known = truth[:, place] >= 0
+        if not known.any():
+            continue
+        ranked = order[known[order]].reshape(len(order), -1)[:, :neighbours]
+        votes = np.isfinite(np.take_along_axis(nearness, ranked, axis=1))
+        present = (truth[ranked, place] * votes).sum(axis=1)
+        out[:, place] = present / np.maximum(votes.sum(axis=1), 1)
+    return out

@@ -1,0 +1,1 @@
+"""Which sample to label next, and labels from several hands."""

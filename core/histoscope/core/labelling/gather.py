@@ -1,0 +1,257 @@
+"""Label tables from several hands made one: nothing guessed, contradictions listed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.labels import label_table, read_labels
+from histoscope.core.errors import DataError, near_word
+from histoscope.core.progress import Progress
+from histoscope.core.tables.spreadsheet import text_of
+
+SAMPLE, TASK, LABEL = ("sample", "id"), "task", "label"
+
+
+TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+
+
+SHOWN = 20  # contradictions that are listed, at most
+
+
+Value = str | bool
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What one file says.
+
+    Attributes:
+        name: of the file, for messages.
+        task: name of the task, None where it does not say.
+        exclusive: whether one class a sample holds.
+        classes: classes that it knows, in order; of exclusive ones those it gives.
+        values: sample and, of classes that are not exclusive, class, to what is said of them.
+        origin: who said it, files divided by ``"; "``; empty: the file itself.
+    """
+
+    name: str
+    task: str | None
+    exclusive: bool
+    classes: tuple[str, ...]
+    values: Mapping[tuple[str, str], Value] = field(default_factory=dict)
+    origin: str = ""
+
+
+def read_hand(path: Path) -> Hand:
+    """Read a file of labels: a label table (Parquet), or a CSV with these columns.
+
+    ``sample`` (or ``id``), ``task`` if one likes, and either ``label``, one class a sample, or one
+    column a class with true or false. BOM, semicolons, tabs and empty cells beyond the last column
+    are tolerated; an empty cell is unknown.
+
+    Raises:
+        DataError: not such a file, or it contradicts itself.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _of_table(path)
+    names, rows = _read(path)
+    lower = [name.lower() for name in names]
+    key = _key(path, names)
+    places = [n for n, name in enumerate(lower) if name not in (*SAMPLE, TASK) and name]
+    exclusive = LABEL in lower
+    if exclusive:
+        places = [lower.index(LABEL)]
+    if not places:
+        raise DataError(f"{path}: neither a column label nor one for each class")
+    tasks = {row[lower.index(TASK)] for _, row in rows} - {""} if TASK in lower else set()
+    if len(tasks) > 1:
+        raise DataError(f"{path}: labels of several tasks ({', '.join(sorted(tasks))}); divide it")
+    values = dict[tuple[str, str], Value]()
+    for line, row in rows:
+        for place in (place for place in places if row[place]):
+            where = f"{path}, line {line}"
+            if not row[key]:
+                raise DataError(f"{where}: {row[place]!r} of no sample; fill in {names[key]}")
+            value = row[place] if exclusive else _truth(row[place], where)
+            about = row[key], "" if exclusive else names[place]
+            if values.setdefault(about, value) != value:
+                raise DataError(
+                    f"{where}: {_about(about)} stands twice, "
+                    f"as {_word(values[about])} and as {_word(value)}"
+                )
+    given = sorted({str(value) for value in values.values()}) if exclusive else []
+    classes = tuple(given) if exclusive else tuple(names[place] for place in places)
+    return Hand(path.name, next(iter(tasks), None), exclusive, classes, values)
+
+
+def _key(path: Path, names: Sequence[str]) -> int:
+    """Which column holds the sample."""
+    found = [place for place, name in enumerate(names) if name.lower() in SAMPLE]
+    if not found:
+        raise DataError(f"{path}: no column sample (it has {', '.join(filter(None, names))})")
+    if len(found) > 1:
+        both = " and ".join(names[place] for place in found)
+        raise DataError(f"{path}: {both} are two columns for the sample; leave one of them")
+    return found[0]
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Column names as they are, and rows as long, with the numbers of their first lines."""
+    text, delimiter = text_of(path)
+    lines = _lines(path, text, delimiter)
+    names = next(lines, (1, []))[1]
+    named = [name.lower() for name in names if name]
+    if len(set(named)) < len(named):
+        raise DataError(f"{path}: a column's name stands twice")
+    rows = []
+    for line, cells in lines:
+        if len(cells) > len(names):
+            raise DataError(
+                f"{path}, line {line}: {len(cells)} cells under {len(names)} names of columns; "
+                f"put a cell that holds {delimiter!r} in quotation marks"
+            )
+        if cells:
+            rows.append((line, cells + [""] * (len(names) - len(cells))))
+    return names, rows
+
+
+def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells up to the last that is not empty, with the number of the line where they begin."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as fault:
+        raise DataError(
+            f"{path}, line {line}: not CSV ({fault}); is a quotation mark left open?"
+        ) from None
+
+
+def _truth(word: str, where: str) -> bool:
+    if word.lower() in TRUE | FALSE:
+        return word.lower() in TRUE
+    raise DataError(f"{where}: {word!r} where true, false or nothing is expected")
+
+
+def _of_table(path: Path) -> Hand:
+    task, table = read_labels(path)
+    return hand_of(path.name, task, table)
+
+
+def hand_of(name: str, task: Task, table: pa.Table, origin: str = "") -> Hand:
+    """A label table as one hand."""
+    samples = table.column("sample").to_pylist()
+    values = dict[tuple[str, str], Value]()
+    for column in ("label",) if task.exclusive else task.classes:
+        about = "" if task.exclusive else column
+        for sample, value in zip(samples, table.column(column).to_pylist(), strict=True):
+            if value is not None:
+                values[sample, about] = value
+    return Hand(name, task.name, task.exclusive, task.classes, values, origin)
+
+
+def gather(
+    hands: Sequence[Hand],
+    task: Task,
+    samples: Sequence[str],
+    where: str,
+    *,
+    later_wins: bool,
+    progress: Progress,
+) -> pa.Table:
+    """One label table of all hands, rows in the order of ``samples``.
+
+    Args:
+        hands: what is known, in the order in which it was said.
+        task: which question; its classes are the only ones allowed.
+        samples: ids that may be spoken of.
+        where: what holds these samples, for messages.
+        later_wins: where hands contradict each other, the later one counts; else that is refused.
+        progress: told each contradiction.
+
+    Raises:
+        DataError: another task or kind of task, an unknown sample or class, a contradiction, or
+            no label at all.
+    """
+    known = set(samples)
+    for hand in hands:
+        _check(hand, task, known, where)
+    merged, who = dict[tuple[str, str], Value](), dict[tuple[str, str], str]()
+    contradictions = list[str]()
+    for hand in hands:
+        for about, value in hand.values.items():
+            if about in merged and merged[about] != value:
+                contradictions.append(
+                    f"{_about(about)}: {_word(merged[about])} ({who[about]}), "
+                    f"{_word(value)} ({hand.name})"
+                )
+            merged[about], who[about] = value, hand.name
+    for line in contradictions[:SHOWN]:
+        progress.say(f"contradiction: {line}")
+    if len(contradictions) > SHOWN:
+        progress.say(f"and {len(contradictions) - SHOWN} more")
+    if contradictions and not later_wins:
+        raise DataError(
+            f"{len(contradictions)} labels contradict each other (first: {contradictions[0]}); "
+            "mend a file, or give --later-wins"
+        )
+    if not merged:
+        raise DataError(f"no label of {task.name!r} in {', '.join(hand.name for hand in hands)}")
+    origins = [one for hand in hands for one in (hand.origin or hand.name).split("; ")]
+    return _table(merged, task, samples, list(dict.fromkeys(origins)))
+
+
+def _check(hand: Hand, task: Task, known: set[str], where: str) -> None:
+    if hand.task not in (None, task.name):
+        raise DataError(f"{hand.name}: labels of {hand.task!r}, not of {task.name!r}")
+    if hand.exclusive != task.exclusive:
+        kinds = {True: "one class a sample", False: "several classes a sample"}
+        raise DataError(
+            f"{hand.name}: has {kinds[hand.exclusive]}, but {task.name!r} has "
+            f"{kinds[task.exclusive]}"
+        )
+    extra = [name for name in hand.classes if name not in task.classes]
+    if extra:
+        raise DataError(
+            f"{hand.name}: {extra[0]!r} is no class of {task.name!r} "
+            f"({', '.join(task.classes)}){near_word(extra[0], task.classes)}"
+        )
+    lost = [sample for sample, _ in hand.values if sample not in known]
+    if lost:
+        raise DataError(
+            f"{hand.name}: {len(set(lost))} samples are not in {where} (first: {lost[0]})"
+        )
+
+
+def _table(
+    merged: Mapping[tuple[str, str], Value],
+    task: Task,
+    samples: Iterable[str],
+    names: Sequence[str],
+) -> pa.Table:
+    spoken = {sample for sample, _ in merged}
+    ordered = [sample for sample in samples if sample in spoken]
+    columns = [""] if task.exclusive else list(task.classes)
+    kind = pa.string() if task.exclusive else pa.bool_()
+    values = [pa.array([merged.get((s, name)) for s in ordered], kind) for name in columns]
+    return label_table(task, pa.array(ordered, pa.string()), values, "; ".join(names))
+
+
+def _about(about: tuple[str, str]) -> str:
+    return ", ".join(part for part in about if part)
+
+
+def _word(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else value

@@ -1,1 +1,0 @@
-"""Label tables, draws of few labels, probes and fine-tuning."""

@@ -1,0 +1,1 @@
+"""From few labels to heads."""

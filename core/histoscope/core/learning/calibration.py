@@ -1,0 +1,75 @@
+"""Temperature scaling inside a draw, where it has labels enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.utils.class_weight import compute_sample_weight
+
+from histoscope.core.heads.contract import Rows, Truth
+from histoscope.core.heads.linear import LinearHead
+from histoscope.core.learning.probe import Probe
+
+FROM_LABELS, FROM_EACH = 100, 10
+
+
+BOUNDS = (-3.0, 5.0)  # of the temperature's logarithm
+
+
+def why_not(labels: Truth, classes: int) -> str | None:
+    """Why a draw's labels are not enough to calibrate on; None where they are."""
+    if labels.ndim == 2:
+        return "classes may be present together; scores only rank"
+    if len(labels) < FROM_LABELS:
+        return f"{len(labels)} labels are fewer than {FROM_LABELS}; scores only rank"
+    fewest = np.bincount(labels, minlength=classes).min()
+    if fewest < FROM_EACH:
+        return f"a class has {fewest} labels, fewer than {FROM_EACH}; scores only rank"
+    return None
+
+
+def calibrated(
+    head: LinearHead, probe: Probe, features: Rows, labels: Truth, classes: int
+) -> tuple[LinearHead, float]:
+    """Divide logits by a temperature that suits rows which their probe has not seen.
+
+    Guo et al. 2017 ("On Calibration of Modern Neural Networks"), section 4.2; by cross-validation
+    in the draw, with classes weighted as the probe weights them: probabilities are those of a
+    world in which all classes are equally frequent. The best class of each sample stays, and with
+    two classes the order of samples, too. A temperature stays within exp(-3) and exp(5).
+
+    Args:
+        head: fitted by ``probe`` on all of the draw.
+        probe: with its strength fixed.
+        features, labels, classes: of the draw, as in :meth:`Probe.fit`.
+
+    Returns:
+        The head, and the temperature.
+    """
+    temperature = best_temperature(probe.held_out(features, labels, classes), labels)
+    weight, bias = head.weight / temperature, head.bias / temperature
+    return replace(
+        head, weight=weight.astype(np.float32), bias=bias.astype(np.float32)
+    ), temperature
+
+
+def best_temperature(logits: NDArray[np.float64], labels: Truth) -> float:
+    """The temperature with the smallest class-weighted log loss.
+
+    Args:
+        logits: (rows, classes).
+        labels: class ids, (rows,).
+    """
+    weights = compute_sample_weight("balanced", labels)
+
+    def loss(logarithm: float) -> float:
+        scaled = logits / np.exp(logarithm)
+        top = scaled.max(axis=1, keepdims=True)
+        whole = top[:, 0] + np.log(np.exp(scaled - top).sum(axis=1))
+        own = scaled[np.arange(len(labels)), labels]
+        return float(np.average(whole - own, weights=weights))
+
+    return float(np.exp(minimize_scalar(loss, bounds=BOUNDS, method="bounded").x))

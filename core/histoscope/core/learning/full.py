@@ -1,0 +1,203 @@
+"""Full fine-tuning of an encoder and its linear heads on the labels of one draw."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+from torch.optim import SGD
+
+from histoscope.core.data.labelled import UNKNOWN
+from histoscope.core.encoders.folder import LoadedEncoder
+from histoscope.core.encoders.pixels import to_tensor
+from histoscope.core.errors import Diverged, UsageError
+from histoscope.core.heads.contract import EVEN, NEVER
+from histoscope.core.heads.linear import LinearHead
+from histoscope.core.learning.spec import FullSpec, SwavSpec
+from histoscope.core.optim.groups import make_optimiser
+from histoscope.core.optim.schedules import rate_at, set_rate
+from histoscope.core.optim.spec import OptimiserSpec
+from histoscope.core.randomness import generator
+
+
+def fine_tune(
+    loaded: LoadedEncoder,
+    images: NDArray[np.uint8],
+    truths: Sequence[NDArray[np.int64]],
+    heads: Sequence[LinearHead],
+    spec: FullSpec | SwavSpec,
+    seed: int,
+    draw: int,
+) -> tuple[nn.Module, list[LinearHead]]:
+    """Train a copy of the encoder and all heads together.
+
+    The loss is the sum over heads of the cross-entropy weighted by inverse class counts, on the
+    images that carry a label of the head. Images are mirrored and turned by quarter turns; batch
+    norm uses its running statistics, for a few dozen images are too few to estimate them. (SwAV's
+    code lets it use the batch's; there a batch has 256 images.)
+
+    Args:
+        loaded: the encoder; it stays as it is.
+        images: uint8, (images, height, width, 3).
+        truths: one a head: class ids, (images,), or 1 and 0 for each class, (images, classes);
+            -1 where the draw has no label.
+        heads: where the heads start.
+        spec: steps, batch, rates: AdamW with a cosine, or SwAV's SGD with two drops.
+        seed, draw: name the batches.
+
+    Raises:
+        UsageError: the encoder has no weights to train.
+        Diverged: the loss is not finite.
+    """
+    encoder = copy.deepcopy(loaded.module).eval()
+    if not any(True for _ in encoder.parameters()):
+        raise UsageError("--method: this encoder has no weights to train; use probe, knn or uni")
+    layers = [_Layer(head) for head in heads]
+    schedule = _Schedule(encoder, nn.ModuleList(layers), spec)
+    losses = [
+        _Loss(truth, len(head.bias), head.exclusive)
+        for truth, head in zip(truths, heads, strict=True)
+    ]
+    for step in range(spec.steps):
+        rng = generator(seed, "full/batch", draw, step)
+        chosen = rng.permutation(len(images))[: spec.batch_size]
+        batch = torch.from_numpy(_turned(images[chosen], rng))
+        features = cast(Tensor, encoder(to_tensor(batch, loaded.info.normalisation)))
+        terms = [
+            loss(cast(Tensor, layer(features)), chosen)
+            for layer, loss in zip(layers, losses, strict=True)
+        ]
+        loss = torch.stack(terms).sum()
+        if not torch.isfinite(loss):
+            raise Diverged(
+                f"finetune, draw {draw + 1}, step {step + 1}: the loss is not finite; set a "
+                f"smaller rate ({schedule.rates})"
+            )
+        schedule.step(loss, step)
+    return encoder.eval(), [layer.head() for layer in layers]
+
+
+def new_head(truth: NDArray[np.int64], classes: int, dim: int) -> LinearHead:
+    """One that knows nothing of features as they are; a class that no row knows is never said.
+
+    Args:
+        truth: of a draw: class ids, (labels,), or 1, 0, -1 (unknown), (labels, classes).
+        classes: how many classes the task has.
+        dim: width of features.
+    """
+    weight, bias = np.zeros((classes, dim), np.float32), np.zeros(classes, np.float32)
+    if truth.ndim == 1:
+        return LinearHead(weight, bias)
+    cut = np.where((truth >= 0).any(axis=0), EVEN, NEVER).astype(np.float32)
+    return LinearHead(weight, bias, exclusive=False, thresholds=cut)
+
+
+class _Layer(nn.Module):
+    """A linear head that learns; its centre stays."""
+
+    def __init__(self, head: LinearHead) -> None:
+        super().__init__()
+        self._from = head
+        self.linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+        self.linear.weight.data = torch.from_numpy(head.weight.copy())
+        self.linear.bias.data = torch.from_numpy(head.bias.copy())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(rows, dim) to logits, as :meth:`LinearHead.logits`."""
+        if self._from.centre is not None:
+            features = normalize(features - torch.from_numpy(self._from.centre), dim=1)
+        return cast(Tensor, self.linear(features))
+
+    def head(self) -> LinearHead:
+        """What it has become; of thresholds, only those of classes nobody knows still hold."""
+        weight, bias = (p.detach().numpy() for p in (self.linear.weight, self.linear.bias))
+        cut = np.where(self._from.cut == NEVER, NEVER, EVEN).astype(np.float32)
+        thresholds = None if self._from.exclusive else cut
+        return replace(self._from, weight=weight, bias=bias, thresholds=thresholds)
+
+
+class _Schedule:
+    """The optimiser of a fine-tuning and its rates.
+
+    Attributes:
+        rates: the settings that change them.
+    """
+
+    def __init__(self, encoder: nn.Module, heads: nn.Module, spec: FullSpec | SwavSpec) -> None:
+        self._spec = spec
+        both = nn.ModuleList([encoder, heads])
+        self.rates = (
+            "--set full.learning_rate"
+            if isinstance(spec, FullSpec)
+            else "--set swav.learning_rate, swav.head_rate"
+        )
+        if isinstance(spec, FullSpec):
+            self._shape = OptimiserSpec(
+                learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
+            )
+            self._optimiser = make_optimiser(both, self._shape)
+        else:
+            groups = [
+                {"params": encoder.parameters(), "lr": spec.learning_rate},
+                {"params": heads.parameters(), "lr": spec.head_rate},
+            ]
+            self._optimiser = SGD(groups, momentum=0.9)
+
+    def step(self, loss: Tensor, step: int) -> None:
+        """Down the gradient, at the rate of this step."""
+        spec = self._spec
+        if isinstance(spec, FullSpec):
+            set_rate(self._optimiser, rate_at(step, spec.steps, self._shape))
+        else:
+            drop = 0.2 ** sum(step >= share * spec.steps for share in (0.6, 0.8))
+            for group, rate in zip(
+                self._optimiser.param_groups, (spec.learning_rate, spec.head_rate), strict=True
+            ):
+                group["lr"] = rate * drop
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+
+
+class _Loss:
+    """Weighted cross-entropy of one head; 0 where no image of a batch has a label."""
+
+    def __init__(self, truth: NDArray[np.int64], classes: int, exclusive: bool) -> None:
+        self._truth = torch.from_numpy(truth)
+        self._exclusive = exclusive
+        known = truth >= 0
+        if exclusive:
+            counts = np.bincount(truth[known], minlength=classes)
+            weights = known.sum() / (np.maximum(counts, 1) * classes)
+        else:
+            present = (truth == 1).sum(axis=0)
+            weights = (known.sum(axis=0) - present + 1) / (present + 1)
+        self._weights = torch.from_numpy(np.asarray(weights, np.float32))
+
+    def __call__(self, logits: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+        truth = self._truth[chosen]
+        known = truth != UNKNOWN
+        if not known.any():
+            return logits.sum() * 0
+        if self._exclusive:
+            return cross_entropy(logits, truth, weight=self._weights, ignore_index=UNKNOWN)
+        each = binary_cross_entropy_with_logits(
+            logits, truth.clamp(min=0).float(), pos_weight=self._weights, reduction="none"
+        )
+        return each[known].mean()
+
+
+def _turned(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Each image mirrored half the time and turned by a drawn number of quarter turns."""
+    out = []
+    for image in images:
+        image = image[:, ::-1] if rng.random() < 0.5 else image
+        out.append(np.rot90(image, int(rng.integers(4))))
+    return np.ascontiguousarray(np.stack(out))

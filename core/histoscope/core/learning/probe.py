@@ -1,0 +1,208 @@
+"""A linear probe: logistic regression on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils.class_weight import compute_sample_weight
+
+from histoscope.core.errors import DataError
+from histoscope.core.heads.contract import NEVER, Rows, Truth
+from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.unit import unit_rows
+
+FOLDS = 5
+
+
+LEAST = 10  # samples with and without a class, below which no threshold is fitted
+
+
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+
+
+UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
+
+
+_FLAT = 1e-6
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a probe is fitted.
+
+    Attributes:
+        strength: scikit-learn's C, the inverse of the penalty's weight; ``cv`` chooses it inside
+            the draw.
+        centre: features are taken from here, at unit length; None: each is standardised by the
+            rows of the draw.
+    """
+
+    strength: float | Literal["cv"] = UNCHOSEN
+    centre: Rows | None = None
+
+    def fit(self, features: Rows, labels: Truth, classes: int) -> tuple[LinearHead, float]:
+        """The head and its strength, from the labels of one draw alone.
+
+        Classes are weighted by the inverse of their counts; scikit-learn's L-BFGS.
+
+        Args:
+            features: (labels, dim).
+            labels: class ids, (labels,), or 1, 0, -1 (unknown) for each class, (labels, classes).
+            classes: how many classes the task has.
+
+        Raises:
+            DataError: an exclusive class has no label.
+        """
+        rows = features if self.centre is None else unit_rows(features, self.centre)
+        strength = self._strength(rows, labels)
+        return self._head(rows, labels, classes, strength), strength
+
+    def fit_with_thresholds(
+        self, features: Rows, labels: Truth, classes: int
+    ) -> tuple[LinearHead, float]:
+        """As :meth:`fit` for classes that are not exclusive, with the best threshold of each.
+
+        The threshold is the best for F1 on scores from cross-validation in the draw. A class with
+        fewer than ten rows on either side keeps 0.5; one that no row knows of is never said to be
+        present.
+        """
+        head, strength = self.fit(features, labels, classes)
+        cut = head.cut.copy()
+        for place in range(classes):
+            known = labels[:, place] >= 0
+            truth = labels[known, place]
+            if not len(truth):
+                cut[place] = NEVER
+            elif min(truth.sum(), len(truth) - truth.sum()) >= LEAST:
+                fixed = replace(self, strength=strength)
+                logits = fixed.held_out(features[known], truth[:, None], 1)[:, 0]
+                cut[place] = best_threshold(truth, 0.5 * (1 + np.tanh(0.5 * logits)))
+        return replace(head, thresholds=cut), strength
+
+    def held_out(self, features: Rows, labels: Truth, classes: int) -> NDArray[np.float64]:
+        """Logits of each row from a probe that has not seen it, (labels, classes)."""
+        out = np.zeros((len(labels), classes))
+        kinds = labels if labels.ndim == 1 else labels[:, 0]
+        for fit, held in _folds(kinds):
+            head, _ = self.fit(features[fit], labels[fit], classes)
+            out[held] = head.logits(features[held])
+        return out
+
+    def _strength(self, rows: Rows, labels: Truth) -> float:
+        """That with the smallest log loss on held-out rows; the smaller of equals."""
+        if self.strength != "cv":
+            return self.strength
+        questions = [labels] if labels.ndim == 1 else [*labels.T]
+        losses = np.zeros(len(STRENGTHS))
+        for truth in questions:
+            known = truth >= 0
+            if can_choose(truth):
+                losses += [self._loss(rows[known], truth[known], one) for one in STRENGTHS]
+        return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
+
+    def _loss(self, rows: Rows, kinds: Truth, strength: float) -> float:
+        names = np.unique(kinds)
+        scores = np.zeros((len(kinds), len(names)))
+        for fit, held in _folds(kinds):
+            model, mean, deviation = self._model(rows[fit], kinds[fit], strength)
+            scores[held] = model.predict_proba((rows[held] - mean) / deviation)
+        weights = compute_sample_weight("balanced", kinds)
+        return float(log_loss(kinds, scores, sample_weight=weights, labels=names))
+
+    def _model(
+        self, rows: Rows, kinds: Truth, strength: float
+    ) -> tuple[LogisticRegression, NDArray[np.float64], NDArray[np.float64]]:
+        """The regression, and the mean and deviation that its rows are scaled by."""
+        dim = rows.shape[1]
+        mean, deviation = np.zeros(dim), np.ones(dim)
+        if self.centre is None:
+            mean, deviation = rows.mean(axis=0).astype(np.float64), rows.std(axis=0)
+            deviation = np.where(deviation > _FLAT, deviation, 1.0).astype(np.float64)
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
+        model.fit(((rows - mean) / deviation).astype(np.float64), kinds)
+        return model, mean, deviation
+
+    def _regression(
+        self, rows: Rows, kinds: Truth, strength: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weight and bias with the scaling folded in, as scikit-learn shapes them."""
+        model, mean, deviation = self._model(rows, kinds, strength)
+        weight = model.coef_ / deviation
+        return weight, model.intercept_ - weight @ mean
+
+    def _head(self, rows: Rows, labels: Truth, classes: int, strength: float) -> LinearHead:
+        if labels.ndim == 2:
+            return self._head_of_each(rows, labels, strength)
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        if missing:
+            raise DataError(f"no label of class id {missing}: every class needs one")
+        weight, bias = self._regression(rows, labels, strength)
+        if classes == 2:  # scikit-learn keeps one row: the second class against the first
+            weight = np.concatenate([np.zeros_like(weight), weight])
+            bias = np.concatenate([np.zeros_like(bias), bias])
+        return LinearHead(weight.astype(np.float32), bias.astype(np.float32), centre=self.centre)
+
+    def _head_of_each(self, rows: Rows, labels: Truth, strength: float) -> LinearHead:
+        """One regression a class, on the rows where it is known.
+
+        A class that is everywhere present or everywhere absent there gets its frequency (add one
+        half to both counts), whatever the features.
+        """
+        dim, classes = rows.shape[1], labels.shape[1]
+        weight, bias = np.zeros((classes, dim)), np.zeros(classes)
+        for place in range(classes):
+            known = labels[:, place] >= 0
+            truth = labels[known, place]
+            present = int(truth.sum())
+            if 0 < present < len(truth):
+                one, offset = self._regression(rows[known], truth, strength)
+                weight[place], bias[place] = one[0], offset[0]
+            else:
+                bias[place] = np.log((present + 0.5) / (len(truth) - present + 0.5))
+        return LinearHead(
+            weight.astype(np.float32), bias.astype(np.float32), exclusive=False, centre=self.centre
+        )
+
+
+def can_choose(truth: Truth) -> bool:
+    """Whether every class has two labels, of which one can be held out; of several, any class.
+
+    Args:
+        truth: as in :meth:`Probe.fit`.
+    """
+    if truth.ndim == 2:
+        return any(can_choose(column) for column in truth.T)
+    counts = np.unique(truth[truth >= 0], return_counts=True)[1]
+    return len(counts) >= 2 and int(counts.min()) >= 2
+
+
+def _folds(kinds: Truth) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to fit on and rows to hold out; every class that has two stands among the former."""
+    count = min(FOLDS, int(np.unique(kinds, return_counts=True)[1].min()))
+    split: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] = StratifiedKFold(
+        count, shuffle=True, random_state=0
+    ).split(kinds, kinds)
+    return split
+
+
+def best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
+    """The cut, half way between two neighbouring scores, with the best F1 (the lowest if equal).
+
+    Args:
+        truth: 1 or 0, (rows,), at least one 1.
+        scores: (rows,); a row counts as present from the cut on.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked, hits = scores[order].astype(np.float64), truth[order]
+    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2]
+    starts = np.r_[True, np.diff(ranked) > 0]  # a cut between equal scores is none
+    above = np.cumsum(hits[::-1])[::-1]  # hits from this place on
+    f1 = 2 * above / (np.arange(len(hits), 0, -1) + hits.sum())
+    return float(middles[np.where(starts, f1, -1).argmax()])

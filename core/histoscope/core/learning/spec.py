@@ -1,0 +1,73 @@
+"""Configuration of fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from histoscope.core.config import Spec
+from histoscope.core.learning.draws import DrawBy
+
+
+class FullSpec(Spec):
+    """Full fine-tuning: a constant number of steps, whatever the number of labels."""
+
+    steps: int = Field(60, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=2, description="images a step, at most the labels of the draw")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW, cosine to 0")
+    weight_decay: float = Field(1e-4, ge=0, description="on matrices")
+
+
+class SwavSpec(Spec):
+    """SwAV's recipe for 1 % of labels (Caron et al. 2020, in code), counted in steps."""
+
+    steps: int = Field(60, ge=5, description="optimiser steps; 20 epochs there")
+    batch_size: int = Field(256, ge=2, description="images a step, at most the labels of the draw")
+    learning_rate: float = Field(0.02, gt=0, description="of the encoder; x 0.2 at 60 and 80 %")
+    head_rate: float = Field(5.0, gt=0, description="of the new last layer")
+
+
+Method = Literal["probe", "knn", "uni", "full", "probe_full", "swav"]
+
+
+class FinetuneSpec(Spec):
+    """From few labels to a model package."""
+
+    method: Method = Field(
+        "probe",
+        description="linear probe; nearest neighbours; UNI's probe; all weights from new heads; "
+        "all weights from the probe; all weights as SwAV",
+    )
+    fraction: float = Field(0.01, gt=0, le=1, description="share of the labels that a draw sees")
+    draws: int = Field(5, ge=1, description="how many draws; predict uses the first")
+    draw_by: DrawBy = Field("sample", description="what is drawn")
+    seed: int = Field(0, ge=0, description="of the draws, and of random:NAME")
+    scaling: Literal["unit", "standard"] = Field(
+        "unit",
+        description="of the probe's features: unit length about the mean of unlabelled samples, or "
+        "standardised by the draw",
+    )
+    strength: float | Literal["cv"] = Field(
+        "cv", description="C of the probe's logistic regression; cv: chosen inside each draw"
+    )
+    neighbours: tuple[int, ...] = Field(
+        (1, 5, 20), min_length=1, description="of knn: numbers to choose from inside each draw"
+    )
+    full: FullSpec = Field(FullSpec(), description="used by full and probe_full")
+    swav: SwavSpec = Field(SwavSpec(), description="used by swav")
+
+    @field_validator("strength")
+    @classmethod
+    def _positive(cls, given: float | str) -> float | str:
+        if not isinstance(given, str) and not 0 < given < math.inf:
+            raise ValueError("must be a number above 0, or cv")
+        return given
+
+    @field_validator("neighbours")
+    @classmethod
+    def _at_least_one(cls, given: tuple[int, ...]) -> tuple[int, ...]:
+        if min(given) < 1:
+            raise ValueError("every number must be 1 or more")
+        return given

@@ -1,0 +1,1 @@
+"""The process: interruption, reading ahead, memory, threads, devices, several processes."""

@@ -1,0 +1,1 @@
+"""The commands' work, one module each: they join the parts below."""

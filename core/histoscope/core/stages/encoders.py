@@ -1,0 +1,121 @@
+"""The encoder that a word of the command line names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histoscope.core.config import build
+from histoscope.core.contracts import Scalar
+from histoscope.core.contracts.installed import load_domain
+from histoscope.core.data.store import Store
+from histoscope.core.encoders.colour import ColourEncoder
+from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder
+from histoscope.core.encoders.pixels import Normalisation
+from histoscope.core.encoders.timm_encoder import TimmEncoder, random_encoder
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.packages.package import open_package
+
+FOLDERS = "a run's or a package's folder"
+
+
+FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
+
+
+def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
+    """The encoder that a word of the command line names.
+
+    Args:
+        word: a run or package folder, ``timm:NAME``, ``random:NAME`` or ``colour``.
+        store: what it will read; a folder's encoder must have the same scale.
+        seed: for ``random:NAME``.
+
+    Raises:
+        UsageError: none of these, or a single weight file.
+        DataError: damaged, or of another scale.
+    """
+    kind, _, name = word.partition(":")
+    if kind in {"timm", "random"} and name:
+        module = (
+            random_encoder(name, seed) if kind == "random" else TimmEncoder(name, pretrained=True)
+        )
+        info = _info_of(module, store, Normalisation(), {"kind": kind, "seed": seed})
+        return LoadedEncoder(module.eval(), info, frozenset())
+    if word == "colour":
+        identity = Normalisation(mean=(0, 0, 0), std=(1, 1, 1))
+        colour = ColourEncoder().eval()
+        info = _info_of(colour, store, identity, {"kind": "colour"})
+        return LoadedEncoder(colour, info, frozenset())
+    loaded = open_folder(Path(word), FORMS)
+    check_fits(loaded.info, store, word)
+    return loaded
+
+
+def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
+    """The encoder of a run's or a package's folder.
+
+    Args:
+        folder: of the run or package.
+        wanted: what the person could have given, for the message.
+
+    Raises:
+        UsageError: neither, or a single weight file.
+    """
+    if folder.is_file():
+        raise UsageError(
+            f"{folder}: a file is no encoder (pickled weights are never loaded); give {wanted}"
+        )
+    if (folder / "package.json").is_file():
+        return open_package(folder).encoder()
+    if (folder / "encoder.json").is_file():
+        return load_encoder(folder)
+    raise UsageError(f"{folder}: no encoder here; give {wanted}")
+
+
+def _info_of(
+    encoder: Any, store: Store, normalisation: Normalisation, provenance: Mapping[str, Scalar]
+) -> EncoderInfo:
+    return EncoderInfo(
+        architecture=encoder.architecture,
+        dim=encoder.dim,
+        normalisation=normalisation,
+        domain=store.domain,
+        sampling=store.about["sampling"],
+        scale=store.scale,
+        provenance=provenance,
+    )
+
+
+def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
+    """Refuse a store of another domain, scale, size or colour; nothing is changed in silence.
+
+    Raises:
+        DataError: naming both figures.
+    """
+    if info.domain != store.domain:
+        raise DataError(f"{where}: made for {info.domain}, but {store.path} holds {store.domain}")
+    for name, value in info.scale.items():
+        found = store.scale.get(name, float("nan"))
+        if not abs(found - value) <= 0.01 * value:
+            raise DataError(
+                f"{where}: made at {name} {value:g}, but {store.path} is at {name} {found:g}; "
+                "prepare the data at the same scale"
+            )
+    ours, theirs = info.sampling.get("size_px"), store.about["sampling"].get("size_px")
+    if ours != theirs:
+        raise DataError(
+            f"{where}: takes images of {ours} px, but {store.path} holds {theirs} px; "
+            f"prepare the data with --size-px {ours}"
+        )
+    kind = load_domain(info.domain).sampling
+    made, prepared = (
+        build(kind, sampling, where) for sampling in (info.sampling, store.about["sampling"])
+    )
+    for name in kind.alike:
+        ours, theirs = getattr(made, name), getattr(prepared, name)
+        if ours != theirs:
+            raise DataError(
+                f"{where}: made with {name} {ours}, but {store.path} with {theirs}; "
+                f"prepare the data with --{name.replace('_', '-')} {ours}"
+            )

@@ -1,0 +1,259 @@
+"""Evaluate a package on labelled samples that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.labelled import Labelled, labelled_rows, unit_name
+from histoscope.core.data.labels import read_labels
+from histoscope.core.data.seen import digest_units
+from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.evaluation.measure import measure_classes, measure_presence
+from histoscope.core.evaluation.pictures import draw_confusion
+from histoscope.core.files import digest_of, holds_anything, read_json, write_json
+from histoscope.core.inference.features import features_of
+from histoscope.core.learning.fit import TRAINED
+from histoscope.core.packages.package import Package
+from histoscope.core.progress import Progress
+from histoscope.core.stages.encoders import check_fits
+from histoscope.core.stages.leakage import leakage
+
+METRICS = ("histoscope.metrics", 1)
+
+
+SUMMARY = (
+    *("samples", "read", "interval_over", "units", "draws", "labels", "unit", "cautions"),
+    *("balanced_accuracy", "auc", "recall"),
+    *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
+)
+
+
+FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
+
+
+CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
+
+
+def evaluate(
+    package: Package,
+    store: Store,
+    out: Path,
+    *,
+    split: str | None = None,
+    labels: Path | None = None,
+    allow_seen: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Score every draw of a package's heads; writes ``metrics.json`` and pictures.
+
+    Args:
+        package: what is scored.
+        store: whose ``test`` split is read.
+        out: folder for the results.
+        split: ``FILE:PART`` or ``NAME:PART`` instead.
+        labels: a label table instead of the store's.
+        allow_seen: score also what the package was trained on, and say so.
+        progress: who is told.
+
+    Returns:
+        The body of ``metrics.json``: under ``tasks`` one entry for each head that labels answer.
+
+    Raises:
+        UsageError: ``out`` holds something else, or an evaluation of another package.
+        DataError: other scale, other classes, no labels, or data that the package has seen.
+    """
+    _check_free(out, package)
+    check_fits(package.info.encoder, store, str(package.folder))
+    tests = _tests(package, store, labels, split, progress)
+    cautions = {
+        place: _cautions(package, package.tasks[place], test, allow_seen)
+        for place, test in tests.items()
+    }
+    for place, test in tests.items():
+        progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
+    rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
+    scores, features = _probabilities(package, store, rows, progress)
+    for place, test in tests.items():
+        tasks = learnt_from(package, place)
+        if len(tasks) > 1:
+            others = ", ".join(name for name in tasks if name != package.tasks[place].name)
+            cautions[place].append(f"all weights were learnt from labels of {others}, too")
+        cautions[place] += leakage(package, tasks, store, test.rows, features, rows, progress)
+    body: dict[str, Any] = {"model": package.digest, "tasks": {}}
+    for place, test in tests.items():
+        head = package.info.heads[place]
+        at = np.searchsorted(rows, test.rows)
+        drawn = [draw[place][at] for draw in scores]
+        measured = (
+            measure_classes(head.question, test, drawn)
+            if head.exclusive
+            else measure_presence(head.question, test, drawn, head.thresholds or [])
+        )
+        body["tasks"][head.task] = {
+            "exclusive": head.exclusive,
+            "classes": list(head.question.classes),
+            "unit": "fraction",
+            "samples": len(test.rows),
+            "read": test.said,
+            "interval_over": unit_name(test.units),
+            "units": len(set(test.units)),
+            "draws": len(drawn),
+            "labels": list(head.labels),
+            "drawn": list(head.drawn),
+            "tested": digest_of(test.told(store, head.question)),
+            **measured,
+            "cautions": cautions[place],
+        }
+    for old in out.glob("confusion-*.png"):
+        old.unlink()
+    write_json(out / "metrics.json", *METRICS, body)
+    for name, one in body["tasks"].items():
+        if one["exclusive"]:
+            picture = out / f"confusion-{name}.png"
+            draw_confusion(np.array(one["confusion"]), one["classes"], picture)
+    return body
+
+
+def _check_free(out: Path, package: Package) -> None:
+    """See that a folder is empty, or holds an evaluation of this package, which is made anew."""
+    if not holds_anything(out):
+        return
+    if not (out / "metrics.json").is_file():
+        raise UsageError(f"{out}: not empty and no evaluation; give another --out")
+    if read_json(out / "metrics.json", *METRICS).get("model") != package.digest:
+        raise UsageError(f"{out}: holds the evaluation of another package; give another --out")
+
+
+def _tests(
+    package: Package, store: Store, file: Path | None, split: str | None, progress: Progress
+) -> dict[int, Labelled]:
+    """Labelled test samples by the head that they can score."""
+    tables: dict[str, tuple[Task, pa.Table]] = {}
+    if file:
+        read = read_labels(file)
+        tables[read[0].name] = read
+        if len(package.tasks) == 1:  # a file for the only head may call its task anything
+            tables = {package.tasks[0].name: read}
+    else:
+        known = set(store.tasks())
+        tables = {
+            task.name: store.labels(task.name) for task in package.tasks if task.name in known
+        }
+    tests, reasons = {}, list[str]()
+    for place, task in enumerate(package.tasks):
+        if task.name not in tables:
+            reasons.append(f"no labels for {task.name}")
+            continue
+        theirs, table = tables[task.name]
+        _same_question(task, theirs, store)
+        try:
+            tests[place] = labelled_rows(store, "test", task, table, split)
+        except DataError as fault:
+            reasons.append(str(fault))
+    if not tests:
+        found = (
+            f"the label table is of {', '.join(tables)}"
+            if file
+            else (f"label tables there: {', '.join(store.tasks()) or 'none'}")
+        )
+        raise DataError(f"{store.path}: nothing to score: {'; '.join(reasons)} ({found})")
+    for reason in reasons:
+        progress.say(f"not scored: {reason}")
+    return tests
+
+
+def _same_question(ours: Task, theirs: Task, store: Store) -> None:
+    if ours.exclusive != theirs.exclusive:
+        kinds = {True: "one class a sample", False: "several classes a sample"}
+        raise DataError(
+            f"{store.path}: labels of {theirs.name} have {kinds[theirs.exclusive]}, the package "
+            f"answers with {kinds[ours.exclusive]}"
+        )
+    extra = sorted(set(theirs.classes) - set(ours.classes))
+    if extra:
+        raise DataError(
+            f"{store.path}: has classes that the package does not know ({', '.join(extra)}); "
+            f"the package knows {', '.join(ours.classes)}; give labels of these"
+        )
+    missing = sorted(set(ours.classes) - set(theirs.classes))
+    if missing:
+        raise DataError(f"{store.path}: has no label of the package's {', '.join(missing)}")
+
+
+def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) -> list[str]:
+    """What would be misleading, or a refusal where the package has seen the data."""
+    known = digest_units(test.units) & package.seen
+    cautions = []
+    if known:
+        share = f"{len(known)} of {len(set(test.units))} {unit_name(test.units)}"
+        if not allow_seen:
+            raise DataError(
+                f"{package.folder}: was trained on {share} of this data; evaluate on others, "
+                "or give --allow-seen to score it all the same"
+            )
+        cautions.append(f"SEEN BEFORE: the package was trained on {share}; too good to be true")
+    if any(not unit.startswith("case:") for unit in test.units):
+        cautions.append(
+            "cases are unknown: intervals are over "
+            f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
+        )
+    cautions += [*_few_units(task, test), CENTRES]
+    absent = [name for name, has in zip(task.classes, test.present(task), strict=True) if not has]
+    if absent:
+        cautions.append(f"no sample is of {', '.join(absent)}: nothing is known about them")
+    return cautions
+
+
+def _few_units(task: Task, test: Labelled) -> list[str]:
+    """What rests on a handful of units, of which no interval can be trusted."""
+    units = np.asarray(test.units, dtype=str)
+    count, many = len(set(test.units)), unit_name(test.units)
+    if count == 1:
+        return [f"all samples are of one of the {many}: no interval is known"]
+    cautions = []
+    if count < FEW_UNITS:
+        cautions.append(f"only {count} {many}: intervals are too narrow, and not to be trusted")
+    for place, name in enumerate(task.classes):
+        of_class = test.truth == place if task.exclusive else test.truth[:, place] == 1
+        held = len(set(units[of_class]))
+        if 0 < held < FEW_OF_A_CLASS <= count:
+            cautions.append(f"{name} is in {held} of {count} {many}: little is known about it")
+    return cautions
+
+
+def learnt_from(package: Package, place: int) -> list[str]:
+    """Tasks whose labels a head has learnt from: its own, or all where they trained the encoder."""
+    head = package.info.heads[place]
+    return [task.name for task in package.tasks] if head.method in TRAINED else [head.task]
+
+
+def _probabilities(
+    package: Package, store: Store, rows: NDArray[np.int64], progress: Progress
+) -> tuple[list[list[NDArray[np.float32]]], NDArray[np.float32]]:
+    """For each draw and head (samples, classes); and the features of the first draw's encoder.
+
+    Features that draws share are computed once.
+    """
+    first = shared = features_of(package.encoder(0), store, rows, progress)
+    out = []
+    for draw in range(len(package.heads[0])):
+        if draw and len(package.encoders) > 1:
+            shared = features_of(package.encoder(draw), store, rows, progress)
+        out.append([heads[draw].probabilities(shared) for heads in package.heads])
+    return out, first
+
+
+def summaries(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a package keeps of an evaluation, by task."""
+    return {
+        task: {name: one[name] for name in SUMMARY if name in one}
+        for task, one in body["tasks"].items()
+    }

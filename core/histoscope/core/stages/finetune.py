@@ -1,0 +1,187 @@
+"""From few labels to a model package: several draws, one of which predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from histoscope.core.contracts import Scalar, Task
+from histoscope.core.data.labelled import Labelled, labelled_rows, tasks_of
+from histoscope.core.data.seen import digest_units
+from histoscope.core.data.selection import select
+from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.files import digest_of, holds_anything
+from histoscope.core.learning.draws import draw_labels
+from histoscope.core.learning.fit import TRAINED, Asked, Fitted, fit_heads
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.packages.package import (
+    DRAWN,
+    HeadInfo,
+    Package,
+    PackageInfo,
+    class_infos,
+    open_package,
+    unfinished_package,
+    write_package,
+)
+from histoscope.core.progress import Progress
+from histoscope.core.stages.encoders import open_encoder
+
+
+def finetune(
+    store: Store,
+    encoder: str,
+    spec: FinetuneSpec,
+    out: Path,
+    *,
+    tasks: tuple[str, ...] = (),
+    labels: Path | None = None,
+    split: str | None = None,
+    progress: Progress,
+) -> Package:
+    """Fit a head for each task and draw, where asked an encoder too, and write the package.
+
+    Args:
+        store: whose ``train`` split is read.
+        encoder: a run, a package, ``timm:NAME``, ``random:NAME`` or ``colour``.
+        spec: method, fraction, draws.
+        out: the package's folder, absent or empty, or what a call that was cut off left in it.
+        tasks: which label tables of the store, one head each; none: the only one.
+        labels: a label table's file instead.
+        split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
+        progress: who is told.
+
+    Raises:
+        UsageError: ``out`` holds something, or the encoder's word names none.
+        DataError: a class without a label, or an encoder that does not fit the store.
+    """
+    if holds_anything(out) and not unfinished_package(out):
+        raise UsageError(f"{out}: not empty; give another --out")
+    tables = tasks_of(store, tasks, labels)
+    loaded = open_encoder(encoder, store, spec.seed)
+    asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
+    unlabelled = select(store, "train", split).rows
+    fitted = fit_heads(store, loaded, asked, unlabelled, spec, progress)
+    seen = loaded.seen
+    for one in asked:
+        used = np.unique(np.concatenate(one.draws))
+        seen |= digest_units(one.train.units[place] for place in used)
+    seen |= digest_units(store.index.column("unit").take(fitted.centred_on).to_pylist())
+    infos, colours = list[HeadInfo](), 0
+    for one, answers in zip(asked, fitted.answers, strict=True):
+        drawn = _digests(store, asked if spec.method in TRAINED else [one], spec.draws)
+        infos.append(_describe(one, answers, spec, drawn, colours))
+        colours += len(one.task.classes)
+    # what predict must cut is what the heads were fitted on, which check_fits found compatible
+    info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
+    heads = [[answer.head for answer in answers] for answers in fitted.answers]
+    words = PackageInfo(encoder=info, heads=infos)
+    write_package(out, words, fitted.encoders, heads, seen, _drawn(store, asked))
+    return open_package(out)
+
+
+def _ask(
+    store: Store,
+    task: Task,
+    table: object,
+    spec: FinetuneSpec,
+    split: str | None,
+    progress: Progress,
+) -> Asked:
+    train = labelled_rows(store, "train", task, table, split)
+    _check_classes(store, task, train)
+    cases = store.index.column("case").take(train.rows).to_pylist()
+    draws = [
+        draw_labels(train.truth, cases, spec.fraction, draw, spec.seed, spec.draw_by)
+        for draw in range(spec.draws)
+    ]
+    sizes = sorted({len(draw) for draw in draws})
+    progress.say(
+        f"finetune {task.name} reads {train.said}, {len(train.rows)} with labels; {spec.draws} "
+        f"draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
+    )
+    if len({tuple(draw.tolist()) for draw in draws}) < len(draws):
+        progress.say(
+            f"draws of {task.name} are of the same labels: they tell nothing of other labels; "
+            "--draws 1 is enough"
+        )
+    return Asked(task, train, draws)
+
+
+def _drawn(store: Store, asked: Sequence[Asked]) -> pa.Table:
+    """Which samples each draw saw, (task, draw, sample)."""
+    ids = store.index.column("id")
+    parts = [
+        {"task": one.task.name, "draw": draw, "sample": name}
+        for one in asked
+        for draw in range(len(one.draws))
+        for name in ids.take(one.rows(draw)).to_pylist()
+    ]
+    return pa.Table.from_pylist(parts, DRAWN)
+
+
+def _digests(store: Store, asked: Sequence[Asked], draws: int) -> list[str]:
+    """A digest of the labels of each draw, of several tasks where they train one encoder."""
+    return [
+        digest_of(
+            told for one in asked for told in one.train.told(store, one.task, one.draws[draw])
+        )
+        for draw in range(draws)
+    ]
+
+
+def _describe(
+    one: Asked,
+    answers: Sequence[Fitted],
+    spec: FinetuneSpec,
+    drawn: Sequence[str],
+    first_colour: int,
+) -> HeadInfo:
+    exclusive = one.task.exclusive
+    return HeadInfo(
+        task=one.task.name,
+        level=one.task.level,
+        exclusive=exclusive,
+        classes=class_infos(one.task, first_colour),
+        method=spec.method,
+        labels=[len(draw) for draw in one.draws],
+        drawn=list(drawn),
+        fraction=spec.fraction,
+        draw_by=spec.draw_by,
+        seed=spec.seed,
+        settings=[dict(answer.settings) for answer in answers],
+        calibration=_calibration(answers),
+        thresholds=None
+        if exclusive
+        else [[float(c) for c in answer.head.cut] for answer in answers],
+    )
+
+
+def _calibration(answers: Sequence[Fitted]) -> dict[str, Scalar]:
+    """``temperature`` where every draw was calibrated, else ``none`` with a reason."""
+    reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
+    if reasons:
+        return {"kind": "none", "reason": reasons[0]}
+    return {"kind": "temperature", "reason": "fitted inside each draw, all classes as frequent"}
+
+
+def _check_classes(store: Store, task: Task, train: Labelled) -> None:
+    """Refuse a single exclusive class, and one that has no label to learn from."""
+    if not task.exclusive:
+        return  # a class that never occurs is predicted as rarely as that
+    held = train.present(task)
+    missing = [name for name, has in zip(task.classes, held, strict=True) if not has]
+    if missing:
+        raise DataError(
+            f"{store.path}: {train.said}, but none labelled {', '.join(missing)}; every class of "
+            f"{task.name!r} needs one"
+        )
+    if len(task.classes) < 2:
+        raise DataError(
+            f"{store.path}: {task.classes[0]} is the only class of {task.name!r}; "
+            "a model needs two or more"
+        )

@@ -1,0 +1,111 @@
+"""Labels given by hand, for the label table of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.labels import read_labels
+from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.labelling.gather import Hand, gather, hand_of
+from histoscope.core.labelling.question import question
+from histoscope.core.progress import Progress
+
+Known = tuple[Task, pa.Table]
+
+
+def take(
+    store: Store,
+    hands: Sequence[Hand],
+    name: str | None,
+    classes: Sequence[str],
+    *,
+    out: Path | None,
+    later_wins: bool,
+    progress: Progress,
+) -> Known:
+    """What files say, joined to what the tables say already that it shall go to.
+
+    Args:
+        store: whose samples are spoken of.
+        hands: what the files say, in their order; the store's table was first, then ``out``.
+        name: of the task; None: as the files say.
+        classes: in order; empty: those of the tables, else those that the files give.
+        out: where the table shall go; None: it replaces the store's.
+        later_wins: as in :func:`gather`.
+        progress: told each contradiction.
+
+    Raises:
+        UsageError: no task is named, its table is one that ``prepare`` writes anew, or ``out`` is
+            not a place for it.
+        DataError: no label in the files, or as in :func:`gather`.
+    """
+    if out:
+        _check_place(out, store.path)
+    if not any(hand.values for hand in hands):
+        raise DataError(f"no label in {', '.join(hand.name for hand in hands)}")
+    told = list(dict.fromkeys(hand.task for hand in hands if hand.task))
+    name = name or (told[0] if told else None)
+    if name is None:
+        raise UsageError("the files do not say of which task they are: give --task NAME")
+    before = store.labels(name) if name in store.tasks() else None
+    if before and out is None and _origin(before[1]) == "prepare":
+        raise UsageError(
+            f"{store.path}: prepare writes its labels of {name!r} anew from the sources; give "
+            "another --task, or --out FILE.parquet and that to --labels"
+        )
+    there = _table_at(out, name) if out and out.exists() else None
+    task = _task(store, hands, name, classes, [known[0] for known in (there, before) if known])
+    first = [hand_of(_origin(before[1]) or "the store", *before)] if before else []
+    if out and there:
+        first.append(hand_of(out.name, *there, origin=_origin(there[1])))
+    samples = store.index.column("id").to_pylist()
+    table = gather(
+        [*first, *hands], task, samples, str(store.path), later_wins=later_wins, progress=progress
+    )
+    return task, table
+
+
+def _task(
+    store: Store, hands: Sequence[Hand], name: str, classes: Sequence[str], known: Sequence[Task]
+) -> Task:
+    """The task that the files speak of, with the classes of the tables that know it."""
+    found = dict.fromkeys(kind for task in known for kind in task.classes)
+    said = dict.fromkeys(kind for hand in hands for kind in hand.classes)
+    given = list(classes) or list(found or said)
+    several = not known and not hands[0].exclusive
+    return question(store, name, given, several, known)
+
+
+def _check_place(out: Path, store: Path) -> None:
+    """See that a label table may be written there, which is not in the store."""
+    if out.suffix != ".parquet":
+        raise UsageError(f"--out {out}: a label table is a .parquet file")
+    if out.is_dir():
+        raise UsageError(f"--out {out}: a folder, where a file is needed; give another --out")
+    above = [folder for folder in out.absolute().parents if folder.exists()]
+    if not above[0].is_dir():
+        raise UsageError(f"--out {out}: {above[0]} is a file; give another --out")
+    if any(folder.exists() and folder.samefile(store) for folder in out.resolve().parents):
+        raise UsageError(f"--out {out}: in the store; leave --out away, or give another")
+
+
+def _table_at(out: Path, name: str) -> Known:
+    """The label table of the same task that ``out`` is already."""
+    try:
+        there = read_labels(out)
+    except DataError as fault:
+        raise DataError(f"--out {fault}; give another --out") from None
+    if there[0].name != name:
+        raise DataError(
+            f"--out {out}: labels of {there[0].name!r}, not of {name!r}; give another --out"
+        )
+    return there
+
+
+def _origin(table: pa.Table) -> str:
+    return (table.schema.metadata or {}).get(b"origin", b"").decode()

@@ -1,0 +1,203 @@
+"""Learn an encoder from a store's images, without labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import cast
+
+from histoscope.core import __version__
+from histoscope.core.config import build, dump, load_yaml
+from histoscope.core.contracts import Domain
+from histoscope.core.data.loader import ViewDataset
+from histoscope.core.data.order import StepOrder
+from histoscope.core.data.seen import digest_units
+from histoscope.core.data.selection import Selection, select
+from histoscope.core.data.store import ImageReader, Store
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.encoders.folder import EncoderInfo, save_encoder
+from histoscope.core.encoders.pixels import Normalisation
+from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.errors import UsageError
+from histoscope.core.files import holds_anything, write_text
+from histoscope.core.progress import Logged, Progress, Silent
+from histoscope.core.runtime.threads import choose_workers, warn_of_crowding
+from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.tensors import digest_tensors
+from histoscope.core.training.checkpoint import finished
+from histoscope.core.training.journal import check_events, draw_journal
+from histoscope.core.training.loop import train
+from histoscope.core.training.monitors import make_monitor
+from histoscope.core.training.run import First, Run, start_run
+from histoscope.core.training.spec import PretrainSpec
+
+
+def pretrain(
+    store: Store,
+    domain: Domain,
+    spec: PretrainSpec,
+    out: Path,
+    *,
+    split: str | None = None,
+    progress: Progress,
+) -> EncoderInfo:
+    """Learn an encoder from a store's images, without labels.
+
+    Args:
+        store: whose ``train`` split is read.
+        domain: of the store; it makes the views.
+        spec: everything else; written to ``config.yaml``.
+        out: the run's folder; an unfinished run of the same configuration goes on.
+        split: ``FILE:PART`` instead of the store's own split.
+        progress: who is told.
+
+    Raises:
+        UsageError: ``out`` holds something else, or what is asked for cannot be; nothing is
+            written then.
+        Diverged: the loss is not finite; the last good checkpoint is named.
+        Interrupted: a checkpoint of the last whole step is written.
+    """
+    chosen = select(store, "train", split, marked=spec.marked)
+    _check_folder(spec, out)
+    if spec.training.tensorboard:
+        check_events()
+    size_px = int(store.about["sampling"]["size_px"])
+    plan = domain.views(spec.views, size_px)
+    run = start_run(spec, out, plan, _data(store, chosen), lambda: _first(store, spec))
+    info = _info(store, spec, run)
+    views = run.objective.needs.global_views
+    dataset = ViewDataset(ImageReader(store), chosen.rows, plan, views, spec.training.seed)
+    _check_needs(run, len(dataset))
+    share = (run.fabric.global_rank, run.fabric.world_size)
+    training = spec.training
+    order = StepOrder(
+        len(dataset), training.batch_size, training.seed, run.done, training.steps, share
+    )
+    monitor = make_monitor(store, chosen.rows, run.normalisation, training.monitor, training.seed)
+    progress = _claim(run, chosen.said, progress) if run.main else Silent()
+    train(run, dataset, order, monitor, progress)
+    if run.main:
+        units = store.index.column("unit").take(chosen.rows).to_pylist()
+        save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
+        draw_journal(out)
+    run.fabric.barrier()
+    return info
+
+
+def _data(store: Store, chosen: Selection) -> str:
+    """Digest of what is trained on: which samples, and how their images were cut and kept."""
+    ids = store.index.column("id").take(chosen.rows).to_pylist()
+    how = [store.about[key] for key in ("domain", "sampling", "scale", "encoding")]
+    return hashlib.blake2b("\n".join([json.dumps(how), *ids]).encode(), digest_size=16).hexdigest()
+
+
+def _check_folder(spec: PretrainSpec, out: Path) -> None:
+    """See that the folder is free, or holds a run of the same configuration.
+
+    Before the first checkpoint there is nothing to lose, so the configuration may change.
+    """
+    config = out / "config.yaml"
+    if config.is_file():
+        before = build(PretrainSpec, load_yaml(config), str(config))
+        if _deciding(before) != _deciding(spec) and finished(out / "checkpoints"):
+            raise UsageError(
+                f"{out}: holds a run of another configuration (config.yaml); give another --out"
+            )
+    elif holds_anything(out):
+        raise UsageError(f"{out}: not empty and not a run; give another --out")
+
+
+def _deciding(spec: PretrainSpec) -> PretrainSpec:
+    """The configuration without what changes no number."""
+    training = spec.training.model_copy(update={"tensorboard": False})
+    encoder = spec.encoder if spec.init is None else ""  # what it starts from decides
+    return spec.model_copy(update={"training": training, "encoder": encoder})
+
+
+def _claim(run: Run, said: str, progress: Progress) -> Progress:
+    """Take the folder, and say there and to the person what the work is done with."""
+    write_text(run.folder / "config.yaml", dump(run.spec))
+    progress = Logged(progress, run.folder / "log.txt")
+    progress.say(f"pretrain reads {said}")
+    training, parts = run.spec.training, run.about["batch_parts"]
+    workers = choose_workers(training.workers)
+    progress.say(
+        f"device {run.fabric.device}, {training.precision}, {run.about['threads']} threads, "
+        f"{workers} workers, batch {training.batch_size}"
+        + (f" in {parts} parts: batch norm sees {run.part_size} images" if parts > 1 else "")
+    )
+    warn_of_crowding(run.about["threads"], workers, progress)
+    if run.done:
+        progress.say(f"resumes after step {run.done}")
+    return progress
+
+
+def _first(store: Store, spec: PretrainSpec) -> First:
+    """The network that training starts from: random weights, or those of ``init``."""
+    if spec.init is None:
+        made = random_encoder(spec.encoder, spec.training.seed)
+        name = _true_name(spec, made.architecture)
+        return First(made, name, frozenset(), Normalisation(), f"random:{spec.encoder}")
+    loaded = open_encoder(spec.init, store, spec.training.seed)
+    if not any(True for _ in loaded.module.parameters()):
+        raise UsageError(f"--init {spec.init}: has no weights to train")
+    init = spec.init
+    if Path(init).exists():  # a path may tell a name: the weights' digest stands for it
+        init = f"weights {digest_tensors(loaded.module.state_dict())[:16]}"
+    network = loaded.module.train()
+    name = _true_name(spec, loaded.info.architecture)
+    return First(network, name, loaded.seen, loaded.info.normalisation, init)
+
+
+def _true_name(spec: PretrainSpec, architecture: str) -> str:
+    """The network's name at timm: where there is ``init``, that decides.
+
+    Raises:
+        UsageError: another one was asked for.
+    """
+    name = architecture.removeprefix("timm:")
+    if spec.encoder not in (name, PretrainSpec.model_fields["encoder"].default):
+        raise UsageError(
+            f"--init {spec.init}: is a {name}, but encoder is {spec.encoder}; "
+            f"--set encoder={name}, or start from another"
+        )
+    return name
+
+
+def _check_needs(run: Run, samples: int) -> None:
+    """Refuse parts too small for batch norm, and a memory of mostly own images."""
+    rows, least = run.objective.needs.memory_rows, run.objective.needs.least_part
+    if run.part_size < least:
+        raise UsageError(
+            f"training.batch_size: parts of {run.part_size}, but {run.spec.objective.base} needs "
+            f"{least} (batch norm); set a larger batch, or fewer processes, training.accumulate or "
+            "objective.momentum.groups"
+        )
+    if rows > samples // 2:
+        raise UsageError(
+            f"objective.momentum.rows: {rows} keys are more than half of {samples} samples; "
+            f"--set objective.momentum.rows={samples // 2}"
+        )
+
+
+def _info(store: Store, spec: PretrainSpec, run: Run) -> EncoderInfo:
+    encoder = cast(Encoder, run.objective.encoder)
+    return EncoderInfo(
+        architecture=encoder.architecture,
+        dim=encoder.dim,
+        normalisation=run.normalisation,
+        domain=store.domain,
+        sampling=store.about["sampling"],
+        scale=store.scale,
+        provenance={
+            "kind": "pretrained",
+            "objective": spec.objective.base,
+            "init": run.init,
+            "steps": spec.training.steps,
+            "batch_size": spec.training.batch_size,
+            "seed": spec.training.seed,
+            "view_size_px": run.plan.geometry.size_px,
+            "program": __version__,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Small tables that people write by hand."""

@@ -1,0 +1,151 @@
+"""A run of pretraining: the network on its device, with the state of the last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from histoscope.core.encoders.pixels import Normalisation
+from histoscope.core.errors import UsageError
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.optim.groups import make_optimiser
+from histoscope.core.runtime.crowd import ranks
+from histoscope.core.runtime.device import choose_device
+from histoscope.core.runtime.fabric import make_fabric
+from histoscope.core.runtime.threads import choose_threads
+from histoscope.core.training.checkpoint import (
+    finished,
+    load_checkpoint,
+    threads_of,
+)
+from histoscope.core.training.spec import PretrainSpec, TrainingSpec
+from histoscope.core.training.step import Stepper
+from histoscope.core.views.plan import ViewPlan
+
+
+@dataclass
+class Run:
+    """What the loop works on.
+
+    Attributes:
+        spec: with the true name of the network.
+        folder: of the run.
+        plan: of the views.
+        normalisation: of the encoder.
+        objective, optimiser, fabric, stepper: on the device.
+        seen: digests of units that the first weights have seen.
+        init: what training began from, for messages.
+        about: what a checkpoint says beside its step.
+        done: steps done.
+    """
+
+    spec: PretrainSpec
+    folder: Path
+    plan: ViewPlan
+    normalisation: Normalisation
+    objective: Any
+    optimiser: Any
+    fabric: Fabric
+    stepper: Stepper
+    seen: frozenset[str]
+    init: str
+    about: dict[str, Any]
+    done: int
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.fabric.global_rank == 0
+
+    @property
+    def part_size(self) -> int:
+        """Images that pass the network at once."""
+        return self.spec.training.batch_size // int(self.about["batch_parts"])
+
+
+@dataclass(frozen=True)
+class First:
+    """What training starts from.
+
+    Attributes:
+        encoder: the network, in training mode.
+        name: its name at timm.
+        seen: digests of units that its weights have seen.
+        normalisation: of its images.
+        init: where the weights are from, for messages.
+    """
+
+    encoder: Any
+    name: str
+    seen: frozenset[str]
+    normalisation: Normalisation
+    init: str
+
+
+def start_run(
+    spec: PretrainSpec, out: Path, plan: ViewPlan, data: str, first: Callable[[], First]
+) -> Run:
+    """Build the network, and load the last checkpoint if there is one.
+
+    Args:
+        spec: as asked.
+        out: the run's folder.
+        plan: of the views.
+        data: digest of what is trained on.
+        first: makes the network, called when threads and devices are chosen.
+
+    Raises:
+        UsageError: a batch that cannot be divided, or a checkpoint of other data.
+    """
+    training = spec.training
+    checkpoints = finished(out / "checkpoints")
+    about = _about(training, data, checkpoints)
+    torch.set_num_threads(about["threads"])
+    fabric = make_fabric(choose_device(training.device), training.precision)
+    begun = first()
+    spec = spec.model_copy(update={"encoder": begun.name})
+    about["init"] = begun.init
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        method = OBJECTIVES.load(spec.objective.base)
+        objective: Any = method(begun.encoder, begun.encoder.dim, spec.objective)
+    objective = objective.to(fabric.device, memory_format=memory_format(spec))
+    optimiser = make_optimiser(objective, training.optimiser)
+    done = load_checkpoint(checkpoints[-1], objective, optimiser, about) if checkpoints else 0
+    return Run(
+        spec=spec,
+        folder=out,
+        plan=plan,
+        normalisation=begun.normalisation,
+        objective=objective,
+        optimiser=optimiser,
+        fabric=fabric,
+        stepper=Stepper(fabric, objective.train(), training.seed),
+        seen=begun.seen,
+        init=begun.init,
+        about=about,
+        done=done,
+    )
+
+
+def _about(training: TrainingSpec, data: str, checkpoints: Sequence[Path]) -> dict[str, Any]:
+    """What a checkpoint says of a run beside its step and its start."""
+    threads = training.threads or (threads_of(checkpoints[-1]) if checkpoints else None)
+    parts = ranks()[0] * training.accumulate
+    if training.batch_size % parts:
+        raise UsageError(
+            f"training.batch_size: {training.batch_size} does not divide by {parts} "
+            "(processes x training.accumulate)"
+        )
+    return {"data": data, "threads": choose_threads(threads), "batch_parts": parts}
+
+
+def memory_format(spec: PretrainSpec) -> torch.memory_format:
+    """How images and weights lie in memory."""
+    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    return formats[spec.training.memory_format]

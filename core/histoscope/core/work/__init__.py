@@ -1,0 +1,1 @@
+"""Work over many sources: isolation, resume, folders of results."""

@@ -1,0 +1,251 @@
+"""Classes that may be present together: draws, probes, thresholds, several heads."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, f1_score
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.labelled import Labelled
+from histoscope.core.data.labels import label_table, read_labels
+from histoscope.core.errors import DataError
+from histoscope.core.evaluation import metrics
+from histoscope.core.evaluation.measure import measure_presence
+from histoscope.core.learning.draws import draw_labels
+from histoscope.core.learning.probe import Probe, best_threshold
+from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
+from histoscope.core.packages.package import open_package
+from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+
+
+def truth_of(rng, rows, unknown=0.1):
+    """Presence of three classes, one rare, some unknown."""
+    truth = (rng.random((rows, 3)) < (0.5, 0.2, 0.02)).astype(np.int64)
+    truth[rng.random((rows, 3)) < unknown] = -1
+    truth[(truth < 0).all(axis=1), 0] = 0
+    return truth
+
+
+@given(rows=st.integers(30, 300), fraction=st.floats(0.01, 1), draw=st.integers(0, 5))
+def test_draws_cover_every_class_nest_and_repeat(rows, fraction, draw):
+    truth = truth_of(np.random.default_rng(rows), rows)
+    cases = [None] * rows
+    small = draw_labels(truth, cases, fraction / 2, draw, 0, "sample")
+    large = draw_labels(truth, cases, fraction, draw, 0, "sample")
+    assert set(small) <= set(large)
+    assert large.tolist() == draw_labels(truth, cases, fraction, draw, 0, "sample").tolist()
+    present = (truth == 1).any(axis=0)
+    assert ((truth[small] == 1).any(axis=0) == present).all()
+    assert len(large) <= max(1, round(fraction * rows)) + 3
+
+
+def test_each_class_is_a_regression_on_the_rows_where_it_is_known():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(80, 4)).astype(np.float32)
+    truth = truth_of(rng, 80, unknown=0.3)
+    truth[:, 1] = np.where(truth[:, 1] < 0, -1, features[:, 2] > 0)
+    head = Probe().fit(features, truth, 3)[0]
+    assert not head.exclusive
+    known = truth[:, 1] >= 0
+    inside = features[known]
+    scaled = (inside - inside.mean(0)) / inside.std(0)
+    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=2000)
+    model.fit(scaled.astype(np.float64), truth[known, 1])
+    expected = model.predict_proba(scaled.astype(np.float64))[:, 1]
+    assert head.probabilities(inside)[:, 1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_class_that_never_or_always_occurs_has_its_frequency():
+    features = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    truth = np.stack([np.zeros(9), np.ones(9), np.full(9, -1)], axis=1).astype(np.int64)
+    found = Probe().fit(features, truth, 3)[0].probabilities(features)
+    assert found == pytest.approx(np.tile([0.5 / 10, 9.5 / 10, 0.5], (9, 1)), abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.2, 0.4, 0.7])), min_size=2))
+def test_the_best_threshold_is_that_of_trying_all(pairs):
+    truth = np.array([truth for truth, _ in pairs])
+    scores = np.array([score for _, score in pairs], np.float32)
+    if not truth.any():
+        truth[0] = 1
+    cut = best_threshold(truth, scores)
+    tries = [f1_score(truth, scores >= t) for t in (0.0, 0.15, 0.3, 0.5)]
+    assert f1_score(truth, scores >= cut) == pytest.approx(max(tries))
+
+
+def test_thresholds_are_fitted_inside_the_draw_and_only_on_enough_labels():
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(200, 3)).astype(np.float32)
+    truth = np.zeros((200, 2), np.int64)
+    truth[:, 0] = features[:, 0] + 0.5 * rng.normal(size=200) > 1.0
+    truth[:5, 1] = 1  # too few
+    head = Probe().fit_with_thresholds(features, truth, 2)[0]
+    assert head.cut[1] == 0.5
+    assert head.cut[0] != 0.5
+    again = Probe().fit_with_thresholds(features, truth, 2)[0]
+    assert again.cut.tolist() == head.cut.tolist()
+
+
+def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():
+    features = np.random.default_rng(2).normal(size=(30, 3)).astype(np.float32)
+    truth = np.stack([features[:, 0] > 0, np.full(30, -1)], axis=1).astype(np.int64)
+    head = Probe().fit_with_thresholds(features, truth, 2)[0]
+    said = head.probabilities(features) >= head.cut
+    assert said[:, 0].any()
+    assert not said[:, 1].any()
+
+
+def test_a_draw_by_case_is_never_empty():
+    truth = np.zeros((4, 2), np.int64)  # nothing is ever present, and 1 % of four rounds to none
+    assert len(draw_labels(truth, ["a", "a", "b", "b"], 0.01, 0, 0, "case")) == 2
+
+
+@pytest.mark.parametrize("name", ["sample", "a\nb"])
+def test_a_class_whose_name_the_table_cannot_hold_is_refused(name):
+    task = Task("signs", (name, "b"), exclusive=False)
+    with pytest.raises(DataError, match="no class may be called"):
+        label_table(task, ["1"], [[True], [False]], "a test")
+
+
+@pytest.mark.parametrize("units", [1, 3, 250])
+def test_the_mean_by_unit_is_that_of_each_unit_alone(units):
+    rng = np.random.default_rng(3)
+    names = [f"case:{place % units}" for place in range(500)]
+    truth, scores = rng.integers(0, 2, (500, 1)), rng.random((500, 1)).astype(np.float32)
+    test = Labelled(np.arange(500), truth, names, "")
+    task = Task("signs", ("a",), exclusive=False)
+    found = measure_presence(task, test, [scores], [[0.5]])["mean_average_precision_by_unit"]
+    each = np.array(names)
+    alone = [
+        average_precision_score(truth[each == name, 0], scores[each == name, 0])
+        for name in set(names)
+        if truth[each == name, 0].any()
+    ]
+    assert found["value"] == pytest.approx(np.mean(alone), abs=1e-6)
+
+
+@given(seed=st.integers(0, 200))
+def test_average_precision_is_scikit_learns_on_the_repeated_samples(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 30)
+    truth[0] = 1
+    scores = rng.choice([0.1, 0.3, 0.5, 0.9], 30).astype(np.float32)
+    counts = rng.integers(0, 3, 30)
+    counts[0] = 1
+    weights = np.stack([np.ones(30), counts])
+    found = metrics.average_precision(truth, scores, weights)
+    repeated = np.repeat(np.arange(30), counts)
+    assert found[0] == pytest.approx(average_precision_score(truth, scores))
+    assert found[1] == pytest.approx(average_precision_score(truth[repeated], scores[repeated]))
+
+
+def test_unknown_truth_is_masked_and_no_positive_is_undefined():
+    truth = np.array([1, 0, -1, 1])
+    scores = np.array([0.9, 0.8, 0.99, 0.1], np.float32)
+    ones = np.ones((1, 4))
+    known = average_precision_score([1, 0, 1], [0.9, 0.8, 0.1])
+    assert metrics.average_precision(truth, scores, ones)[0] == pytest.approx(known)
+    assert np.isnan(metrics.average_precision(np.array([0, 0, -1, 0]), scores, ones)[0])
+    assert metrics.f1(truth, scores > 0.5, ones)[0] == pytest.approx(0.5)
+    assert np.isnan(metrics.f1(np.zeros(4, int), np.zeros(4, bool), ones)[0])
+
+
+def test_a_label_table_has_one_nullable_column_a_class(signs_store):
+    assert signs_store.tasks() == ["hue", "signs"]
+    task, table = read_labels(signs_store.path / "labels" / "signs.parquet")
+    assert (task.exclusive, task.classes) == (False, ("warm", "bright"))
+    assert table.column_names == ["sample", "warm", "bright"]
+    assert table.column("warm").null_count > 0
+    assert table.column("bright").null_count == len(table)
+
+
+@pytest.mark.parametrize("method", ["probe", "knn", "full", "probe_full", "swav"])
+def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, method):
+    spec = FinetuneSpec(
+        method=method,
+        fraction=0.5,
+        draws=2,
+        full=FullSpec(steps=2, batch_size=8),
+        swav=SwavSpec(steps=5, batch_size=8),
+    )
+    frozen = method in {"probe", "knn"}
+    encoder = "colour" if frozen else "random:resnet10t"
+    package = finetune(
+        signs_store, encoder, spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
+    )
+    assert len(package.encoders) == (1 if frozen else 2)
+    again = open_package(tmp_path / "p")
+    images = np.stack(list(signs_store.images(range(6))))
+    for one, other in zip(
+        package.probabilities(images, 1), again.probabilities(images, 1), strict=True
+    ):
+        assert np.array_equal(one, other)
+    hue, signs = again.probabilities(images)
+    assert hue.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-6)
+    assert signs.shape == (6, 2)
+    body = evaluate(again, signs_store, tmp_path / "e", progress=Silent())["tasks"]
+    assert body["hue"]["balanced_accuracy"]["value"] is not None
+    assert body["signs"]["average_precision"]["bright"]["value"] is None  # never known
+    assert 0 < body["signs"]["mean_average_precision"]["value"] <= 1
+
+
+def test_marked_samples_are_left_out_of_pretraining_and_said(toy, tmp_path):
+    from histoscope.core.data.selection import select
+    from histoscope.core.data.store import Store
+    from histoscope.core.stages.prepare import prepare
+
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    toy.write_stack(folder / "a-train.npy", 20, 0)
+    dark = np.load(folder / "a-train.npy")
+    dark[3:7, 1:] = 10
+    np.save(folder / "a-train.npy", dark)
+    roots = {"input": folder}
+    prepare(
+        toy.DOMAIN,
+        roots,
+        toy.ToySampling(),
+        toy.ToyOptions(),
+        tmp_path / "store",
+        workers=0,
+        progress=Silent(),
+    )
+    store = Store(tmp_path / "store")
+    assert store.index.column("mark").to_pylist() == [None] * 3 + ["dull"] * 4 + [None] * 13
+    chosen = select(store, "train", marked=False)
+    assert len(chosen.rows) == 16
+    assert "left out as marked: 4 dull" in chosen.said
+    assert len(select(store, "train").rows) == 20
+
+
+def test_a_part_of_the_stores_own_split_is_used_by_name(toy_store):
+    from histoscope.core.data.selection import select
+
+    found = select(toy_store, "test", "valid")
+    assert found.said == "the valid split: 12 samples"
+    assert len(found.rows) == 12
+
+
+def test_a_published_split_is_used_by_name(toy, toy_folder, tmp_path):
+    from histoscope.core.data.selection import select
+    from histoscope.core.data.store import Store
+    from histoscope.core.errors import DataError
+    from histoscope.core.stages.prepare import prepare
+
+    prepare(
+        toy.DOMAIN,
+        {"input": toy_folder},
+        toy.ToySampling(),
+        toy.ToyOptions(with_cases=True),
+        tmp_path / "store",
+        workers=0,
+        progress=Silent(),
+    )
+    store = Store(tmp_path / "store")
+    assert len(select(store, "test", "by-name:valid").rows) == 12
+    with pytest.raises(DataError, match=r"no such file \(published splits: by-name\)"):
+        select(store, "test", "by-nam:valid")
