@@ -16,7 +16,7 @@ import resource, sys
 LETTER = bytes(sys.argv[0], "utf-8")[:1]  # a product that no compiler folds
 
 if "keep" in sys.argv:
-    from histoscope.core.allocator import keep_freed_memory
+    from histoscope.core.runtime.allocator import keep_freed_memory
 
     assert keep_freed_memory()
 if "child" in sys.argv:
@@ -65,7 +65,7 @@ def test_what_the_user_has_set_stands() -> None:
 HELD = """
 import sys
 from pathlib import Path
-from histoscope.core.allocator import give_back_freed_memory, keep_freed_memory
+from histoscope.core.runtime.allocator import give_back_freed_memory, keep_freed_memory
 
 
 def resident():
