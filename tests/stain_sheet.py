@@ -37,7 +37,7 @@ def slide_tiles(normalisation: str = "none") -> Tiles:
     cut = TileSampling(size_px=96, tile_mpp=0.998, min_tissue=0, stain_normalisation=normalisation)
     roots = {"input": path}
     (source,) = DOMAIN.find(roots, ReadOptions())
-    with DOMAIN.open(source, roots, cut, ReadOptions()) as reader:
+    with DOMAIN.open(source, roots, cut) as reader:
         rows = reader.plan().rows
         corners = np.stack([rows.column(f"{axis}_level0_px").to_numpy() for axis in "xy"], axis=1)
         nearest = [int(np.abs(corners - place).sum(axis=1).argmin()) for place in SLIDE_TILES]

@@ -27,6 +27,7 @@ from histoscope.core.packages.package import (
     class_infos,
     write_package,
 )
+from histoscope.core.work.local import Local
 
 PLUGIN = Path(__file__).parents[1] / "toy_plugin"
 TASK = Task("hue", ("blue <b>", "green & co"))
@@ -149,7 +150,7 @@ def predicted(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
         {"input": new},
         toy.ToyOptions(),
         folder / "out",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     return folder / "out"

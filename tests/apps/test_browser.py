@@ -24,7 +24,8 @@ from histoscope.core.stages.evaluate import evaluate, summaries
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.work.folder import read_outcomes
+from histoscope.core.work.local import Local
 
 pytestmark = pytest.mark.browser
 
@@ -118,7 +119,7 @@ def check(answer: dict) -> None:
 def test_the_prediction_page_fits_a_screen_and_a_telephone(chromium, result_folder, tmp_path):
     answers = look(chromium, write_predict_report(result_folder), tmp_path / "look")
     assert set(answers) == set(WIDTHS)
-    outcomes = read_outcomes(result_folder)
+    outcomes = read_outcomes(result_folder / "results")
     for answer in answers.values():
         check(answer)
         assert answer["images"] == sum(outcome.status == "done" for outcome in outcomes)
@@ -158,7 +159,7 @@ def test_pages_of_two_heads_fit_too(chromium, toy, tmp_path):
         toy.ToySampling(),
         options,
         tmp_path / "store",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     store, spec = Store(tmp_path / "store"), FinetuneSpec(fraction=0.5, draws=2)
@@ -170,7 +171,7 @@ def test_pages_of_two_heads_fit_too(chromium, toy, tmp_path):
     record_evaluation(package, summaries(body))
     pages = [write_evaluation_report(tmp_path / "e", package.info.model_dump(mode="json"))]
     out = tmp_path / "out"
-    predict(tmp_path / "p", roots, options, out, workers=0, progress=Silent())
+    predict(tmp_path / "p", roots, options, out, engine=Local(0), progress=Silent())
     pages.append(write_predict_report(out))
     for number, page in enumerate(pages):
         for answer in look(chromium, page, tmp_path / f"look{number}").values():

@@ -21,7 +21,7 @@ from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.work.folder import read_outcomes
 
 
 class Page(HTMLParser):
@@ -65,7 +65,7 @@ def record(folder: Path, evaluation) -> None:
 
 def test_every_source_is_named_with_its_fate(result_folder):
     page = page_of(result_folder)
-    outcomes = read_outcomes(result_folder)
+    outcomes = read_outcomes(result_folder / "results")
     assert {o.status for o in outcomes} == {"done", "empty", "failed"}
     for outcome in outcomes:
         assert outcome.source.id in page.text
@@ -145,7 +145,7 @@ def test_links_lead_somewhere_and_ids_are_unique(result_folder):
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {link["href"][1:] for link in page.all("a")} <= set(ids)
-    assert len(page.all("a")) == len(read_outcomes(result_folder))
+    assert len(page.all("a")) == len(read_outcomes(result_folder / "results"))
 
 
 def test_tables_pictures_and_drawings_speak_to_those_who_do_not_see(result_folder):

@@ -22,6 +22,7 @@ from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.allocator import keep_freed_memory
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom import write_phantom
@@ -65,11 +66,11 @@ def tiles_of_a_slide(folder: Path) -> None:
     roots = {"input": slide}
     options = PrepareOptions()
     (source,) = DOMAIN.find(roots, options)
-    with DOMAIN.open(source, roots, cut, options) as reader:
+    with DOMAIN.open(source, roots, cut) as reader:
         rows = reader.plan().rows
 
     def ours() -> None:
-        with DOMAIN.open(source, roots, cut, options) as reader:
+        with DOMAIN.open(source, roots, cut) as reader:
             for _ in reader.read(rows):
                 pass
 
@@ -88,7 +89,7 @@ def images_of_a_store(folder: Path) -> None:
     options = PrepareOptions(layout="folders", mpp=1.0)
     cut = TileSampling(size_px=64, tile_mpp=1.0)
     roots = {"input": folder / "labelled"}
-    prepare(DOMAIN, roots, cut, options, folder / "store", workers=0, progress=Silent())
+    prepare(DOMAIN, roots, cut, options, folder / "store", engine=Local(0), progress=Silent())
     store = Store(folder / "store")
     order = np.random.default_rng(0).permutation(len(store.index))[:1000]
     reader = ImageReader(store)

@@ -35,6 +35,7 @@ from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
+from histoscope.core.work.local import Local
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from tests.benchmarks.stain import tiles
 
@@ -85,7 +86,7 @@ def make_store(folder: Path, size: Size) -> Store:
     cut = TileSampling(size_px=size.side_px, tile_mpp=0.5)
     options = PrepareOptions(layout="folders", mpp=0.5)
     domain, roots = load_domain("pathology"), {"input": folder / "tiles"}
-    prepare(domain, roots, cut, options, folder / "store", workers=0, progress=Silent())
+    prepare(domain, roots, cut, options, folder / "store", engine=Local(0), progress=Silent())
     return Store(folder / "store")
 
 

@@ -13,7 +13,7 @@ def read(slide: Path) -> int:
     roots = {"input": slide}
     (source,) = DOMAIN.find(roots, ReadOptions())
     cut = TileSampling(size_px=256, tile_mpp=0.5, min_tissue=0)
-    with DOMAIN.open(source, roots, cut, ReadOptions()) as reader:
+    with DOMAIN.open(source, roots, cut) as reader:
         return sum(1 for _ in reader.read(reader.plan().rows))
 
 

@@ -10,7 +10,7 @@ from tests.benchmarks.memory import peak_mib
 if __name__ == "__main__":
     roots, options = {"input": Path(sys.argv[1])}, PrepareOptions(video_reader="sequential")
     (source,) = DOMAIN.find(roots, options)
-    with DOMAIN.open(source, roots, FrameSampling(size_px=224), options) as reader:
+    with DOMAIN.open(source, roots, FrameSampling(size_px=224)) as reader:
         rows = reader.plan().rows
         count = sum(1 for _ in reader.read(rows))
         minutes = reader.duration_s / 60

@@ -14,6 +14,7 @@ import numpy as np
 
 from histoscope.core.progress import Silent
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phantom.clips import numbered
@@ -37,7 +38,7 @@ def clips(folder: Path) -> Path:
 def prepare_all(place: Path, out: Path) -> None:
     """Our side: find, list, decode, sample, resize, measure, encode, index."""
     shutil.rmtree(out, ignore_errors=True)
-    prepare(DOMAIN, {"input": place}, CUT, OPTIONS, out, workers=0, progress=Silent())
+    prepare(DOMAIN, {"input": place}, CUT, OPTIONS, out, engine=Local(0), progress=Silent())
 
 
 def decode_all(place: Path) -> None:

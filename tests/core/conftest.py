@@ -36,6 +36,7 @@ def toy_store(toy, toy_folder, tmp_path):
     from histoscope.core.data.store import Store
     from histoscope.core.progress import Silent
     from histoscope.core.stages.prepare import prepare
+    from histoscope.core.work.local import Local
 
     prepare(
         toy.DOMAIN,
@@ -44,7 +45,7 @@ def toy_store(toy, toy_folder, tmp_path):
         toy.ToyOptions(),
         tmp_path / "store",
         encoding="lossless",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     return Store(tmp_path / "store")
@@ -59,6 +60,7 @@ def signs_store(toy, toy_folder, tmp_path):
     from histoscope.core.data.store import Store
     from histoscope.core.progress import Silent
     from histoscope.core.stages.prepare import prepare
+    from histoscope.core.work.local import Local
 
     prepare(
         toy.DOMAIN,
@@ -66,7 +68,7 @@ def signs_store(toy, toy_folder, tmp_path):
         toy.ToySampling(),
         toy.ToyOptions(with_signs=True),
         tmp_path / "signs",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     return Store(tmp_path / "signs")

@@ -19,7 +19,8 @@ from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.spec import PretrainSpec
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.work.folder import read_outcomes
+from histoscope.core.work.local import Local
 from tests.core.training.test_resume import Killed, KilledAfter
 
 
@@ -52,7 +53,7 @@ def test_the_whole_road(toy, toy_store, toy_folder, tmp_path):
         {"input": toy_folder},
         toy.ToyOptions(),
         tmp_path / "out",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
@@ -74,7 +75,7 @@ def test_prediction_survives_bad_crashing_and_corrupt_sources(toy, toy_store, tm
             {"input": folder},
             toy.ToyOptions(),
             tmp_path / "out",
-            workers=1,
+            engine=Local(1),
             progress=Silent(),
         )
 
@@ -88,7 +89,7 @@ def test_prediction_survives_bad_crashing_and_corrupt_sources(toy, toy_store, tm
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files(tmp_path / "out")}
     call()
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files(tmp_path / "out")} == before
-    assert len(read_outcomes(tmp_path / "out")) == 5
+    assert len(read_outcomes(tmp_path / "out" / "results")) == 5
 
 
 def files(folder):
@@ -106,7 +107,7 @@ def test_shards_together_do_what_one_call_does(toy, toy_store, toy_folder, tmp_p
             toy.ToyOptions(),
             out,
             shard=shard,
-            workers=0,
+            engine=Local(0),
             progress=Silent(),
         )
 
@@ -198,7 +199,7 @@ def test_a_package_of_another_scale_is_refused(toy, toy_store, toy_folder, tmp_p
         toy.ToySampling(pitch=2.0),
         toy.ToyOptions(),
         tmp_path / "other",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     with pytest.raises(DataError, match=r"made at pitch 1, but .* is at pitch 2"):
@@ -206,9 +207,9 @@ def test_a_package_of_another_scale_is_refused(toy, toy_store, toy_folder, tmp_p
 
 
 def test_a_store_works_where_it_is_moved_to(toy, toy_store, tmp_path):
-    first = [image.copy() for image in toy_store.images(range(5))]
+    first = list(toy_store.reader.images(range(5)))
     (tmp_path / "store").rename(tmp_path / "moved")
-    again = list(Store(tmp_path / "moved").images(range(5)))
+    again = list(Store(tmp_path / "moved").reader.images(range(5)))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
 
 
@@ -224,7 +225,7 @@ def test_a_store_whose_sources_are_read_again_is_none_until_it_is_whole(
     def again(progress):
         cut, options, out = toy.ToySampling(), toy.ToyOptions(), tmp_path / "store"
         roots = {"input": toy_folder}
-        more = {"encoding": "lossless", "workers": 0, "progress": progress}
+        more = {"encoding": "lossless", "engine": Local(0), "progress": progress}
         return prepare(toy.DOMAIN, roots, cut, options, out, **more)
 
     index = (tmp_path / "store" / "index.parquet").read_bytes()

@@ -1,10 +1,16 @@
 """A domain from outside the package: .npy stacks of images, (count, side, side, 3) uint8.
 
 The first pixel's red value is the class; 255 there makes the sample corrupt; a file that begins
-with ``crash`` kills its process, one that begins with ``bad`` cannot be opened.
+with ``crash`` kills its process, one that begins with ``bad`` cannot be opened, one with
+``hang`` never gives its second sample and hears no signal, one with ``slow`` takes its time, and one
+called ``late-crash`` kills its process in the middle.
 """
 
+import ctypes
 import os
+import signal
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -49,6 +55,9 @@ class ToyReader:
     divisible = True
 
     def __init__(self, path, options, split):
+        self.name = path.name
+        if self.name.startswith("hang"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         self.images = np.load(path)
         self.facts = {"count": len(self.images)}
         self.several = options.with_signs
@@ -76,10 +85,22 @@ class ToyReader:
     def read(self, rows):
         for place in rows.column("place").to_pylist():
             image = self.images[place]
+            self._misbehave(place)
             if image[0, 0, 0] == 255:
                 yield CorruptSample("marked as corrupt")
             else:
                 yield Sample(image, {"mean": float(image.mean())})
+
+    def _misbehave(self, place):
+        if self.name.startswith("slow"):
+            time.sleep(0.4)
+        if "late-crash" in self.name and place == 40:
+            os._exit(66)
+        if self.name.startswith("hang") and place == 1:
+            if "TOY_HANGS" in os.environ:
+                write_text(Path(os.environ["TOY_HANGS"]), str(os.getpid()))
+            empty, _ = os.pipe()
+            ctypes.PyDLL(None).read(empty, ctypes.create_string_buffer(1), 1)  # the lock is held
 
     def marks(self, rows):
         return [
@@ -103,17 +124,19 @@ class ToyDomain:
             for file in files:
                 part = next((p for p in ("train", "valid", "test") if p in file.stem), None)
                 path = file.relative_to(folder).as_posix()
-                yield Source(fingerprint(file), path, root, "npy", split=part, independent=True)
+                yield Source(
+                    fingerprint(file), path, root, "npy", split=part, independent=True, told=options
+                )
         if not roots:
             raise DataError("nothing")
 
-    def open(self, source, roots, sampling, options):
+    def open(self, source, roots, sampling):
         path = locate(source, roots)
         if path.name.startswith("bad"):
             raise UnreadableSource("it is bad")
         if path.name.startswith("crash"):
             os._exit(66)
-        return ToyReader(path, options, source.split)
+        return ToyReader(path, source.told, source.split)
 
     def views(self, spec, size_px):
         from histoscope.core.views.plan import plain_plan

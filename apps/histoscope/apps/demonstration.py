@@ -20,6 +20,7 @@ from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
+from histoscope.core.runtime.device import Compute
 from histoscope.core.stages.evaluate import evaluate, summaries
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
@@ -31,7 +32,13 @@ COMPARISON = ("histoscope.comparison", 1)
 
 
 def demonstrate(
-    domain_name: str, out: Path, steps: int | None, draws: int, seed: int, progress: Progress
+    domain_name: str,
+    out: Path,
+    steps: int | None,
+    draws: int,
+    seed: int,
+    compute: Compute,
+    progress: Progress,
 ) -> tuple[Difference, Path]:
     """Prepare to report.
 
@@ -41,7 +48,7 @@ def demonstrate(
     domain = load_domain(domain_name)
     phantom = domain.phantom(out / "phantom", seed)
     store = _store(domain, phantom, out / "store", progress)
-    spec = _pretrain_spec(phantom, steps, seed)
+    spec = _pretrain_spec(phantom, steps, seed, compute)
     pretrain(store, domain, spec, out / "run", progress=progress)
     encoders = {
         "pretrained": str(out / "run"),
@@ -49,7 +56,9 @@ def demonstrate(
         "colour": "colour",
     }
     bodies = {
-        name: _score(store, phantom, word, draws, seed, out / name.replace(":", "-"), progress)
+        name: _score(
+            store, phantom, word, draws, seed, out / name.replace(":", "-"), compute, progress
+        )
         for name, word in encoders.items()
     }
     gain, against = _compare(bodies, phantom.tasks[0], out)
@@ -62,19 +71,25 @@ def demonstrate(
     )
     roots = {"input": phantom.new}
     package = out / "pretrained" / "package"
-    predict(package, roots, phantom.predict_options, out / "predicted", progress=progress)
+    options, results = phantom.predict_options, out / "predicted"
+    predict(package, roots, options, results, compute=compute, progress=progress)
     return gain, write_predict_report(out / "predicted")
 
 
 def _store(domain: Domain, phantom: Phantom, out: Path, progress: Progress) -> Store:
     if not (out / "store.json").is_file():
         roots = {"input": phantom.labelled}
-        prepare(domain, roots, phantom.sampling, phantom.prepare_options, out, progress=progress)
+        cut, options = phantom.sampling, phantom.prepare_options
+        prepare(domain, roots, cut, options, out, progress=progress)
     return Store(out)
 
 
-def _pretrain_spec(phantom: Phantom, steps: int | None, seed: int) -> PretrainSpec:
-    asked: dict[str, Any] = {"training": {"seed": seed, **({"steps": steps} if steps else {})}}
+def _pretrain_spec(
+    phantom: Phantom, steps: int | None, seed: int, compute: Compute
+) -> PretrainSpec:
+    where = {"device": compute.device, "precision": compute.precision}
+    training = {"seed": seed, **where, **({"steps": steps} if steps else {})}
+    asked: dict[str, Any] = {"training": training}
     return build(PretrainSpec, merge(phantom.pretrain, asked), "demo")
 
 
@@ -85,15 +100,17 @@ def _score(
     draws: int,
     seed: int,
     out: Path,
+    compute: Compute,
     progress: Progress,
 ) -> dict[str, Any]:
     """Fine-tune by probe on 1 % of the labels and evaluate; a finished package is kept."""
     spec = FinetuneSpec(fraction=0.01, draws=draws, seed=seed)
     if not (out / "package" / "SHA256SUMS").is_file():
         tasks = tuple(phantom.tasks)
-        finetune(store, encoder, spec, out / "package", tasks=tasks, progress=progress)
+        to = out / "package"
+        finetune(store, encoder, spec, to, compute=compute, tasks=tasks, progress=progress)
     package = open_package(out / "package")
-    body = evaluate(package, store, out / "evaluation", progress=progress)
+    body = evaluate(package, store, out / "evaluation", compute=compute, progress=progress)
     write_evaluation_report(out / "evaluation", package.info.model_dump(mode="json"))
     record_evaluation(package, summaries(body))
     measured: dict[str, Any] = body["tasks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,13 +17,62 @@ from histoscope.core.errors import UsageError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-workers_option = click.option(
-    "--workers",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="processes that read; 0: this one",
-)
+def work_options(target: Command) -> Command:
+    """Who works over sources: ``workers`` and ``deadline``, which :func:`engine_of` takes."""
+    workers = click.option(
+        "--workers",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="processes that read; 0: this one; of one large source several read",
+    )
+    deadline = click.option(
+        "--deadline",
+        default=300.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="seconds without a sample after which a source counts as hung; 0: none",
+    )
+    return workers(deadline(target))
+
+
+def compute_options(target: Command) -> Command:
+    """Where the network runs: ``device`` and ``precision``."""
+    device = click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda or cuda:N; auto: the GPU where there is one",
+    )
+    precision = click.option(
+        "--precision",
+        type=click.Choice(["float32", "bf16"]),
+        default="float32",
+        show_default=True,
+        help="of the network's passes",
+    )
+    return device(precision(target))
+
+
+def engine_of(workers: int, deadline: float) -> Any:
+    """The engine of this machine."""
+    from histoscope.core.work.local import Local
+
+    return Local(workers, deadline or math.inf)
+
+
+def compute_of(device: str, precision: Any, workers: int | None = None) -> Any:
+    """Where the network runs; the cores are shared by ``workers`` processes.
+
+    Raises:
+        UsageError: no such device.
+    """
+    from histoscope.core.runtime.device import Compute, choose_device
+    from histoscope.core.runtime.threads import cores
+
+    choose_device(device)
+    threads = None if workers is None else max(1, cores() // max(1, workers))
+    return Compute(device, precision, threads)
 
 
 def flag_of(name: str) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,49 +21,18 @@ from histoscope.apps.report.label_page import (
 from histoscope.apps.report.page import heading
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Artefact, Domain, Source
-from histoscope.core.data.store import MANIFEST, ImageReader, Store
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import holds_anything, read_json, read_table
+from histoscope.core.data.store import Store
 from histoscope.core.labelling.question import class_line
 from histoscope.core.stages.suggest import SUGGEST, Suggestions
+from histoscope.core.work.folder import OutFolder
 
 PLACES, PAGE = "annotations", "label.html"  # the page is written last
 BEGUN = f"{PLACES}.part"  # until all of them are there
-_OURS = re.compile(rf"suggest\.json|suggested\.csv|{re.escape(BEGUN)}")
-_PART = re.compile(r"(suggest\.json|suggested\.csv|label\.html)(\.\d+\.part)+")
 
 
-def check_folder(out: Path) -> None:
-    """See that suggestions may go to a folder: nothing is there, or they were interrupted.
-
-    Raises:
-        UsageError: ``out`` is a file, or holds something else.
-    """
-    if holds_anything(out) and not _unfinished(out):
-        raise UsageError(f"{out}: not empty; give another --out")
-
-
-def _unfinished(out: Path) -> bool:
-    """Whether all that a folder holds was written by a ``suggest`` that did not end."""
-    names = [file.name for file in out.iterdir() if not _PART.fullmatch(file.name)]
-    if not names:
-        return True
-    try:
-        read_json(out / "suggest.json", *SUGGEST)  # the first that is written
-    except (DataError, OSError):
-        return False
-    return all(_OURS.fullmatch(name) for name in names)
-
-
-def _clear(out: Path) -> None:
-    """Take away what was not ended."""
-    check_folder(out)
-    for file in out.iterdir() if out.exists() else ():
-        if file.is_dir():
-            shutil.rmtree(file)
-        elif file.name != "suggest.json":
-            file.unlink()
-    (out / "suggest.json").unlink(missing_ok=True)  # last: by it the rest is known
+def folder_of(out: Path) -> OutFolder:
+    """The folder that suggestions shall go to."""
+    return OutFolder(out, SUGGEST, closing=PAGE, left=["suggested.csv", BEGUN, PLACES])
 
 
 def write_suggestions(
@@ -77,13 +44,11 @@ def write_suggestions(
         The files of the second kind.
 
     Raises:
-        UsageError: as :func:`check_folder`.
+        UsageError: ``out`` holds something else.
     """
-    _clear(out)
+    folder_of(out).take()
     found.write(out)
-    manifest = {
-        row["id"]: row for row in read_table(store.path / "manifest.parquet", *MANIFEST).to_pylist()
-    }
+    manifest = store.manifest
     items = list(_items(store, domain, found, manifest))
     artefacts = list[Artefact]()
     for source in dict.fromkeys(found.table.column("source").to_pylist()):
@@ -121,9 +86,11 @@ def import_command(name: str, store: Store, found: Suggestions) -> str:
 def _items(
     store: Store, domain: Domain, found: Suggestions, manifest: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    reader = ImageReader(store)
+    reader = store.reader
     names = [field.name for field in domain.location if field.type != "string"]
-    scale = ", ".join(f"{heading(name)} {value:g}" for name, value in store.scale.items())
+    scale = ", ".join(
+        f"{heading(name)} {value:g}" for name, value in store.sampling.scale().items()
+    )
     sources = store.index.column("source")
     for row, told in zip(found.rows.tolist(), found.table.to_pylist(), strict=True):
         image = reader.image(row)

@@ -147,7 +147,7 @@ def test_prediction_goes_on_after_an_interruption(road, call, tmp_path):
     for number in range(12):  # another name is another source
         shutil.copy(road.slides / "one.tif", slides / f"{number}.tif")
     words = ("predict", slides, "--package", road.package, *HERE)
-    last = interrupt(words, out, "outcomes/*.json")
+    last = interrupt(words, out, "results/*/done.json")
     done = int(re.search(r"(\d+) of 12 sources are finished", last).group(1))
     assert not (out / "report.html").exists()
     answer = call(*words, "--out", out)

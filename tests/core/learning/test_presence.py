@@ -13,13 +13,16 @@ from histoscope.core.data.labels import label_table, read_labels
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.measure import measure_presence
+from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
 from histoscope.core.learning.probe import Probe, best_threshold
 from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
+from histoscope.core.runtime.device import AUTO
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
+from histoscope.core.work.local import Local
 
 
 def truth_of(rng, rows, unknown=0.1):
@@ -163,6 +166,12 @@ def test_a_label_table_has_one_nullable_column_a_class(signs_store):
     assert table.column("bright").null_count == len(table)
 
 
+def answers(package, images, draw):
+    """Probabilities of each task for images."""
+    features = Runner.of(package.encoder(draw), AUTO).features(images)
+    return [heads[draw].probabilities(features) for heads in package.heads]
+
+
 @pytest.mark.parametrize("method", ["probe", "knn", "full", "probe_full", "swav"])
 def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, method):
     spec = FinetuneSpec(
@@ -179,12 +188,10 @@ def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, 
     )
     assert len(package.encoders) == (1 if frozen else 2)
     again = open_package(tmp_path / "p")
-    images = np.stack(list(signs_store.images(range(6))))
-    for one, other in zip(
-        package.probabilities(images, 1), again.probabilities(images, 1), strict=True
-    ):
+    images = signs_store.reader.images(range(6))
+    for one, other in zip(answers(package, images, 1), answers(again, images, 1), strict=True):
         assert np.array_equal(one, other)
-    hue, signs = again.probabilities(images)
+    hue, signs = answers(again, images, 0)
     assert hue.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-6)
     assert signs.shape == (6, 2)
     body = evaluate(again, signs_store, tmp_path / "e", progress=Silent())["tasks"]
@@ -211,7 +218,7 @@ def test_marked_samples_are_left_out_of_pretraining_and_said(toy, tmp_path):
         toy.ToySampling(),
         toy.ToyOptions(),
         tmp_path / "store",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     store = Store(tmp_path / "store")
@@ -242,7 +249,7 @@ def test_a_published_split_is_used_by_name(toy, toy_folder, tmp_path):
         toy.ToySampling(),
         toy.ToyOptions(with_cases=True),
         tmp_path / "store",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     store = Store(tmp_path / "store")

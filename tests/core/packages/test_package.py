@@ -96,7 +96,7 @@ def test_an_evaluation_of_another_package_is_not_written_over(made, toy_store, t
     evaluate(one, toy_store, out, progress=Silent())
     (out / "confusion-of-before.png").write_bytes(b"")
     before = (out / "metrics.json").read_bytes()
-    with pytest.raises(UsageError, match="holds the evaluation of another package"):
+    with pytest.raises(UsageError, match="made with other settings"):
         evaluate(other, toy_store, out, progress=Silent())
     assert (out / "metrics.json").read_bytes() == before
     evaluate(one, toy_store, out, progress=Silent())

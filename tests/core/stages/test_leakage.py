@@ -11,6 +11,7 @@ from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import CENTRES, evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def store_with(toy, tmp_path):
             toy.ToySampling(),
             toy.ToyOptions(),
             tmp_path / "store",
-            workers=0,
+            engine=Local(0),
             progress=Silent(),
         )
         return Store(tmp_path / "store")

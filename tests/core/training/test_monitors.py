@@ -83,6 +83,7 @@ def test_measuring_changes_nothing_of_the_network():
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten()
     ).train()
+    network.dim = 144
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8)
     state = torch.get_rng_state()

@@ -75,6 +75,6 @@ def open_one() -> Callable[..., Reader]:
         chosen = PrepareOptions.model_validate(options)
         roots = {"input": path}
         (source,) = DOMAIN.find(roots, chosen)
-        return DOMAIN.open(source, roots, sampling or TileSampling(), chosen)
+        return DOMAIN.open(source, roots, sampling or TileSampling())
 
     return act

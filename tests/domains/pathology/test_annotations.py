@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histoscope.apps.cli import run
-from histoscope.core.contracts import Source
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
@@ -21,9 +20,10 @@ from histoscope.domains.pathology.annotations.areas import classes_of, covered
 from histoscope.domains.pathology.annotations.drawn import Drawn
 from histoscope.domains.pathology.annotations.matching import check_files, match
 from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
-from histoscope.domains.pathology.domain import _drawn_on
+from histoscope.domains.pathology.opening import _drawn_on
 from histoscope.domains.pathology.options import PrepareOptions
 from histoscope.domains.pathology.tiling import Box, Grid
+from histoscope.domains.pathology.told import ToldOfSlide
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -403,17 +403,15 @@ def test_suggested_tiles_come_back_from_qupath_as_labels(slides):
 
 def test_pixels_are_qupaths_unless_said(tmp_path):
     (tmp_path / "x.geojson").write_text(json.dumps(feature()))
-    source, scanned = Source("0123456789abcdef", "x.svs"), Box(100, 200, 50, 50)
+    scanned = Box(100, 200, 50, 50)
 
     def left(**more):
-        options = PrepareOptions(annotations=tmp_path, **more)
-        return _drawn_on(source, scanned, options).drawings[0].outline.bounds[:2]
+        told = ToldOfSlide(drawings=[tmp_path / "x.geojson"], **more)
+        return _drawn_on(told, scanned).drawings[0].outline.bounds[:2]
 
     assert left() == (100, 200)
     assert left(coordinates="level0") == (0, 0)
-    assert (
-        _drawn_on(Source("1" * 16, "y.svs"), scanned, PrepareOptions(annotations=tmp_path)) is None
-    )
+    assert _drawn_on(ToldOfSlide(), scanned) is None
     (tmp_path / "x.geojson").write_text("{")
     with pytest.raises(UnreadableSource, match="its annotations cannot be used"):
         left()

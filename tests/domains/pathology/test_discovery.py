@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_listed_and_a_pipe_are_rows(tmp_path: Path, monk
     assert [source.path for source in found] == ["a.png", "lost+found", "p.tif"]
     for source, reason in zip(found[1:], ("cannot be listed", "neither a file"), strict=True):
         with pytest.raises(UnreadableSource, match=reason):
-            DOMAIN.open(source, {"input": tmp_path}, TileSampling(), ReadOptions())
+            DOMAIN.open(source, {"input": tmp_path}, TileSampling())
     monkeypatch.setattr(Path, "iterdir", lambda folder: iterdir(folder / "lost+found"))
     with pytest.raises(DataError, match="Permission denied"):
         find(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,16 @@ from histoscope.core.data.labels import LABELS, label_table
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.files import read_table, write_table
+from histoscope.core.inference.runner import BATCH
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
-from histoscope.core.stages.predict import BATCH, predict
+from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.work.folder import read_outcomes
+from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 
@@ -40,7 +43,7 @@ def make_package(slide: Path, sampling: TileSampling, out: Path) -> tuple[Store,
         PrepareOptions(),
         out / "store",
         encoding="lossless",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     store = Store(out / "store")
@@ -66,13 +69,13 @@ def tensors_of_both(
         return usual(self, images)
 
     monkeypatch.setattr(ColourEncoder, "forward", forward)
+    shutil.rmtree(store.path / "features")  # kept by finetune: nothing would be encoded
     evaluate(package, store, out / "e", labels=labels, allow_seen=True, progress=Silent())
-    evaluated = torch.cat(given)
+    evaluated = torch.cat(given)[: len(store.index)]
     given.clear()
     roots = {"input": slide}
-    predict(out / "package", roots, ReadOptions(), out / "p", workers=0, progress=Silent())
+    predict(out / "package", roots, ReadOptions(), out / "p", engine=Local(0), progress=Silent())
     assert all(len(batch) == BATCH for batch in given)
-    assert len(evaluated) == len(store.index)
     return evaluated, torch.cat(given)[: len(evaluated)]
 
 
@@ -89,7 +92,12 @@ def test_places_in_the_store_are_those_of_the_prediction(coordinate_slide, tmp_p
     store, _, _ = make_package(coordinate_slide.path, CUT, tmp_path)
     roots = {"input": coordinate_slide.path}
     (outcome,) = predict(
-        tmp_path / "package", roots, ReadOptions(), tmp_path / "p", workers=0, progress=Silent()
+        tmp_path / "package",
+        roots,
+        ReadOptions(),
+        tmp_path / "p",
+        engine=Local(0),
+        progress=Silent(),
     )
     folder = tmp_path / "p" / "results" / outcome.source.id
     table = read_table(folder / "predictions.parquet", "histoscope.predictions", 1)
@@ -108,7 +116,7 @@ def test_predict_over_the_real_slides_without_options(
     words = ["predict", str(slides), "--package", str(tmp_path / "package"), "--out", str(out)]
     assert run(words) == 1
     said = capsys.readouterr().out
-    outcomes = {outcome.source.path: outcome for outcome in read_outcomes(out)}
+    outcomes = {outcome.source.path: outcome for outcome in read_outcomes(out / "results")}
     status = {name: outcome.status for name, outcome in outcomes.items()}
     done = {name for name, word in status.items() if word == "done"}
     assert done == {

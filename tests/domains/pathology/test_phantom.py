@@ -149,7 +149,7 @@ def test_the_domain_finds_classes_splits_and_cases(phantom: Path) -> None:
     sampling = TileSampling(size_px=TILE_PX, tile_mpp=TILE_MPP)
     roots = {"input": phantom / "labelled"}
     (source,) = DOMAIN.find(roots, options)
-    with DOMAIN.open(source, roots, sampling, options) as reader:
+    with DOMAIN.open(source, roots, sampling) as reader:
         plan = reader.plan()
     assert set(plan.rows.column("split").to_pylist()) == {"train", "valid", "test"}
     assert set(plan.rows.column("case").to_pylist()) == {f"case-{n:02d}" for n in range(4)}
@@ -160,7 +160,7 @@ def test_the_tissue_detector_finds_the_new_slides(phantom: Path) -> None:
     options = ReadOptions(case_regex=CASES)
     roots = {"input": phantom / "new"}
     for source in DOMAIN.find(roots, options):
-        with DOMAIN.open(source, roots, TileSampling(size_px=64, tile_mpp=1.0), options) as reader:
+        with DOMAIN.open(source, roots, TileSampling(size_px=64, tile_mpp=1.0)) as reader:
             rows = reader.plan().rows
         assert source.case in ("case-04", "case-05")
         assert len(rows) > 20

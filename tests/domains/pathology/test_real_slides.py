@@ -46,7 +46,7 @@ def test_the_slides_folder(real_data: Path, cut: TileSampling) -> None:
     refused, read, empty = {}, {}, {}
     for source in DOMAIN.find(roots, options):
         try:
-            with DOMAIN.open(source, roots, cut, options) as reader:
+            with DOMAIN.open(source, roots, cut) as reader:
                 plan = reader.plan()
                 answers = list(reader.read(plan.rows))
                 good = sum(isinstance(answer, Sample) for answer in answers)
@@ -132,7 +132,7 @@ def test_pcam_holds_two_layouts_and_each_reads(real_data: Path) -> None:
         found = list(DOMAIN.find(roots, options))
         assert [source.split for source in found] == ["test", "train", "valid"]
         for source, count in zip(found, counts, strict=True):
-            with DOMAIN.open(source, roots, SMALL, options) as reader:
+            with DOMAIN.open(source, roots, SMALL) as reader:
                 plan = reader.plan()
                 assert len(plan.rows) == count
                 assert set(plan.labels["tissue"].values.to_pylist()) == {"0", "1"}

@@ -13,6 +13,7 @@ from histoscope.core.contracts import CorruptSample, Reader, Sample, Source
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.progress import Silent
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.set_reader import fit
@@ -40,7 +41,8 @@ def sources(place: Path, **options: object) -> list[Source]:
 
 
 def reader(source: Source, place: Path, cut: TileSampling = CUT, **options: object) -> Reader:
-    return DOMAIN.open(source, {"input": place}, cut, PrepareOptions.model_validate(options))
+    (again,) = (one for one in sources(place, **options) if one.id == source.id)
+    return DOMAIN.open(again, {"input": place}, cut)
 
 
 def test_class_folders_give_labels_and_pixels(tmp_path: Path) -> None:
@@ -316,7 +318,9 @@ def test_a_set_whose_broken_picture_was_mended_is_read_again(tmp_path: Path) -> 
     roots, options = {"input": place}, PrepareOptions(mpp=1.0, layout="csv")
 
     def call() -> list[tuple[str, int, int]]:
-        found = prepare(DOMAIN, roots, CUT, options, tmp_path / "s", workers=0, progress=Silent())
+        found = prepare(
+            DOMAIN, roots, CUT, options, tmp_path / "s", engine=Local(0), progress=Silent()
+        )
         return [(one.status, one.samples, one.corrupt) for one in found]
 
     assert call() == [("done", 1, 2)]

@@ -309,7 +309,7 @@ def test_pictures_of_a_set_are_fitted_each_alone(tmp_path: Path):
     said = "3 of 4 pictures fitted; left as they are: 1 too little tissue"
     assert facts["stain_fit"] == said
     store = Store(tmp_path / "store")
-    for picture, stored in zip(pictures, store.images(range(3)), strict=True):
+    for picture, stored in zip(pictures, store.reader.images(range(3)), strict=True):
         assert (stored == normalise(picture, fit("reinhard", picture))).all()
 
 

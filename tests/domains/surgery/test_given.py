@@ -12,6 +12,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phantom import write_phantom
@@ -45,7 +46,7 @@ def call(place: Path, out: Path, **options: object) -> list[str]:
     """Prepare, and what was said."""
     said = Hearing()
     chosen = PrepareOptions.model_validate(options)
-    prepare(DOMAIN, {"input": place}, CUT, chosen, out, workers=0, progress=said)
+    prepare(DOMAIN, {"input": place}, CUT, chosen, out, engine=Local(0), progress=said)
     return said.lines
 
 

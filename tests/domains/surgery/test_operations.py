@@ -22,7 +22,8 @@ from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.work.folder import read_outcomes
+from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.check_command import command as check_labels
 from histoscope.domains.surgery.drawings import by_second
@@ -59,7 +60,7 @@ def copied(phantom: Path, tmp_path: Path) -> Path:
 def store(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("operations-store") / "store"
     roots = {"input": phantom / "labelled"}
-    prepare(DOMAIN, roots, CUT, PrepareOptions(), out, workers=0, progress=Silent())
+    prepare(DOMAIN, roots, CUT, PrepareOptions(), out, engine=Local(0), progress=Silent())
     return Store(out)
 
 
@@ -78,7 +79,7 @@ def labels_of(folder: Path, sampling: FrameSampling = CUT, **options: object):
     chosen = PrepareOptions.model_validate(options)
     roots, plans = {"input": folder}, {}
     for source in DOMAIN.find(roots, chosen):
-        with DOMAIN.open(source, roots, sampling, chosen) as reader:
+        with DOMAIN.open(source, roots, sampling) as reader:
             plans[Path(source.path).stem] = reader.plan()
     return plans
 
@@ -182,7 +183,7 @@ def test_an_unknown_phase_is_one_row_and_the_rest_goes_on(copied: Path, tmp_path
     file.write_text(file.read_text().replace("Preparation", "Preperation", 1))
     roots = {"input": copied}
     outcomes = prepare(
-        DOMAIN, roots, CUT, PrepareOptions(), tmp_path / "s", workers=0, progress=Silent()
+        DOMAIN, roots, CUT, PrepareOptions(), tmp_path / "s", engine=Local(0), progress=Silent()
     )
     assert [outcome.status for outcome in outcomes] == ["failed", "done"]
     assert "line 2: unknown phase 'Preperation', did you mean Preparation?" in outcomes[0].reason
@@ -261,7 +262,7 @@ def test_the_field_of_view_is_one_box_and_cut_off_on_demand(phantom: Path):
     assert field.scale() != CUT.scale()
     options, roots = PrepareOptions(), {"input": phantom / "labelled"}
     source = next(DOMAIN.find(roots, options))
-    with DOMAIN.open(source, roots, field, options) as reader:
+    with DOMAIN.open(source, roots, field) as reader:
         assert reader.facts["field_right_px"] - reader.facts["field_left_px"] < 192
 
 
@@ -273,7 +274,7 @@ def test_predict_writes_seconds_timeline_and_cholec80_text(
     out = tmp_path / "out"
     options = PredictOptions(write="cholec80")
     roots = {"input": phantom / "new"}
-    (outcome,) = predict(tmp_path / "p", roots, options, out, workers=0, progress=Silent())
+    (outcome,) = predict(tmp_path / "p", roots, options, out, engine=Local(0), progress=Silent())
     assert (outcome.status, outcome.samples) == ("done", 60)
     folder = out / "results" / outcome.source.id
     with (folder / "phases.csv").open(newline="") as handle:
@@ -292,7 +293,7 @@ def test_predict_writes_seconds_timeline_and_cholec80_text(
     assert tools.values.shape == (60, 7)
     height, width = cv2.imread(str(folder / "timeline.png")).shape[:2]
     assert width > height > 200
-    assert read_outcomes(out)[0].status == "done"
+    assert read_outcomes(out / "results")[0].status == "done"
 
 
 def test_bad_videos_are_rows_and_the_rest_is_predicted(phantom: Path, store: Store, tmp_path: Path):
@@ -309,7 +310,7 @@ def test_bad_videos_are_rows_and_the_rest_is_predicted(phantom: Path, store: Sto
         {"input": new},
         PredictOptions(),
         tmp_path / "o",
-        workers=0,
+        engine=Local(0),
         progress=Silent(),
     )
     told = {outcome.source.path: (outcome.status, outcome.reason) for outcome in outcomes}
@@ -354,7 +355,9 @@ def test_labels_are_found_from_inside_the_folder_and_in_any_case(copied: Path, m
 def prepared(folder: Path, out: Path, **options: object) -> dict[str, tuple[str, int, str]]:
     """Status, samples and reason of what lies in a folder, by path."""
     chosen = PrepareOptions.model_validate(options)
-    outcomes = prepare(DOMAIN, {"input": folder}, CUT, chosen, out, workers=0, progress=Silent())
+    outcomes = prepare(
+        DOMAIN, {"input": folder}, CUT, chosen, out, engine=Local(0), progress=Silent()
+    )
     return {o.source.path: (o.status, o.samples, o.reason) for o in outcomes}
 
 
@@ -404,7 +407,7 @@ def test_copies_are_one_source_that_says_where_they_lie(phantom: Path, tmp_path:
     for name in ("input", "input2"):
         roots[name] = Path(shutil.copytree(phantom / "new" / "videos", tmp_path / name / "x"))
     (outcome,) = prepare(
-        DOMAIN, roots, CUT, PrepareOptions(), tmp_path / "s", workers=0, progress=Silent()
+        DOMAIN, roots, CUT, PrepareOptions(), tmp_path / "s", engine=Local(0), progress=Silent()
     )
     assert (outcome.source.root, outcome.samples) == ("input", 60)
     assert outcome.source.note == "the same content lies in video04.mp4"
@@ -423,7 +426,7 @@ def test_a_broken_part_is_named_and_a_part_alone_is_read_alone(phantom: Path, tm
     options = PrepareOptions(part_regex=regex)
     (source,) = DOMAIN.find({"input": tmp_path}, options)
     with pytest.raises(UnreadableSource, match=r"^case7_2.mp4: not a video"):
-        DOMAIN.open(source, {"input": tmp_path}, CUT, options)
+        DOMAIN.open(source, {"input": tmp_path}, CUT)
 
 
 def test_text_files_carry_the_operations_name_and_no_column_is_lost(
@@ -437,7 +440,9 @@ def test_text_files_carry_the_operations_name_and_no_column_is_lost(
         shutil.copy(video, tmp_path / "new" / f"video04_{number}.mp4")
     options = PredictOptions(write="cholec80", part_regex=r"(video\d+)_(\d+)$")
     roots = {"input": tmp_path / "new"}
-    (done,) = predict(tmp_path / "p", roots, options, tmp_path / "o", workers=0, progress=Silent())
+    (done,) = predict(
+        tmp_path / "p", roots, options, tmp_path / "o", engine=Local(0), progress=Silent()
+    )
     folder = tmp_path / "o" / "results" / done.source.id
     assert len(read_phases(folder / "video04-phase.txt").phases) == 120
     assert (folder / "video04-tool.txt").is_file()
@@ -489,7 +494,7 @@ def test_the_real_clips_open_with_their_shown_frames(real_data: Path):
     for name, frames in shown.items():
         roots = {"input": clips / name}
         (source,) = DOMAIN.find(roots, options)
-        with DOMAIN.open(source, roots, CUT, options) as reader:
+        with DOMAIN.open(source, roots, CUT) as reader:
             assert reader.facts["frames"] == frames, name
 
 
@@ -498,7 +503,7 @@ def test_the_real_recording_in_parts_is_one_operation(real_data: Path):
     roots = {"input": real_data / "surgery" / "clips" / "cholec_v01_parts"}
     options = PrepareOptions(part_regex=r"(video\d+)_(\d+)")
     (source,) = DOMAIN.find(roots, options)
-    with DOMAIN.open(source, roots, CUT, options) as reader:
+    with DOMAIN.open(source, roots, CUT) as reader:
         rows = reader.plan().rows
         assert (reader.facts["parts"], reader.facts["frames"]) == (4, 500)
     assert rows.column("frame").to_pylist() == list(range(0, 500, 25))

@@ -54,7 +54,7 @@ def open_operation() -> Callable[..., Reader]:
         chosen = PrepareOptions.model_validate(options)
         roots = {"input": place}
         (source,) = DOMAIN.find(roots, chosen)
-        return DOMAIN.open(source, roots, sampling, chosen)
+        return DOMAIN.open(source, roots, sampling)
 
     return act
 

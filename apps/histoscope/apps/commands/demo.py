@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from histoscope.apps.console import Console
+from histoscope.apps.flags import compute_of, compute_options
 from histoscope.core.contracts.installed import working_domains
 
 
@@ -35,6 +36,7 @@ from histoscope.core.contracts.installed import working_domains
 @click.option(
     "--require-gain", type=float, help="exit code 1 unless pretraining gains this, interval above 0"
 )
+@compute_options
 def command(
     domain_name: str | None,
     out: Path,
@@ -42,6 +44,8 @@ def command(
     draws: int,
     seed: int,
     require_gain: float | None,
+    device: str,
+    precision: str,
 ) -> int:
     """Run the whole road on a built-in phantom: prepare, pretrain, finetune, evaluate, predict.
 
@@ -54,7 +58,9 @@ def command(
     name = domain_name or known[0]
     progress = Console()
     progress.say(f"demo of {name} (--domain takes one of: {', '.join(known)})")
-    gain, report = demonstrate(name, out, steps, draws, seed, progress)
+    gain, report = demonstrate(
+        name, out, steps, draws, seed, compute_of(device, precision, 1), progress
+    )
     met = require_gain is None or (gain.mean >= require_gain and gain.low > 0)
     if require_gain is not None:
         verdict = "met" if met else "NOT MET"

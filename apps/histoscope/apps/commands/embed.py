@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
+from histoscope.apps.flags import (
+    compute_of,
+    compute_options,
+    domain_options,
+    engine_of,
+    roots_of,
+    split_options,
+    work_options,
+)
 from histoscope.core.errors import UsageError
 
 
@@ -18,7 +26,8 @@ from histoscope.core.errors import UsageError
 @click.option("--package", type=click.Path(path_type=Path), help="features of a model package")
 @click.option("--encoder", type=click.Path(path_type=Path), help="features of a run")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of features")
-@workers_option
+@work_options
+@compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @domain_options("embed")
 def command(
@@ -27,6 +36,9 @@ def command(
     encoder: Path | None,
     out: Path,
     workers: int,
+    deadline: float,
+    device: str,
+    precision: str,
     root: tuple[str, ...],
     **values: Any,
 ) -> int:
@@ -45,7 +57,13 @@ def command(
     domain = load_domain(open_folder(folder).info.domain)
     _, options = split_options(domain, "embed", values)
     outcomes = embed(
-        folder, roots_of(inputs, root), options, out, workers=workers, progress=Console()
+        folder,
+        roots_of(inputs, root),
+        options,
+        out,
+        engine=engine_of(workers, deadline),
+        compute=compute_of(device, precision, workers),
+        progress=Console(),
     )
     counts = Counter(outcome.status for outcome in outcomes)
     samples = sum(outcome.samples for outcome in outcomes)

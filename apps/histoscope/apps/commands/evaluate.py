@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
+from histoscope.apps.flags import compute_of, compute_options
 
 
 @click.command("evaluate")
@@ -18,6 +19,7 @@ from histoscope.apps.console import Console
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file")
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's test split")
 @click.option("--allow-seen", is_flag=True, help="score also what the package was trained on")
+@compute_options
 @click.option("--record", is_flag=True, help="keep the result in the package, for its reports")
 def command(
     package: Path,
@@ -27,6 +29,8 @@ def command(
     split: str | None,
     allow_seen: bool,
     record: bool,
+    device: str,
+    precision: str,
 ) -> None:
     """Score PACKAGE on the labelled test samples of STORE.
 
@@ -42,6 +46,7 @@ def command(
         opened,
         Store(store),
         out,
+        compute=compute_of(device, precision),
         split=split,
         labels=labels,
         allow_seen=allow_seen,

@@ -9,6 +9,7 @@ import click
 
 from histoscope.apps.configuration import resolve
 from histoscope.apps.console import Console
+from histoscope.apps.flags import compute_of, compute_options
 
 
 @click.command("finetune")
@@ -37,6 +38,7 @@ from histoscope.apps.console import Console
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
+@compute_options
 def command(
     store: Path,
     encoder: str,
@@ -46,6 +48,8 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
     split: str | None,
+    device: str,
+    precision: str,
     **flags: Any,
 ) -> None:
     """Turn an encoder and a few labels of STORE into a model package.
@@ -64,6 +68,7 @@ def command(
         encoder,
         spec,
         out,
+        compute=compute_of(device, precision),
         tasks=tasks,
         labels=labels,
         split=split,

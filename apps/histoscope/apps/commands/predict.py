@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
+from histoscope.apps.flags import (
+    compute_of,
+    compute_options,
+    domain_options,
+    engine_of,
+    roots_of,
+    split_options,
+    work_options,
+)
 from histoscope.core.errors import UsageError
 
 
@@ -25,7 +33,8 @@ from histoscope.core.errors import UsageError
     show_default=True,
     help="who does the work; local: this machine",
 )
-@workers_option
+@work_options
+@compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
 @domain_options("predict")
@@ -36,6 +45,9 @@ def command(
     shard: str,
     engine: str,
     workers: int,
+    deadline: float,
+    device: str,
+    precision: str,
     root: tuple[str, ...],
     dry_run: bool,
     **values: Any,
@@ -62,7 +74,14 @@ def command(
         click.echo(f"{len(sources)} sources; would write {out}")
         return 0
     outcomes = predict(
-        package, roots, options, out, shard=part, workers=workers, progress=Console()
+        package,
+        roots,
+        options,
+        out,
+        engine=engine_of(workers, deadline),
+        compute=compute_of(device, precision, workers),
+        shard=part,
+        progress=Console(),
     )
     report = write_predict_report(out)
     counts = Counter(outcome.status for outcome in outcomes)

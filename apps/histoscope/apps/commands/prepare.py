@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, roots_of, split_options, workers_option
+from histoscope.apps.flags import domain_options, engine_of, roots_of, split_options, work_options
 from histoscope.core.config import build
 from histoscope.core.contracts.installed import chosen_domain, load_domain
 
@@ -27,7 +27,7 @@ from histoscope.core.contracts.installed import chosen_domain, load_domain
     show_default=True,
     help="JPEG quality 95 4:4:4, or lossless WebP",
 )
-@workers_option
+@work_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
 @domain_options("prepare")
@@ -37,6 +37,7 @@ def command(
     out: Path,
     encoding: Any,
     workers: int,
+    deadline: float,
     root: tuple[str, ...],
     dry_run: bool,
     **values: Any,
@@ -65,7 +66,7 @@ def command(
         options,
         out,
         encoding=encoding,
-        workers=workers,
+        engine=engine_of(workers, deadline),
         progress=Console(),
     )
     counts = Counter(outcome.status for outcome in outcomes)

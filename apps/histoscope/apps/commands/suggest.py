@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, split_options
+from histoscope.apps.flags import compute_of, compute_options, domain_options, split_options
 from histoscope.core.errors import UsageError
 
 
@@ -34,6 +34,7 @@ from histoscope.core.errors import UsageError
     help="far from all that is labelled, or typical of many",
 )
 @click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@compute_options
 @domain_options("suggest")
 def command(
     store: Path,
@@ -46,6 +47,8 @@ def command(
     several: bool,
     method: Any,
     split: str | None,
+    device: str,
+    precision: str,
     **values: Any,
 ) -> None:
     """Choose the samples of STORE that are most worth a label, and write a page to label them.
@@ -53,9 +56,10 @@ def command(
     One a case before two, nothing that has a label already, no near duplicates.
     """
     from histoscope.apps.report.label_page import check_classes
-    from histoscope.apps.suggestions import check_folder, import_command, write_suggestions
+    from histoscope.apps.suggestions import folder_of, import_command, write_suggestions
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.data.store import Store
+    from histoscope.core.inference.runner import Runner
     from histoscope.core.labelling.question import class_names, labelled_ids, question
     from histoscope.core.packages.package import open_package
     from histoscope.core.stages.encoders import check_fits, open_encoder
@@ -67,7 +71,7 @@ def command(
     domain = load_domain(opened.domain)
     _, options = split_options(domain, "suggest", values)
     names = class_names(classes)
-    check_folder(out)
+    folder_of(out).take()
     model = open_package(package) if package else None
     asked = question(opened, task, names, several, model.tasks if model else ())
     check_classes(asked)
@@ -81,16 +85,19 @@ def command(
         head = model.heads[answered.index(asked.name)][0]
     else:
         loaded = open_encoder(encoder or "", opened, seed=0)
+    compute, progress = compute_of(device, precision), Console()
+    compute.say(progress)
+    runner = Runner.of(loaded, compute)
     found = suggest(
         opened,
-        loaded,
+        runner,
         asked,
         labelled_ids(opened, asked),
         count,
         head=head,
         method=method,
         split=split,
-        progress=Console(),
+        progress=progress,
     )
     artefacts = write_suggestions(opened, domain, found, options, out)
     then = import_command(shlex.quote(str(store)), opened, found)

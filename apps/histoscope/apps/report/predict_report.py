@@ -8,9 +8,8 @@ from histoscope.apps.report.page import render_page
 from histoscope.apps.report.provenance import in_words, package_lines
 from histoscope.apps.report.quality import quality_of
 from histoscope.apps.report.sources import bytes_for, view_source
-from histoscope.core.files import read_json, write_bytes
-from histoscope.core.stages.predict import PREDICT
-from histoscope.core.work.manifest import read_outcomes
+from histoscope.core.files import write_bytes
+from histoscope.core.stages.predict import RESULTS, read_results
 
 OPEN_SOURCES = 30  # with more, the sections of the page are closed at first
 
@@ -27,12 +26,11 @@ def write_predict_report(directory: Path) -> Path:
     Raises:
         DataError: no results there, or of a newer program.
     """
-    outcomes = read_outcomes(directory)
-    about = read_json(directory / "predict.json", *PREDICT)
+    about, outcomes = read_results(directory)
     package = about["package"]
     heads = package["heads"]
     most = bytes_for(sum(outcome.status == "done" for outcome in outcomes))
-    sources = [view_source(directory, outcome, most) for outcome in outcomes]
+    sources = [view_source(directory / RESULTS, outcome, most) for outcome in outcomes]
     done = [source for source in sources if source.status == "done"]
     page = render_page(
         "predict.html.j2",

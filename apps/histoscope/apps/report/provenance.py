@@ -14,7 +14,6 @@ def package_lines(package: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "Encoder": encoder["architecture"],
         "Where its weights come from": in_words(encoder["provenance"]),
-        "Physical scale": in_words(encoder["scale"]),
         "How samples are cut": in_words(encoder["sampling"]),
     }
     for head in heads:

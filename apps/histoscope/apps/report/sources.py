@@ -10,9 +10,6 @@ from typing import Any
 
 from histoscope.apps.report.page import heading, share
 from histoscope.apps.report.pictures import Embedded, embed
-from histoscope.core.errors import DataError
-from histoscope.core.files import read_json
-from histoscope.core.stages.predict import RESULT
 from histoscope.core.work.outcome import Outcome
 
 PICTURES_BYTES = 150_000  # of one source, before base64
@@ -113,8 +110,8 @@ class SourceView:
         return {one.name: one.colour for answer in self.answers for one in answer.classes}
 
 
-def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> SourceView:
-    """Read what a source's folder holds; a damaged folder becomes a reason, not an end."""
+def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> SourceView:
+    """What a source's folder below ``results`` holds."""
     source = outcome.source
     view = SourceView(
         id=source.id,
@@ -129,12 +126,7 @@ def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> Sourc
     )
     if outcome.status != "done":
         return view
-    folder = directory / "results" / source.id
-    try:
-        done = read_json(folder / "done.json", *RESULT)
-    except DataError:
-        lost = "its results are missing or damaged: run predict again"
-        return replace(view, status="failed", reason=lost)
+    folder, done = results / source.id, outcome.more
     # what a file names is opened only if it lies in this folder
     artefacts = [a for a in done["artefacts"] if a["file"] == Path(a["file"]).name]
     drawn = [a for a in artefacts if a["kind"] == "picture"]
@@ -144,7 +136,7 @@ def view_source(directory: Path, outcome: Outcome, pictures_bytes: int) -> Sourc
     return replace(
         view,
         answers=[
-            TaskCounts(one["task"], one["exclusive"], _counts(one, done["samples"]))
+            TaskCounts(one["task"], one["exclusive"], _counts(one, outcome.samples))
             for one in done["answers"]
         ],
         facts=done["shown"],

@@ -92,10 +92,18 @@ class Domain(Protocol):
     splits: Mapping[str, Mapping[str, Split]]
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
-        """Sources below the roots, in a stable order. Raises DataError on wrong input."""
+        """Sources below the roots, in a stable order, with all that was told of them.
 
-    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
-        """Open a source. Raises UnreadableSource with a true reason."""
+        Raises:
+            DataError: wrong input.
+        """
+
+    def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
+        """Open a source that was found; of what was told nothing is looked up anew.
+
+        Raises:
+            UnreadableSource: with a true reason.
+        """
 
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of an image whose side is ``size_px``."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-from histoscope.core.config import Spec
+from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
+from histoscope.core.contracts.sampling import Sampling
 from histoscope.core.contracts.source import Roots, Source
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.registry import Registry
@@ -44,6 +46,25 @@ def load_domain(name: str) -> Domain:
     if not isinstance(domain, Domain):
         raise UsageError(f"domain {name!r}: its entry point does not give a Domain")
     return domain
+
+
+def sampling_of(domain: str, body: Mapping[str, Any], where: str) -> Sampling:
+    """How images were cut, of a file's ``sampling``; what older ones say of ``scale`` must agree.
+
+    Args:
+        domain: whose images.
+        body: of the file, with ``sampling``.
+        where: the file, for messages.
+
+    Raises:
+        ConfigError: no sampling of this domain.
+        DataError: ``scale`` says something else.
+    """
+    sampling = build(load_domain(domain).sampling, body["sampling"], where)
+    said = body.get("scale", sampling.scale())
+    if dict(said) != dict(sampling.scale()):
+        raise DataError(f"{where}: its scale {dict(said)} is not that of its sampling")
+    return sampling
 
 
 def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:

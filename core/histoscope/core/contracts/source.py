@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Scalar = str | int | float | bool | None
 Split = Literal["train", "valid", "test"]
@@ -28,6 +28,8 @@ class Source:
             cases are unknown, the sample and not the source is the unit.
         given: digest of what the user told of it in other files (labels, scale, drawings), empty
             where nothing was: when it changes, the source is read again.
+        told: what the user told of it and how it shall be read, resolved by the domain's ``find``
+            for its ``open``; it travels to the processes that read, and is never written.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Source:
     note: str = ""
     independent: bool = False
     given: str = ""
+    told: Any = field(default=None, compare=False, repr=False)
 
     def as_before(self, before: Source) -> bool:
         """Whether work that was done on ``before`` stands for this source, too."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from histoscope.core.data.codec import decode
 from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
 
@@ -58,7 +55,7 @@ class Shard:
         except pa.ArrowInvalid:
             raise DataError(f"{path}: damaged; copy the store again, or prepare it anew") from None
 
-    def image(self, row: int) -> NDArray[np.uint8]:
-        """Decode one image; uint8 (height, width, 3), RGB."""
+    def data(self, row: int) -> bytes:
+        """One encoded image."""
         batch = self._reader.get_batch(row // ROWS_A_BATCH)
-        return decode(batch.column(0)[row % ROWS_A_BATCH].as_py())
+        return bytes(batch.column(0)[row % ROWS_A_BATCH].as_py())

@@ -6,7 +6,6 @@ written last: a folder without it is not finished.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Task
+from histoscope.core.contracts import Sampling, Task
+from histoscope.core.contracts.installed import sampling_of
+from histoscope.core.data.codec import decode
 from histoscope.core.data.labels import read_labels
 from histoscope.core.data.shard import Shard
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
 
-STORE = ("histoscope.store", 1)
+STORE = ("histoscope.store", 2)
 
 
 INDEX = ("histoscope.index", 1)
@@ -56,15 +57,21 @@ class Store:
         """Name of the domain that made it."""
         return str(self.about["domain"])
 
-    @property
-    def scale(self) -> Mapping[str, float]:
-        """Physical scale of every image."""
-        return dict(self.about["scale"])
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How its images were cut, which says their physical scale."""
+        return sampling_of(self.domain, self.about, str(self.path))
 
     @cached_property
     def index(self) -> pa.Table:
         """One row a sample, corrupt ones included; columns in docs/formats.md."""
         return read_table(self.path / "index.parquet", *INDEX)
+
+    @cached_property
+    def manifest(self) -> dict[str, dict[str, Any]]:
+        """Rows of the manifest by the source's id; columns in docs/formats.md."""
+        rows = read_table(self.path / "manifest.parquet", *MANIFEST).to_pylist()
+        return {row["id"]: row for row in rows}
 
     def tasks(self) -> list[str]:
         """Names of the label tables."""
@@ -89,11 +96,10 @@ class Store:
             raise DataError(f"{self.path}: {asked}; give --task with one of: {', '.join(names)}")
         return read_labels(self.path / "labels" / f"{name}.parquet")
 
-    def images(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        """Decode the images of index rows, in the order given."""
-        reader = ImageReader(self)
-        for row in rows:
-            yield reader.image(int(row))
+    @cached_property
+    def reader(self) -> ImageReader:
+        """Reads its images, in this process."""
+        return ImageReader(self)
 
 
 class ImageReader:
@@ -113,7 +119,15 @@ class ImageReader:
         return {**self.__dict__, "_open": {}}
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """Decode one image; uint8 (height, width, 3), RGB.
+        """Decode one image; uint8 (height, width, 3), RGB. Raises as :meth:`data`."""
+        return decode(self.data(row))
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Decode images of one size, (rows, height, width, 3), in order."""
+        return np.stack([self.image(int(row)) for row in rows])
+
+    def data(self, row: int) -> bytes:
+        """One image as the store keeps it.
 
         Raises:
             DataError: the sample is corrupt and has no image.
@@ -123,4 +137,4 @@ class ImageReader:
             raise DataError(f"{self._path}: index row {row} is a corrupt sample without an image")
         if shard not in self._open:
             self._open[shard] = Shard(self._path / self._names[shard])
-        return self._open[shard].image(int(self._row[row]))
+        return self._open[shard].data(int(self._row[row]))

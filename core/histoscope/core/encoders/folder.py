@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Scalar
+from histoscope.core.contracts import Sampling, Scalar
+from histoscope.core.contracts.installed import sampling_of
 from histoscope.core.data.seen import read_seen, write_seen
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import Encoder
@@ -19,9 +22,9 @@ from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.encoders.timm_encoder import TimmEncoder
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_json
-from histoscope.core.tensors import load_tensors, load_weights, save_tensors
+from histoscope.core.tensors import digest_tensors, load_tensors, load_weights, save_tensors
 
-ENCODER = ("histoscope.encoder", 1)
+ENCODER = ("histoscope.encoder", 2)
 
 
 class EncoderInfo(Spec):
@@ -32,8 +35,8 @@ class EncoderInfo(Spec):
         dim: width of a feature row.
         normalisation: of RGB in 0..1.
         domain: whose images.
-        sampling: how they were cut: the domain's Sampling as a mapping.
-        scale: physical scale of the images.
+        sampling: how they were cut, which says their physical scale: the domain's Sampling as a
+            mapping.
         provenance: where the weights come from: kind, seed, steps, objective, program.
     """
 
@@ -42,8 +45,20 @@ class EncoderInfo(Spec):
     normalisation: Normalisation = Normalisation()
     domain: str
     sampling: Mapping[str, Any]
-    scale: Mapping[str, float]
     provenance: Mapping[str, Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_is_of_sampling(cls, body: Any) -> Any:
+        """Older files state the scale once more: it must agree."""
+        if isinstance(body, Mapping) and {"scale", "domain", "sampling"} <= set(body):
+            sampling_of(str(body["domain"]), body, "encoder")
+            return {key: value for key, value in body.items() if key != "scale"}
+        return body
+
+    def cut(self, where: str) -> Sampling:
+        """How images must be cut for it. Raises ConfigError: no sampling of its domain."""
+        return sampling_of(self.domain, {"sampling": self.sampling}, where)
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,13 @@ class LoadedEncoder:
     def module(self) -> nn.Module:
         """The encoder as a torch module."""
         return cast(nn.Module, self.encoder)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of its architecture, normalisation and weights, 32 hex digits."""
+        told = f"{self.info.architecture} {self.info.normalisation!r} "
+        weights = digest_tensors(self.module.state_dict())
+        return hashlib.blake2b((told + weights).encode(), digest_size=16).hexdigest()
 
 
 def save_encoder(folder: Path, module: nn.Module, info: EncoderInfo, seen: frozenset[str]) -> None:

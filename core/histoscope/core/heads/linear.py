@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.heads.contract import Rows, cut_of
 from histoscope.core.heads.unit import unit_rows
+
+
+def linear(rows: Any, weight: Any, bias: Any) -> Any:
+    """Logits, rows · weightᵀ + bias, of NumPy arrays and torch tensors alike."""
+    return rows @ weight.T + bias
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class LinearHead:
     def logits(self, features: Rows) -> NDArray[np.float64]:
         """(rows, dim) to (rows, classes), before softmax or sigmoid."""
         rows = features if self.centre is None else unit_rows(features, self.centre)
-        return rows.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+        return linear(rows.astype(np.float64), self.weight.astype(np.float64), self.bias)
 
     def probabilities(self, features: Rows) -> Rows:
         """(rows, dim) to (rows, classes); exclusive: rows sum to 1."""

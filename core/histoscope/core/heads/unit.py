@@ -1,14 +1,21 @@
-"""Features at unit length."""
+"""Features at unit length, of NumPy arrays and torch tensors alike."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, TypeVar
 
-from histoscope.core.heads.contract import Rows
+Numbers = TypeVar("Numbers")
+_LEAST = 1e-24  # of a squared length
 
 
-def unit_rows(features: Rows, centre: Rows) -> Rows:
-    """Features seen from a centre, at unit length (Wang et al. 2019, "SimpleShot", CL2N)."""
-    away = features - centre
-    length = np.linalg.norm(away, axis=1, keepdims=True)
-    return np.asarray(away / np.maximum(length, 1e-12), np.float32)
+def unit_rows(features: Numbers, centre: Numbers) -> Numbers:
+    """Features seen from a centre, at unit length (Wang et al. 2019, "SimpleShot", CL2N).
+
+    Args:
+        features: (rows, dim).
+        centre: (dim,), of the same kind.
+    """
+    away: Any = features - centre  # type: ignore[operator]
+    squares = (away * away).sum(axis=1, keepdims=True)
+    unit: Numbers = away / squares.clip(min=_LEAST) ** 0.5
+    return unit

@@ -1,40 +1,41 @@
-"""Features of many images of a store, in batches."""
+"""Features of many images of a store: each is encoded once by one encoder, whoever asks."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from histoscope.core.contracts import Sample
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.folder import LoadedEncoder
-from histoscope.core.encoders.pixels import to_tensor
+from histoscope.core.inference.cache import FeatureCache, digest_image
+from histoscope.core.inference.runner import BATCH, Runner
 from histoscope.core.progress import Progress
+from histoscope.core.runtime.ahead import read_ahead
 
-
-def encode_batch(loaded: LoadedEncoder, images: Tensor) -> Tensor:
-    """uint8 (batch, height, width, 3) to features (batch, dim), without gradient."""
-    with torch.inference_mode():
-        return loaded.encoder(to_tensor(images, loaded.info.normalisation))
-
-
-BATCH = 128
+FOLDER = "features"  # of a store
+KEPT_AT_ONCE = 256 * BATCH  # what an interruption may lose
 
 
 def features_of(
-    loaded: LoadedEncoder, store: Store, rows: NDArray[np.int64], progress: Progress
+    runner: Runner, store: Store, rows: NDArray[np.int64], progress: Progress
 ) -> NDArray[np.float32]:
-    """Features of index rows, (rows, dim), float32, in order."""
-    progress.start("features", len(rows), "images")
-    device = next(iter(loaded.module.parameters()), torch.zeros(0)).device
-    out = []
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        images = torch.from_numpy(np.stack(list(store.images(part)))).to(device)
-        out.append(encode_batch(loaded, images).cpu().numpy())
-        progress.advance(len(part))
+    """Features of index rows, (rows, dim), float32, in order; those kept beside the store first."""
+    reader = store.reader
+    cache = FeatureCache(store.path / FOLDER / runner.key, runner.dim, progress)
+    digests = [digest_image(reader.data(int(row))) for row in rows]
+    known, features = cache.find(digests)
+    missing = np.flatnonzero(~known)
+    if len(missing) < len(rows):
+        progress.say(f"{len(rows) - len(missing)} of {len(rows)} images were encoded before")
+    progress.start("features", len(missing), "images")
+    for start in range(0, len(missing), KEPT_AT_ONCE):
+        part = missing[start : start + KEPT_AT_ONCE]
+        images = read_ahead((Sample(reader.image(int(rows[at]))) for at in part), 2 * BATCH)
+        done = 0
+        for batch in runner.run(images):
+            features[part[done : done + len(batch.samples)]] = batch.features
+            done += len(batch.samples)
+            progress.advance(len(batch.samples))
+        cache.keep([digests[at] for at in part], features[part])
     progress.finish()
-    if not out:
-        return np.zeros((0, loaded.info.dim), np.float32)
-    return np.concatenate(out).astype(np.float32, copy=False)
+    return features

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Scalar, Task
@@ -18,6 +19,7 @@ from histoscope.core.errors import UsageError
 from histoscope.core.heads.contract import Head, Rows
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.calibration import calibrated, why_not
 from histoscope.core.learning.full import fine_tune, new_head
 from histoscope.core.learning.knn import fit_neighbours
@@ -88,6 +90,7 @@ class FittedHeads:
 def fit_heads(
     store: Store,
     loaded: LoadedEncoder,
+    runner: Runner,
     asked: Sequence[Asked],
     unlabelled: NDArray[np.int64],
     spec: FinetuneSpec,
@@ -98,6 +101,7 @@ def fit_heads(
     Args:
         store: of the images.
         loaded: the encoder.
+        runner: of it.
         asked: tasks with their draws.
         unlabelled: index rows of the training split, of which some give the centre of features.
         spec: the method.
@@ -112,7 +116,7 @@ def fit_heads(
     some = _some(unlabelled, spec.seed) if _centred(spec) else np.zeros(0, np.int64)
     used = np.unique(np.concatenate([some, *(one.rows(d) for one in asked for d in draws)]))
     rows = np.zeros(0, np.int64) if spec.method in NEW else used
-    features = features_of(loaded, store, rows, progress)
+    features = features_of(runner, store, rows, progress)
     centre = features[np.searchsorted(rows, some)].mean(axis=0) if len(some) else None
     encoders = [] if spec.method in TRAINED else [loaded]
     fitted = FittedHeads(encoders, [[] for _ in asked], some)
@@ -127,7 +131,7 @@ def fit_heads(
             for one in asked
         ]
         if spec.method in TRAINED:
-            encoder, answers = _trained(store, loaded, asked, answers, draw, spec)
+            encoder, answers = _trained(store, loaded, runner.device, asked, answers, draw, spec)
             fitted.encoders.append(encoder)
         for kept, answer in zip(fitted.answers, answers, strict=True):
             kept.append(answer)
@@ -192,6 +196,7 @@ def _frozen(
 def _trained(
     store: Store,
     loaded: LoadedEncoder,
+    device: torch.device,
     asked: Sequence[Asked],
     starts: Sequence[Fitted],
     draw: int,
@@ -199,11 +204,11 @@ def _trained(
 ) -> tuple[LoadedEncoder, list[Fitted]]:
     """The encoder and the heads of a draw after training all weights."""
     rows = np.unique(np.concatenate([one.rows(draw) for one in asked]))
-    images = np.stack(list(store.images(rows)))
+    images = store.reader.images(rows)
     truths = [_spread(one, draw, rows) for one in asked]
     heads = [start.head for start in starts if isinstance(start.head, LinearHead)]
     steps = spec.swav if spec.method == "swav" else spec.full
-    module, tuned = fine_tune(loaded, images, truths, heads, steps, spec.seed, draw)
+    module, tuned = fine_tune(loaded, device, images, truths, heads, steps, spec.seed, draw)
     reason = f"not fitted for --method {spec.method}; scores only rank"
     answers = [
         Fitted(head, start.settings, reason) for head, start in zip(tuned, starts, strict=True)

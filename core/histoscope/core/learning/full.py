@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import SGD
 
 from histoscope.core.data.labelled import UNKNOWN
@@ -19,7 +19,8 @@ from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_tensor
 from histoscope.core.errors import Diverged, UsageError
 from histoscope.core.heads.contract import EVEN, NEVER
-from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.linear import LinearHead, linear
+from histoscope.core.heads.unit import unit_rows
 from histoscope.core.learning.spec import FullSpec, SwavSpec
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.optim.schedules import rate_at, set_rate
@@ -29,6 +30,7 @@ from histoscope.core.randomness import generator
 
 def fine_tune(
     loaded: LoadedEncoder,
+    device: torch.device,
     images: NDArray[np.uint8],
     truths: Sequence[NDArray[np.int64]],
     heads: Sequence[LinearHead],
@@ -45,6 +47,7 @@ def fine_tune(
 
     Args:
         loaded: the encoder; it stays as it is.
+        device: where it is trained, in float32.
         images: uint8, (images, height, width, 3).
         truths: one a head: class ids, (images,), or 1 and 0 for each class, (images, classes);
             -1 where the draw has no label.
@@ -56,32 +59,53 @@ def fine_tune(
         UsageError: the encoder has no weights to train.
         Diverged: the loss is not finite.
     """
-    encoder = copy.deepcopy(loaded.module).eval()
-    if not any(True for _ in encoder.parameters()):
-        raise UsageError("--method: this encoder has no weights to train; use probe, knn or uni")
-    layers = [_Layer(head) for head in heads]
-    schedule = _Schedule(encoder, nn.ModuleList(layers), spec)
-    losses = [
-        _Loss(truth, len(head.bias), head.exclusive)
-        for truth, head in zip(truths, heads, strict=True)
-    ]
+    tuning = Tuning(loaded, device, truths, heads, spec)
     for step in range(spec.steps):
         rng = generator(seed, "full/batch", draw, step)
         chosen = rng.permutation(len(images))[: spec.batch_size]
-        batch = torch.from_numpy(_turned(images[chosen], rng))
-        features = cast(Tensor, encoder(to_tensor(batch, loaded.info.normalisation)))
-        terms = [
-            loss(cast(Tensor, layer(features)), chosen)
-            for layer, loss in zip(layers, losses, strict=True)
-        ]
-        loss = torch.stack(terms).sum()
+        loss = tuning.loss(torch.from_numpy(_turned(images[chosen], rng)), chosen)
         if not torch.isfinite(loss):
             raise Diverged(
                 f"finetune, draw {draw + 1}, step {step + 1}: the loss is not finite; set a "
-                f"smaller rate ({schedule.rates})"
+                f"smaller rate ({tuning.schedule.rates})"
             )
-        schedule.step(loss, step)
-    return encoder.eval(), [layer.head() for layer in layers]
+        tuning.schedule.step(loss, step)
+    return tuning.encoder.eval(), [layer.head() for layer in tuning.layers]
+
+
+class Tuning:
+    """A copy of an encoder, its heads and their losses, on one device. Arguments as above."""
+
+    def __init__(
+        self,
+        loaded: LoadedEncoder,
+        device: torch.device,
+        truths: Sequence[NDArray[np.int64]],
+        heads: Sequence[LinearHead],
+        spec: FullSpec | SwavSpec,
+    ) -> None:
+        self.encoder = copy.deepcopy(loaded.module).to(device).eval()
+        if not any(True for _ in self.encoder.parameters()):
+            raise UsageError(
+                "--method: this encoder has no weights to train; use probe, knn or uni"
+            )
+        self.layers = [_Layer(head).to(device) for head in heads]
+        self.schedule = _Schedule(self.encoder, nn.ModuleList(self.layers), spec)
+        self._losses = [
+            _Loss(truth, len(head.bias), head.exclusive, device)
+            for truth, head in zip(truths, heads, strict=True)
+        ]
+        self._device, self._normalisation = device, loaded.info.normalisation
+
+    def loss(self, images: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+        """Of a batch, uint8 (batch, height, width, 3), whose images were ``chosen``."""
+        ready = to_tensor(images.to(self._device), self._normalisation)
+        features = cast(Tensor, self.encoder(ready))
+        terms = [
+            loss(cast(Tensor, layer(features)), chosen)
+            for layer, loss in zip(self.layers, self._losses, strict=True)
+        ]
+        return torch.stack(terms).sum()
 
 
 def new_head(truth: NDArray[np.int64], classes: int, dim: int) -> LinearHead:
@@ -102,22 +126,23 @@ def new_head(truth: NDArray[np.int64], classes: int, dim: int) -> LinearHead:
 class _Layer(nn.Module):
     """A linear head that learns; its centre stays."""
 
+    centre: Tensor | None
+
     def __init__(self, head: LinearHead) -> None:
         super().__init__()
         self._from = head
-        self.linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
-        self.linear.weight.data = torch.from_numpy(head.weight.copy())
-        self.linear.bias.data = torch.from_numpy(head.bias.copy())
+        self.weight = nn.Parameter(torch.from_numpy(head.weight.copy()))
+        self.bias = nn.Parameter(torch.from_numpy(head.bias.copy()))
+        self.register_buffer("centre", None if head.centre is None else torch.tensor(head.centre))
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, dim) to logits, as :meth:`LinearHead.logits`."""
-        if self._from.centre is not None:
-            features = normalize(features - torch.from_numpy(self._from.centre), dim=1)
-        return cast(Tensor, self.linear(features))
+        rows = features if self.centre is None else unit_rows(features, self.centre)
+        return cast(Tensor, linear(rows, self.weight, self.bias))
 
     def head(self) -> LinearHead:
         """What it has become; of thresholds, only those of classes nobody knows still hold."""
-        weight, bias = (p.detach().numpy() for p in (self.linear.weight, self.linear.bias))
+        weight, bias = (p.detach().cpu().numpy() for p in (self.weight, self.bias))
         cut = np.where(self._from.cut == NEVER, NEVER, EVEN).astype(np.float32)
         thresholds = None if self._from.exclusive else cut
         return replace(self._from, weight=weight, bias=bias, thresholds=thresholds)
@@ -169,8 +194,10 @@ class _Schedule:
 class _Loss:
     """Weighted cross-entropy of one head; 0 where no image of a batch has a label."""
 
-    def __init__(self, truth: NDArray[np.int64], classes: int, exclusive: bool) -> None:
-        self._truth = torch.from_numpy(truth)
+    def __init__(
+        self, truth: NDArray[np.int64], classes: int, exclusive: bool, device: torch.device
+    ) -> None:
+        self._truth, self._device = truth, device
         self._exclusive = exclusive
         known = truth >= 0
         if exclusive:
@@ -179,19 +206,20 @@ class _Loss:
         else:
             present = (truth == 1).sum(axis=0)
             weights = (known.sum(axis=0) - present + 1) / (present + 1)
-        self._weights = torch.from_numpy(np.asarray(weights, np.float32))
+        self._weights = torch.from_numpy(np.asarray(weights, np.float32)).to(device)
 
     def __call__(self, logits: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-        truth = self._truth[chosen]
-        known = truth != UNKNOWN
+        known = self._truth[chosen] != UNKNOWN
         if not known.any():
             return logits.sum() * 0
+        truth = torch.from_numpy(self._truth[chosen]).to(self._device)
         if self._exclusive:
             return cross_entropy(logits, truth, weight=self._weights, ignore_index=UNKNOWN)
         each = binary_cross_entropy_with_logits(
             logits, truth.clamp(min=0).float(), pos_weight=self._weights, reduction="none"
         )
-        return each[known].mean()
+        places = torch.from_numpy(np.flatnonzero(known)).to(self._device)
+        return each.flatten()[places].mean()
 
 
 def _turned(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

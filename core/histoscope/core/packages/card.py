@@ -9,13 +9,13 @@ from typing import Any
 def model_card(info: Mapping[str, Any]) -> str:
     """Markdown for ``MODEL_CARD.md``."""
     encoder = info["encoder"]
-    scale = ", ".join(f"{name} {value:g}" for name, value in encoder["scale"].items())
+    cut = [f"{name} {value}" for name, value in encoder["sampling"].items() if value is not None]
     origin = ", ".join(f"{key} {value}" for key, value in encoder["provenance"].items())
     lines = [
         f"# Model package: {', '.join(head['task'] for head in info['heads'])}",
         "",
         f"- Encoder: {encoder['architecture']} ({origin}).",
-        f"- Images: {encoder['domain']}, {scale}, {encoder['sampling']['size_px']} px.",
+        f"- Images: {encoder['domain']}, {', '.join(cut)}.",
         "",
     ]
     for head in info["heads"]:

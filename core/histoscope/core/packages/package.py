@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -37,11 +38,10 @@ from histoscope.core.files import (
 from histoscope.core.heads.contract import Head
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.neighbours import NeighbourHead
-from histoscope.core.inference.features import encode_batch
 from histoscope.core.packages.card import model_card
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
-PACKAGE = ("histoscope.package", 1)
+PACKAGE = ("histoscope.package", 2)
 DRAWS = ("histoscope.draws", 1)
 SUMS = "SHA256SUMS"
 FILES = ("MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet")
@@ -125,7 +125,7 @@ class Package:
     heads: Sequence[Sequence[Head]]
     seen: frozenset[str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of its weights, which tells it from any other."""
         return sha256_of(self.folder / "model.safetensors")
@@ -138,11 +138,6 @@ class Package:
     def encoder(self, draw: int = 0) -> LoadedEncoder:
         """The encoder of a draw."""
         return self.encoders[draw if len(self.encoders) > 1 else 0]
-
-    def probabilities(self, images: NDArray[np.uint8], draw: int = 0) -> list[NDArray[np.float32]]:
-        """uint8 (batch, height, width, 3) to (batch, classes) for each task."""
-        features = encode_batch(self.encoder(draw), torch.from_numpy(images)).numpy()
-        return [heads[draw].probabilities(features) for heads in self.heads]
 
 
 def write_package(
@@ -234,13 +229,6 @@ def _listed(file: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise DataError(f"{file.parent}: {file.name} is damaged; copy the package again") from None
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-def unfinished_package(folder: Path) -> bool:
-    """Whether a folder holds what :func:`write_package` leaves when it is cut off, and no more."""
-    if not folder.is_dir() or (folder / SUMS).exists():
-        return False
-    return {path.name for path in folder.iterdir()} <= {*FILES, f"{SUMS}.next"}
 
 
 def open_package(folder: Path) -> Package:

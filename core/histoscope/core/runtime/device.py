@@ -1,10 +1,17 @@
-"""Which device, how many threads and processes; what is chosen is said."""
+"""Where networks run, and in what precision; what is chosen is said."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from histoscope.core.errors import UsageError
+from histoscope.core.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "bf16"]
 
 
 def choose_device(word: str) -> torch.device:
@@ -14,6 +21,8 @@ def choose_device(word: str) -> torch.device:
         UsageError: neither a CPU nor a CUDA device, or one that cannot be used; nothing falls to
             the CPU.
     """
+    import torch
+
     if word == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if word.startswith("cuda") and not torch.cuda.is_available():
@@ -29,3 +38,37 @@ def choose_device(word: str) -> torch.device:
             f"--device {word}: torch finds {torch.cuda.device_count()} GPU, counted from cuda:0"
         )
     return device
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a network runs without learning; goes to the processes that run it.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of its passes; features are float32 in any case.
+        threads: of torch, None: as it is.
+    """
+
+    device: str = "auto"
+    precision: Precision = "float32"
+    threads: int | None = None
+
+    def chosen(self) -> torch.device:
+        """The device, as :func:`choose_device`."""
+        return choose_device(self.device)
+
+    def start(self) -> Compute:
+        """Set this process's threads."""
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        return self
+
+    def say(self, progress: Progress) -> None:
+        """Say what was chosen."""
+        progress.say(f"the network runs on {self.chosen()} in {self.precision}")
+
+
+AUTO = Compute()

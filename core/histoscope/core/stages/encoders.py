@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histoscope.core.config import build
 from histoscope.core.contracts import Scalar
-from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder
@@ -82,7 +80,6 @@ def _info_of(
         normalisation=normalisation,
         domain=store.domain,
         sampling=store.about["sampling"],
-        scale=store.scale,
         provenance=provenance,
     )
 
@@ -95,24 +92,20 @@ def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
     """
     if info.domain != store.domain:
         raise DataError(f"{where}: made for {info.domain}, but {store.path} holds {store.domain}")
-    for name, value in info.scale.items():
-        found = store.scale.get(name, float("nan"))
+    made, prepared = info.cut(where), store.sampling
+    for name, value in made.scale().items():
+        found = prepared.scale().get(name, float("nan"))
         if not abs(found - value) <= 0.01 * value:
             raise DataError(
                 f"{where}: made at {name} {value:g}, but {store.path} is at {name} {found:g}; "
                 "prepare the data at the same scale"
             )
-    ours, theirs = info.sampling.get("size_px"), store.about["sampling"].get("size_px")
-    if ours != theirs:
+    if made.size_px != prepared.size_px:
         raise DataError(
-            f"{where}: takes images of {ours} px, but {store.path} holds {theirs} px; "
-            f"prepare the data with --size-px {ours}"
+            f"{where}: takes images of {made.size_px} px, but {store.path} holds "
+            f"{prepared.size_px} px; prepare the data with --size-px {made.size_px}"
         )
-    kind = load_domain(info.domain).sampling
-    made, prepared = (
-        build(kind, sampling, where) for sampling in (info.sampling, store.about["sampling"])
-    )
-    for name in kind.alike:
+    for name in made.alike:
         ours, theirs = getattr(made, name), getattr(prepared, name)
         if ours != theirs:
             raise DataError(

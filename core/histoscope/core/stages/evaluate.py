@@ -15,16 +15,19 @@ from histoscope.core.data.labelled import Labelled, labelled_rows, unit_name
 from histoscope.core.data.labels import read_labels
 from histoscope.core.data.seen import digest_units
 from histoscope.core.data.store import Store
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion
-from histoscope.core.files import digest_of, holds_anything, read_json, write_json
+from histoscope.core.files import digest_of, write_json
 from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.fit import TRAINED
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Progress
+from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import check_fits
 from histoscope.core.stages.leakage import leakage
+from histoscope.core.work.folder import OutFolder
 
 METRICS = ("histoscope.metrics", 1)
 
@@ -47,6 +50,7 @@ def evaluate(
     store: Store,
     out: Path,
     *,
+    compute: Compute = AUTO,
     split: str | None = None,
     labels: Path | None = None,
     allow_seen: bool = False,
@@ -58,6 +62,7 @@ def evaluate(
         package: what is scored.
         store: whose ``test`` split is read.
         out: folder for the results.
+        compute: where the network runs.
         split: ``FILE:PART`` or ``NAME:PART`` instead.
         labels: a label table instead of the store's.
         allow_seen: score also what the package was trained on, and say so.
@@ -70,7 +75,8 @@ def evaluate(
         UsageError: ``out`` holds something else, or an evaluation of another package.
         DataError: other scale, other classes, no labels, or data that the package has seen.
     """
-    _check_free(out, package)
+    folder = OutFolder(out, METRICS, closing="metrics.json")
+    folder.check({"model": package.digest})
     check_fits(package.info.encoder, store, str(package.folder))
     tests = _tests(package, store, labels, split, progress)
     cautions = {
@@ -80,14 +86,19 @@ def evaluate(
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
-    scores, features = _probabilities(package, store, rows, progress)
+    runner = Runner.of(package.encoder(), compute)
+    compute.say(progress)
+    scores, features = _probabilities(package, store, rows, runner, progress)
     for place, test in tests.items():
         tasks = learnt_from(package, place)
         if len(tasks) > 1:
             others = ", ".join(name for name in tasks if name != package.tasks[place].name)
             cautions[place].append(f"all weights were learnt from labels of {others}, too")
-        cautions[place] += leakage(package, tasks, store, test.rows, features, rows, progress)
-    body: dict[str, Any] = {"model": package.digest, "tasks": {}}
+        cautions[place] += leakage(
+            package, tasks, store, test.rows, features, rows, runner, progress
+        )
+    run = {"device": runner.device.type, "precision": runner.precision}
+    body: dict[str, Any] = {"model": package.digest, **run, "tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
         at = np.searchsorted(rows, test.rows)
@@ -120,16 +131,6 @@ def evaluate(
             picture = out / f"confusion-{name}.png"
             draw_confusion(np.array(one["confusion"]), one["classes"], picture)
     return body
-
-
-def _check_free(out: Path, package: Package) -> None:
-    """See that a folder is empty, or holds an evaluation of this package, which is made anew."""
-    if not holds_anything(out):
-        return
-    if not (out / "metrics.json").is_file():
-        raise UsageError(f"{out}: not empty and no evaluation; give another --out")
-    if read_json(out / "metrics.json", *METRICS).get("model") != package.digest:
-        raise UsageError(f"{out}: holds the evaluation of another package; give another --out")
 
 
 def _tests(
@@ -236,17 +237,22 @@ def learnt_from(package: Package, place: int) -> list[str]:
 
 
 def _probabilities(
-    package: Package, store: Store, rows: NDArray[np.int64], progress: Progress
+    package: Package, store: Store, rows: NDArray[np.int64], runner: Runner, progress: Progress
 ) -> tuple[list[list[NDArray[np.float32]]], NDArray[np.float32]]:
     """For each draw and head (samples, classes); and the features of the first draw's encoder.
 
-    Features that draws share are computed once.
+    Args:
+        package: evaluated.
+        store, rows: what is scored.
+        runner: of the first draw's encoder; others run as it does.
+        progress: who is told.
     """
-    first = shared = features_of(package.encoder(0), store, rows, progress)
+    first = shared = features_of(runner, store, rows, progress)
     out = []
     for draw in range(len(package.heads[0])):
         if draw and len(package.encoders) > 1:
-            shared = features_of(package.encoder(draw), store, rows, progress)
+            its = runner.like(package.encoder(draw))
+            shared = features_of(its, store, rows, progress)
         out.append([heads[draw].probabilities(shared) for heads in package.heads])
     return out, first
 

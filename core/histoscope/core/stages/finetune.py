@@ -13,23 +13,28 @@ from histoscope.core.data.labelled import Labelled, labelled_rows, tasks_of
 from histoscope.core.data.seen import digest_units
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import digest_of, holds_anything
+from histoscope.core.errors import DataError
+from histoscope.core.files import digest_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
 from histoscope.core.learning.fit import TRAINED, Asked, Fitted, fit_heads
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import (
     DRAWN,
+    FILES,
+    PACKAGE,
+    SUMS,
     HeadInfo,
     Package,
     PackageInfo,
     class_infos,
     open_package,
-    unfinished_package,
     write_package,
 )
 from histoscope.core.progress import Progress
+from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.work.folder import OutFolder
 
 
 def finetune(
@@ -38,6 +43,7 @@ def finetune(
     spec: FinetuneSpec,
     out: Path,
     *,
+    compute: Compute = AUTO,
     tasks: tuple[str, ...] = (),
     labels: Path | None = None,
     split: str | None = None,
@@ -50,6 +56,7 @@ def finetune(
         encoder: a run, a package, ``timm:NAME``, ``random:NAME`` or ``colour``.
         spec: method, fraction, draws.
         out: the package's folder, absent or empty, or what a call that was cut off left in it.
+        compute: where the network runs.
         tasks: which label tables of the store, one head each; none: the only one.
         labels: a label table's file instead.
         split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
@@ -59,13 +66,15 @@ def finetune(
         UsageError: ``out`` holds something, or the encoder's word names none.
         DataError: a class without a label, or an encoder that does not fit the store.
     """
-    if holds_anything(out) and not unfinished_package(out):
-        raise UsageError(f"{out}: not empty; give another --out")
+    left = [*FILES, f"{SUMS}.next"]
+    OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
     tables = tasks_of(store, tasks, labels)
     loaded = open_encoder(encoder, store, spec.seed)
+    runner = Runner.of(loaded, compute)
+    compute.say(progress)
     asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
     unlabelled = select(store, "train", split).rows
-    fitted = fit_heads(store, loaded, asked, unlabelled, spec, progress)
+    fitted = fit_heads(store, loaded, runner, asked, unlabelled, spec, progress)
     seen = loaded.seen
     for one in asked:
         used = np.unique(np.concatenate(one.draws))

@@ -14,6 +14,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.files import read_table
 from histoscope.core.heads.unit import unit_rows
 from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.package import DRAWS, Package
 from histoscope.core.progress import Progress
 
@@ -39,6 +40,7 @@ def leakage(
     rows: NDArray[np.int64],
     features: NDArray[np.float32],
     of_rows: NDArray[np.int64],
+    runner: Runner,
     progress: Progress,
 ) -> list[str]:
     """A caution where samples look like labelled ones of the draws, else nothing.
@@ -53,6 +55,7 @@ def leakage(
         rows: index rows that are scored.
         features: of ``of_rows``, (rows, dim), by the package's first encoder.
         of_rows: sorted index rows, among them ``rows``.
+        runner: of the first draw's encoder.
         progress: who is told.
     """
     drawn = read_table(package.folder / "draws.parquet", *DRAWS)
@@ -63,7 +66,7 @@ def leakage(
     learnt = np.setdiff1d(learnt, rows)
     if not len(learnt):
         return []
-    theirs = features_of(package.encoder(0), store, learnt, progress)
+    theirs = features_of(runner, store, learnt, progress)
     found = look_alikes(store, rows, features[np.searchsorted(of_rows, rows)], learnt, theirs)
     if not len(found):
         return []
@@ -97,7 +100,8 @@ def look_alikes(
     close = np.flatnonzero(nearness >= NEAR)
     if not len(close):
         return rows[close]
-    pairs = zip(store.images(rows[close]), store.images(others[nearest[close]]), strict=True)
+    image = store.reader.image
+    pairs = zip(map(image, rows[close]), map(image, others[nearest[close]]), strict=True)
     same = [_is_same(_small(one), _small(other)) for one, other in pairs]
     return rows[close[np.array(same, bool)]]
 

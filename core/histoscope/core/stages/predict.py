@@ -1,16 +1,12 @@
 """Run a package over sources: read, predict, write tables, let the domain draw.
 
-One folder a source, ``results/<source id>``, closed by ``done.json``. ``manifest.csv`` and
-``predict.json`` of the whole are derived from these, without clock times or random names, so
-that a second call that finds nothing to do changes nothing.
+One folder a source, ``results/<source id>``, closed by ``done.json``. The manifest and the report
+are derived from these.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,148 +16,102 @@ from numpy.typing import NDArray
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import (
-    Answer,
-    CorruptSample,
-    Domain,
-    Reader,
-    Results,
-    Roots,
-    Sample,
-    Sampling,
-    Source,
-)
+from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots, Sampling, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.index import sample_keys
-from histoscope.core.files import write_csv, write_json, write_table
+from histoscope.core.errors import DataError
+from histoscope.core.files import read_json, write_csv, write_table
+from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
-from histoscope.core.runtime.ahead import read_ahead
-from histoscope.core.runtime.threads import cores
-from histoscope.core.work.folder import claim, work_through
-from histoscope.core.work.judged import judged
+from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.work.engine import Engine
+from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
+from histoscope.core.work.job import Turn
+from histoscope.core.work.local import ONE_WORKER
+from histoscope.core.work.manifest import write_manifest
 from histoscope.core.work.outcome import Outcome, outcome_of
+from histoscope.core.work.reading import Opening, Tally, read_samples
 
-PREDICT = ("histoscope.predict", 1)
-
-
-RESULT = ("histoscope.result", 1)
-
-
+PREDICT = ("histoscope.predict", 2)
 PREDICTIONS = ("histoscope.predictions", 1)
-
-
-BATCH = 64
+RESULTS = "results"
 
 
 @dataclass
 class PredictJob:
     """Predict one source into ``results/<id>`` of a folder."""
 
-    domain: str
-    roots: Roots
-    sampling: Sampling
+    opening: Opening
     options: Spec
     package: Path
-    digest: str
+    compute: Compute
     out: Path
-    threads: int
-    _opened: Package | None = field(default=None, repr=False)
+    _opened: tuple[Package, Runner] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the opened package behind: a worker opens its own."""
         return {**self.__dict__, "_opened": None}
 
-    def __call__(self, source: Source) -> Outcome:
+    def load(self) -> None:
+        """Open the package."""
+        package = open_package(self.package)
+        self._opened = package, Runner.of(package.encoder(), self.compute.start())
+
+    def folder(self, source: Source) -> Path:
+        """Where its results lie."""
+        return self.out / RESULTS / source.id
+
+    def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Predict one source."""
-        package = self._package()
-        domain = load_domain(self.domain)
-        folder = self.out / "results" / source.id
-        if folder.exists():
-            shutil.rmtree(folder)  # left by a run that was stopped
-        with domain.open(source, self.roots, self.sampling, self.options) as reader:
-            plan = reader.plan()
-            read = _predict(reader, plan.rows, package)
-            rows = judged(plan.rows, read.status, read.quality, reader)
-            results = Results(source, rows, _answers(package, read))
-            corrupt = sum(one != "ok" for one in read.status)
-            outcome = outcome_of(source, len(read.status) - corrupt, corrupt, plan.reason)
-            if outcome.samples:
-                table = _table(results)
-                write_table(folder / "predictions.parquet", *PREDICTIONS, table)
-                write_csv(folder / "predictions.csv", table)
-                rendering = domain.render(reader, results, self.options, folder)
-                body = _done(outcome, reader, results, rendering)
-                write_json(folder / "done.json", *RESULT, {**body, "package": self.digest})
-        return outcome
+        assert self._opened is not None
+        package, runner = self._opened
+        with self.opening.open(source) as reader:
+            plan, tally = reader.plan(), Tally()
+            turn.beat()
+            samples = read_samples(self.opening, source, reader, plan.rows, turn, tally)
+            answers = _answers(package, runner, samples)
+            rows = tally.judged(plan.rows, reader)
+            results = Results(source, rows, answers)
+            more = {"package": package.digest, "device": runner.device.type}
+            more |= {"precision": runner.precision}
+            if tally.read:
+                turn.beat()
+                more |= self._write(reader, results)
+            return outcome_of(source, tally.read, tally.corrupt, plan.reason, reader.facts, more)
 
-    def _package(self) -> Package:
-        if self._opened is None:
-            import torch
-
-            torch.set_num_threads(self.threads)
-            self._opened = open_package(self.package)
-        return self._opened
-
-
-@dataclass
-class _Read:
-    """What became of a source's rows.
-
-    Attributes:
-        status: ``ok`` or the reason of a corrupt sample.
-        quality: what was measured.
-        parts: for each head pieces of (rows, classes), NaN where a sample is corrupt.
-    """
-
-    status: list[str]
-    quality: list[Mapping[str, float]]
-    parts: list[list[NDArray[np.float32]]]
+    def _write(self, reader: Any, results: Results) -> dict[str, Any]:
+        """Tables and drawings; what the report needs of them."""
+        folder, table = self.folder(results.source), _table(results)
+        write_table(folder / "predictions.parquet", *PREDICTIONS, table)
+        write_csv(folder / "predictions.csv", table)
+        domain = load_domain(self.opening.domain)
+        rendering: Rendering = domain.render(reader, results, self.options, folder)
+        return {
+            "answers": [_counts(answer) for answer in results.answers],
+            "shown": dict(rendering.facts),
+            "artefacts": [vars(artefact) for artefact in rendering.artefacts],
+        }
 
 
-def _predict(reader: Reader, rows: pa.Table, package: Package) -> _Read:
-    """Read and predict every row.
-
-    Every batch has the same size, the last one is padded: what is predicted for a sample does
-    not depend on how many others there are.
-    """
-    widths = [len(task.classes) for task in package.tasks]
-    out = _Read([], [], [[np.zeros((0, width), np.float32)] for width in widths])
-    samples = read_ahead(reader.read(rows), BATCH) if len(rows) else iter(())
-    for batch in _batches(samples):
-        ok = [isinstance(sample, Sample) for sample in batch]
-        good = [sample.image for sample in batch if isinstance(sample, Sample)]
-        found: list[NDArray[np.float32]] = []
-        if good:
-            found = package.probabilities(np.stack(good + [good[-1]] * (BATCH - len(good))))
-        for place, width in enumerate(widths):
-            part = np.full((len(batch), width), np.nan, dtype=np.float32)
-            if good:
-                part[ok] = found[place][: len(good)]
-            out.parts[place].append(part)
-        out.status += [s.reason if isinstance(s, CorruptSample) else "ok" for s in batch]
-        out.quality += [s.quality if isinstance(s, Sample) else {} for s in batch]
-    return out
-
-
-def _answers(package: Package, read: _Read) -> list[Answer]:
-    """One answer a head, of the first draw."""
+def _answers(package: Package, runner: Runner, samples: Any) -> list[Answer]:
+    """One answer a head, of the first draw; NaN where a sample is corrupt."""
+    parts = [[np.zeros((0, len(task.classes)), np.float32)] for task in package.tasks]
+    for batch in runner.run(samples):
+        for part, heads in zip(parts, package.heads, strict=True):
+            scores = np.full((len(batch.samples), part[0].shape[1]), np.nan, np.float32)
+            if batch.good.any():
+                scores[batch.good] = heads[0].probabilities(batch.features)
+            part.append(scores)
     return [
         Answer(
             head.question,
-            np.concatenate(parts),
+            np.concatenate(part),
             [kind.colour for kind in head.classes],
             heads[0].cut,
         )
-        for head, heads, parts in zip(package.info.heads, package.heads, read.parts, strict=True)
+        for head, heads, part in zip(package.info.heads, package.heads, parts, strict=True)
     ]
-
-
-def _batches(
-    samples: Iterator[Sample | CorruptSample],
-) -> Iterator[list[Sample | CorruptSample]]:
-    while batch := list(islice(samples, BATCH)):
-        yield batch
 
 
 def _table(results: Results) -> pa.Table:
@@ -208,22 +158,6 @@ def _counts(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _done(outcome: Outcome, reader: Reader, results: Results, rendering: Any) -> dict[str, Any]:
-    source = outcome.source
-    return {
-        "source": {"id": source.id, "path": source.path, "root": source.root, "case": source.case},
-        "samples": outcome.samples,
-        "corrupt": outcome.corrupt,
-        "reason": outcome.reason,
-        "facts": dict(reader.facts),
-        "answers": [_counts(answer) for answer in results.answers],
-        "shown": dict(rendering.facts),
-        "artefacts": [vars(artefact) for artefact in rendering.artefacts],
-        "device": "cpu",
-        "precision": "float32",
-    }
-
-
 def plan_prediction(
     package: Package, domain: Domain, roots: Roots, options: Spec, shard: tuple[int, int]
 ) -> tuple[list[Source], Sampling]:
@@ -244,8 +178,9 @@ def predict(
     options: Spec,
     out: Path,
     *,
+    engine: Engine = ONE_WORKER,
+    compute: Compute = AUTO,
     shard: tuple[int, int] = (1, 1),
-    workers: int = 1,
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -255,8 +190,9 @@ def predict(
         roots: name to folder or file.
         options: the domain's options of ``predict``.
         out: folder of the results; of this package only.
+        engine: who does the work.
+        compute: where the network runs.
         shard: (number from 1, count): this call's part of the sources.
-        workers: processes; 0 predicts in this one.
         progress: who is told.
 
     Returns:
@@ -265,17 +201,32 @@ def predict(
     package = open_package(package_folder)
     domain = load_domain(package.info.encoder.domain)
     sources, sampling = plan_prediction(package, domain, roots, options, shard)
-    digest = package.digest
-    body = {
+    parameters = {
         "domain": domain.name,
-        "model": digest,
+        "model": package.digest,
         "options": options.model_dump(mode="json"),
-        "program": __version__,
-        "package": package.info.model_dump(mode="json"),
+        "precision": compute.precision,
     }
-    claim(out, PREDICT, body, {"model": "another package", "options": "other options"})
-    threads = max(1, cores() // max(1, workers))
-    job = PredictJob(domain.name, roots, sampling, options, package_folder, digest, out, threads)
-    return work_through(
-        out, sources, job, lambda s: out / "results" / s.id / "done.json", workers, progress
-    )
+    about = {"program": __version__, "package": package.info.model_dump(mode="json")}
+    folder = OutFolder(out, PREDICT, parts=RESULTS)
+    folder.claim(parameters, about)
+    compute.say(progress)
+    job = PredictJob(Opening(domain.name, roots, sampling), options, package_folder, compute, out)
+    outcomes = work_through("predict", folder, sources, job, engine, progress)
+    write_manifest(out, read_outcomes(out / RESULTS))
+    return outcomes
+
+
+def read_results(out: Path) -> tuple[dict[str, Any], list[Outcome]]:
+    """What ``predict.json`` says, and all outcomes, whichever shard made them.
+
+    Raises:
+        DataError: no results there, or of another program's version.
+    """
+    about = read_json(out / "predict.json", *PREDICT)
+    if about["version"] < PREDICT[1]:
+        raise DataError(
+            f"{out}: results of an older histoscope; make them anew: "
+            "histoscope predict INPUTS --package PACKAGE --out ANOTHER"
+        )
+    return about, read_outcomes(out / RESULTS)

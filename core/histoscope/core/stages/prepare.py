@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,85 +13,74 @@ import pyarrow.parquet as pq
 from histoscope.core import __version__
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
-    CorruptSample,
     Domain,
     Plan,
     PlanLabels,
     Reader,
     Roots,
+    Sample,
     Sampling,
     Source,
     Task,
 )
-from histoscope.core.contracts.installed import find_sources, load_domain
+from histoscope.core.contracts.installed import find_sources
 from histoscope.core.data.codec import Encoding, encode
 from histoscope.core.data.index import sample_keys, units
 from histoscope.core.data.labels import LABELS, label_table
 from histoscope.core.data.shard import write_shard
-from histoscope.core.data.store import INDEX, MANIFEST, STORE
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import holds_anything, read_json, write_csv, write_json, write_table
+from histoscope.core.data.store import INDEX, STORE
+from histoscope.core.errors import DataError
+from histoscope.core.files import write_json, write_table
 from histoscope.core.progress import Progress
-from histoscope.core.runtime.ahead import read_ahead
-from histoscope.core.runtime.stop import StopFlag
-from histoscope.core.work.judged import judged
-from histoscope.core.work.local import run_all
-from histoscope.core.work.outcome import Outcome, outcome_of, still_good
+from histoscope.core.work.engine import Engine
+from histoscope.core.work.folder import OutFolder, work_through
+from histoscope.core.work.job import Turn
+from histoscope.core.work.local import ONE_WORKER
+from histoscope.core.work.manifest import write_manifest
+from histoscope.core.work.outcome import Outcome, outcome_of
+from histoscope.core.work.reading import Opening, Tally, read_samples
 
-SOURCE = ("histoscope.source", 1)
+SETTINGS = ("histoscope.settings", 2)
+SOURCES = "sources"
 
 
 @dataclass(frozen=True)
 class PrepareJob:
     """Read one source into ``sources/<id>`` and ``shards/<id>.arrow`` of a store."""
 
-    domain: str
-    roots: Roots
-    sampling: Sampling
-    options: Spec
+    opening: Opening
     encoding: Encoding
     store: Path
 
-    def __call__(self, source: Source) -> Outcome:
-        """Read, encode and index one source."""
-        domain = load_domain(self.domain)
-        with domain.open(source, self.roots, self.sampling, self.options) as reader:
-            plan = reader.plan()
-            tally = _Tally()
-            shard = self.store / "shards" / f"{source.id}.arrow"
-            if len(plan.rows):
-                write_shard(shard, self._encoded(reader, plan, tally))
-            rows = _index_rows(source, plan, tally, reader, f"shards/{source.id}.arrow")
-            facts = dict(reader.facts)
-        read = len(tally.status) - tally.corrupt
-        outcome = outcome_of(source, read, tally.corrupt, plan.reason)
-        _write_source(self.store / "sources" / source.id, outcome, facts, rows, plan)
-        return outcome
+    def load(self) -> None:
+        """Nothing that all sources share."""
 
-    def _encoded(self, reader: Reader, plan: Plan, tally: _Tally) -> Iterator[bytes]:
-        for sample in read_ahead(reader.read(plan.rows)):
-            if isinstance(sample, CorruptSample):
-                tally.add(sample.reason, {})
-            else:
-                tally.add("ok", sample.quality)
+    def folder(self, source: Source) -> Path:
+        """Where its rows lie."""
+        return self.store / SOURCES / source.id
+
+    def __call__(self, source: Source, turn: Turn) -> Outcome:
+        """Read, encode and index one source."""
+        shard = f"shards/{source.id}.arrow"
+        with self.opening.open(source) as reader:
+            plan, tally = reader.plan(), Tally()
+            turn.beat()
+            if len(plan.rows):
+                samples = read_samples(self.opening, source, reader, plan.rows, turn, tally)
+                write_shard(self.store / shard, self._encoded(samples))
+            rows = _index_rows(source, plan, tally, reader, shard)
+            facts = dict(reader.facts)
+        tasks = _write_rows(self.folder(source) / "rows.parquet", rows, plan)
+        more = {"tasks": tasks}
+        return outcome_of(source, tally.read, tally.corrupt, plan.reason, facts, more)
+
+    def _encoded(self, samples: Iterator[Any]) -> Iterator[bytes]:
+        for sample in samples:
+            if isinstance(sample, Sample):
                 yield encode(sample.image, self.encoding)
 
 
-@dataclass
-class _Tally:
-    """What reading said of each row."""
-
-    status: list[str] = field(default_factory=list)
-    quality: list[Mapping[str, float]] = field(default_factory=list)
-    corrupt: int = 0
-
-    def add(self, status: str, quality: Mapping[str, float]) -> None:
-        self.status.append(status)
-        self.quality.append(quality)
-        self.corrupt += status != "ok"
-
-
-def _index_rows(source: Source, plan: Plan, tally: _Tally, reader: Reader, shard: str) -> pa.Table:
+def _index_rows(source: Source, plan: Plan, tally: Tally, reader: Reader, shard: str) -> pa.Table:
     count = len(plan.rows)
     ok = [status == "ok" for status in tally.status]
     places, row = list[int | None](), 0
@@ -110,7 +98,7 @@ def _index_rows(source: Source, plan: Plan, tally: _Tally, reader: Reader, shard
         "shard": pa.array([shard if good else None for good in ok], pa.string()),
         "row": pa.array(places, pa.int64()),
     }
-    rows = judged(plan.rows, tally.status, tally.quality, reader)
+    rows = tally.judged(plan.rows, reader)
     kept = [name for name in rows.column_names if name not in {"key", "case", "split"}]
     return pa.table(columns | {name: rows.column(name) for name in kept})
 
@@ -121,9 +109,8 @@ def _column(rows: pa.Table, name: str, default: str | None) -> pa.Array:
     return pa.array([default] * len(rows), pa.string())
 
 
-def _write_source(
-    folder: Path, outcome: Outcome, facts: Mapping[str, Any], rows: pa.Table, plan: Plan
-) -> None:
+def _write_rows(file: Path, rows: pa.Table, plan: Plan) -> dict[str, Any]:
+    """Write a source's rows with their labels; what its tasks are, by name."""
     tasks = {}
     for task, labels in plan.labels.items():
         several = isinstance(labels.values, pa.Table)
@@ -131,9 +118,8 @@ def _write_source(
         tasks[task] = {"classes": classes, "exclusive": not several}
         for name, values in labels_columns(task, labels).items():
             rows = rows.append_column(name, values)
-    write_table(folder / "rows.parquet", "histoscope.source-rows", 1, rows)
-    body = {"outcome": {**asdict(outcome)}, "facts": dict(facts), "tasks": tasks}
-    write_json(folder / "done.json", *SOURCE, body)
+    write_table(file, "histoscope.source-rows", 1, rows)
+    return tasks
 
 
 def prepare(
@@ -144,7 +130,7 @@ def prepare(
     out: Path,
     *,
     encoding: Encoding = "jpeg",
-    workers: int = 1,
+    engine: Engine = ONE_WORKER,
     progress: Progress,
 ) -> list[Outcome]:
     """Make or continue a store.
@@ -156,7 +142,7 @@ def prepare(
         options: the domain's options of ``prepare``.
         out: the store's folder; it may hold an unfinished store made with the same settings.
         encoding: ``jpeg`` or ``lossless``.
-        workers: processes that read; 0 reads in this one.
+        engine: who reads.
         progress: who is told.
 
     Returns:
@@ -170,64 +156,22 @@ def prepare(
     settings = {
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),
-        "scale": dict(sampling.scale()),
         "encoding": encoding,
         "options": options.model_dump(mode="json"),
     }
-    _claim(out, settings)
-    before = {s.id: done for s in sources if (done := _finished(out, s)) is not None}
-    outcomes = still_good(sources, before, progress)
-    todo = [source for source in sources if source.id not in outcomes]
-    if len(outcomes) < len(before):
-        (out / "store.json").unlink(missing_ok=True)  # its index speaks of shards that will change
-    job = PrepareJob(domain.name, roots, sampling, options, encoding, out)
-    progress.start("prepare", len(todo), "sources")
-    with StopFlag() as stop:
-        for outcome in run_all(job, todo, workers, stop):
-            outcomes[outcome.source.id] = outcome
-            if outcome.status != "done":
-                progress.say(f"{outcome.source.path}: {outcome.status}: {outcome.reason}")
-            progress.advance()
-    progress.finish()
-    ordered = [outcomes[source.id] for source in sources]
-    _finish(out, settings, roots, ordered)
-    return ordered
-
-
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
-    """Take the folder for these settings, or see that it was made with the same.
-
-    A claim under which no source was finished binds nobody.
-    """
-    claim = out / "settings.json"
-    if claim.is_file() and any(out.glob("sources/*/done.json")):
-        before = read_json(claim, "histoscope.settings", 1)
-        differing = [key for key in settings if before.get(key) != settings[key]]
-        if differing:
-            raise UsageError(
-                f"{out}: was prepared with other settings ({', '.join(differing)}); "
-                "give another --out, or the same settings to go on"
-            )
-        return
-    if holds_anything(out) and not claim.is_file():
-        raise UsageError(f"{out}: not empty and not a store; give another --out")
-    write_json(claim, "histoscope.settings", 1, settings)
-
-
-def _finished(out: Path, source: Source) -> Outcome | None:
-    file = out / "sources" / source.id / "done.json"
-    if not file.is_file():
-        return None
-    body = read_json(file, *SOURCE)["outcome"]
-    outcome = Outcome(**{**body, "source": Source(**body["source"])})
-    return None if outcome.status == "failed" else outcome
+    folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
+    folder.claim(settings)
+    job = PrepareJob(Opening(domain.name, roots, sampling), encoding, out)
+    outcomes = work_through("prepare", folder, sources, job, engine, progress)
+    _finish(out, settings, roots, outcomes)
+    return outcomes
 
 
 def _finish(
     out: Path, settings: Mapping[str, Any], roots: Roots, outcomes: Sequence[Outcome]
 ) -> None:
     parts = [
-        pq.read_table(out / "sources" / outcome.source.id / "rows.parquet")
+        pq.read_table(out / SOURCES / outcome.source.id / "rows.parquet")
         for outcome in outcomes
         if outcome.status != "failed" or outcome.corrupt
     ]
@@ -279,9 +223,7 @@ def _tasks(out: Path, outcomes: Sequence[Outcome], rows: pa.Table) -> list[Task]
     """
     found = dict[str, dict[str, Any]]()
     for outcome in outcomes:
-        file = out / "sources" / outcome.source.id / "done.json"
-        told = read_json(file, *SOURCE)["tasks"] if file.is_file() else {}
-        for name, task in told.items():
+        for name, task in outcome.more.get("tasks", {}).items():
             if found.setdefault(name, task) != task:
                 raise DataError(f"{out}: sources disagree about the classes of task {name!r}")
     tasks = []
@@ -291,30 +233,3 @@ def _tasks(out: Path, outcomes: Sequence[Outcome], rows: pa.Table) -> list[Task]
             classes = tuple(sorted(rows.column(f"label:{name}").drop_null().unique().to_pylist()))
         tasks.append(Task(name, classes, task["exclusive"]))
     return tasks
-
-
-def write_manifest(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``manifest.parquet`` and ``manifest.csv``: one row a source, with its reason."""
-    facts = []
-    for outcome in outcomes:
-        file = out / "sources" / outcome.source.id / "done.json"
-        facts.append(json.dumps(read_json(file, *SOURCE)["facts"]) if file.is_file() else None)
-    text = pa.string()
-    sources = [outcome.source for outcome in outcomes]
-    table = pa.table(
-        {
-            "id": pa.array([s.id for s in sources], text),
-            "path": pa.array([s.path for s in sources], text),
-            "root": pa.array([s.root for s in sources], text),
-            "case": pa.array([s.case for s in sources], text),
-            "split": pa.array([s.split for s in sources], text),
-            "status": pa.array([o.status for o in outcomes], text),
-            "samples": pa.array([o.samples for o in outcomes], pa.int64()),
-            "corrupt": pa.array([o.corrupt for o in outcomes], pa.int64()),
-            "reason": pa.array([o.reason for o in outcomes], text),
-            "note": pa.array([s.note for s in sources], text),
-            "facts": pa.array(facts, text),
-        }
-    )
-    write_table(out / "manifest.parquet", *MANIFEST, table)
-    write_csv(out / "manifest.csv", table)

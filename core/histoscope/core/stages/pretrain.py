@@ -14,7 +14,7 @@ from histoscope.core.data.loader import ViewDataset
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.seen import digest_units
 from histoscope.core.data.selection import Selection, select
-from histoscope.core.data.store import ImageReader, Store
+from histoscope.core.data.store import Store
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.pixels import Normalisation
@@ -62,12 +62,12 @@ def pretrain(
     _check_folder(spec, out)
     if spec.training.tensorboard:
         check_events()
-    size_px = int(store.about["sampling"]["size_px"])
+    size_px = store.sampling.size_px
     plan = domain.views(spec.views, size_px)
     run = start_run(spec, out, plan, _data(store, chosen), lambda: _first(store, spec))
     info = _info(store, spec, run)
     views = run.objective.needs.global_views
-    dataset = ViewDataset(ImageReader(store), chosen.rows, plan, views, spec.training.seed)
+    dataset = ViewDataset(store.reader, chosen.rows, plan, views, spec.training.seed)
     _check_needs(run, len(dataset))
     share = (run.fabric.global_rank, run.fabric.world_size)
     training = spec.training
@@ -88,7 +88,8 @@ def pretrain(
 def _data(store: Store, chosen: Selection) -> str:
     """Digest of what is trained on: which samples, and how their images were cut and kept."""
     ids = store.index.column("id").take(chosen.rows).to_pylist()
-    how = [store.about[key] for key in ("domain", "sampling", "scale", "encoding")]
+    about, scale = store.about, dict(store.sampling.scale())
+    how = [about["domain"], about["sampling"], scale, about["encoding"]]
     return hashlib.blake2b("\n".join([json.dumps(how), *ids]).encode(), digest_size=16).hexdigest()
 
 
@@ -189,7 +190,6 @@ def _info(store: Store, spec: PretrainSpec, run: Run) -> EncoderInfo:
         normalisation=run.normalisation,
         domain=store.domain,
         sampling=store.about["sampling"],
-        scale=store.scale,
         provenance={
             "kind": "pretrained",
             "objective": spec.objective.base,

@@ -16,11 +16,11 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.labelled import unit_name
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.folder import LoadedEncoder
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import holds_anything, write_csv, write_json
+from histoscope.core.errors import DataError
+from histoscope.core.files import write_csv, write_json
 from histoscope.core.heads.contract import Head
 from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.diverse import Chosen, Method, choose
 from histoscope.core.progress import Progress
 
@@ -49,13 +49,7 @@ class Suggestions:
     labelled: int
 
     def write(self, out: Path) -> None:
-        """Write ``suggest.json`` and ``suggested.csv``.
-
-        Raises:
-            UsageError: ``out`` is a file, or holds something.
-        """
-        if holds_anything(out):
-            raise UsageError(f"{out}: not empty; give another --out")
+        """Write ``suggest.json`` and ``suggested.csv``."""
         body = {
             "task": self.task.name,
             "exclusive": self.task.exclusive,
@@ -73,7 +67,7 @@ class Suggestions:
 
 def suggest(
     store: Store,
-    loaded: LoadedEncoder,
+    runner: Runner,
     task: Task,
     labelled: Collection[str],
     count: int,
@@ -87,7 +81,7 @@ def suggest(
 
     Args:
         store: where from.
-        loaded: whose features say what is alike.
+        runner: of the encoder whose features say what is alike.
         task: what the labels shall answer.
         labelled: ids of samples that have a label.
         count: how many are wanted.
@@ -109,7 +103,7 @@ def suggest(
     units = store.index.column("unit").take(chosen.rows).to_pylist()
     turns = _turns(units)
     progress.say(f"suggest reads {chosen.said}; {int(known.sum())} have a label; {turns}")
-    features = features_of(loaded, store, chosen.rows, progress)
+    features = features_of(runner, store, chosen.rows, progress)
     doubt = None if head is None else uncertainty(head, features)
     found = choose(features, units, known, count, method=method, uncertainty=doubt)
     if len(found) < count:

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from histoscope.core.data.labelled import UNKNOWN, class_ids
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.pixels import Normalisation, to_tensor
+from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import DataError
 from histoscope.core.heads.neighbours import vote
 from histoscope.core.heads.unit import unit_rows
+from histoscope.core.inference.runner import Runner
 from histoscope.core.randomness import generator
 from histoscope.core.training.spec import MonitorSpec
 
 LEAST_STD, LEAST_RANK = 0.1, 0.05  # of 1 / sqrt(dim), of the largest rank there can be
 FALL = 5.0  # of the effective rank from one measurement to the next
 NEIGHBOURS = 20
-BATCH = 64
 
 Features = NDArray[np.floating]
 
@@ -112,16 +112,7 @@ class Monitor:
         """The numbers of ``monitors.csv``, and what is alarming about them."""
         was_training = encoder.training
         encoder.eval()
-        with torch.no_grad():
-            features = np.concatenate(
-                [
-                    encoder(to_tensor(torch.from_numpy(part).to(device), self.normalisation))
-                    .float()
-                    .cpu()
-                    .numpy()
-                    for part in np.array_split(self.images, max(1, len(self.images) // BATCH))
-                ]
-            )
+        features = Runner(encoder, self.normalisation, device).features(self.images)
         encoder.train(was_training)
         if not np.isfinite(features).all():
             return {}, ["features are not finite"]
@@ -170,7 +161,7 @@ def make_monitor(
                 f"{store.path}: of {len(some)} images too few have a label of {spec.task!r} "
                 "to watch by; --set training.monitor.images=N takes more"
             )
-    return Monitor(np.stack(list(store.images(some))), labels, classes, normalisation)
+    return Monitor(store.reader.images(some), labels, classes, normalisation)
 
 
 def _unit(features: Features) -> NDArray[np.float64]:

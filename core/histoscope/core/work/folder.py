@@ -1,70 +1,152 @@
-"""A folder of results: who it belongs to, what became of each source, and the manifest.
+"""A folder of results: whose it is, what goes on in it, and what closes it.
 
-Everything here is derived from finished work, without clock times or random names, so that a
+Everything in it is derived from finished work, without clock times or random names, so that a
 second call that finds nothing to do changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from histoscope.core.contracts import Source
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import holds_anything, read_json, write_json
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.stop import StopFlag
-from histoscope.core.work.job import Job
-from histoscope.core.work.local import run_all
-from histoscope.core.work.manifest import OUTCOME, read_outcome, write_manifest
-from histoscope.core.work.outcome import Outcome, still_good
+from histoscope.core.work.engine import Engine
+from histoscope.core.work.job import Job, clear
+from histoscope.core.work.outcome import DONE, Outcome, read_outcome, still_good, write_outcome
+
+_PART = re.compile(r"(\.\d+\.part)+$")
 
 
-def claim(
-    out: Path, what: tuple[str, int], body: Mapping[str, Any], guarded: Mapping[str, str]
-) -> None:
-    """Take a folder for one kind of work, or see that it is ours.
+@dataclass(frozen=True)
+class OutFolder:
+    """A folder that one piece of work writes, and no other.
 
-    A claim under which no source was finished binds nobody.
-
-    Args:
-        out: the folder.
-        what: format and version; the file is named after the format.
-        body: what the file says.
-        guarded: keys that must not differ from an earlier call, and what it means if they do.
-
-    Raises:
-        UsageError: it holds something else.
+    Attributes:
+        path: of the folder.
+        owner: format and version of the file that is written first and says whose the folder is;
+            it is named after the format, ``histoscope.predict`` is ``predict.json``.
+        closing: name of the file that is written last, empty where each source has its own.
+        parts: name of the folder that holds one folder a source, empty where there is none.
+        left: names of what work that is cut off leaves behind.
+        first: name of the file that is written first where that is not the owner's.
     """
-    file = out / f"{what[0].rpartition('.')[2]}.json"
-    if file.is_file() and any(out.glob("outcomes/*.json")):
-        before = read_json(file, *what)
-        for key, meaning in guarded.items():
-            if before.get(key) != body[key]:
-                raise UsageError(f"{out}: holds results of {meaning}; give another --out")
-    elif holds_anything(out) and not file.is_file():
-        raise UsageError(f"{out}: not empty, and holds no {file.name}; give another --out")
-    write_json(file, *what, body)
+
+    path: Path
+    owner: tuple[str, int]
+    closing: str = ""
+    parts: str = ""
+    left: Sequence[str] = ()
+    first: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The file that says whose the folder is."""
+        return self.path / f"{self.owner[0].rpartition('.')[2]}.json"
+
+    def claim(self, parameters: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+        """Take the folder, or go on in it with the same parameters.
+
+        A claim under which nothing was finished binds nobody.
+
+        Args:
+            parameters: must not differ from an earlier call.
+            about: what the file says beside them.
+
+        Raises:
+            UsageError: other parameters (the first that differs is named), or somebody else's.
+        """
+        self.check(parameters)
+        write_json(self.file, *self.owner, {**parameters, **(about or {})})
+
+    def check(self, parameters: Mapping[str, Any]) -> None:
+        """As :meth:`claim`, and nothing is written."""
+        before = self._before()
+        place = next(iter(differences(before, parameters)), None) if before else None
+        if place:
+            raise UsageError(
+                f"{self.path}: was made with other settings ({place}); give another --out"
+            )
+
+    def _before(self) -> dict[str, Any] | None:
+        """The claim of earlier work that has finished something."""
+        if not holds_anything(self.path):
+            return None
+        if not self.file.is_file():
+            raise UsageError(
+                f"{self.path}: not empty, and holds no {self.file.name}; give another --out"
+            )
+        body = read_json(self.file, *self.owner)
+        if body["version"] < self.owner[1]:
+            raise UsageError(f"{self.path}: made by an older histoscope; give another --out")
+        bound = any(self.path.glob(f"{self.parts}/*/{DONE}")) if self.parts else self._whole
+        return body if bound else None
+
+    @property
+    def _whole(self) -> bool:
+        return (self.path / self.closing).is_file()
+
+    def take(self) -> None:
+        """Take the folder for work that is done in one piece; what was cut off is removed.
+
+        Raises:
+            UsageError: it holds something else, or such work that is whole.
+        """
+        if not holds_anything(self.path):
+            return
+        names = {_PART.sub("", file.name) for file in self.path.iterdir()}
+        begun = self.first or self.file.name  # by it the rest is known
+        ours = names <= {*self.left, begun, self.closing} and begun in names and not self._whole
+        if ours and (self.path / self.file.name).is_file():
+            try:
+                read_json(self.file, *self.owner)
+            except DataError:
+                ours = False
+        if not ours:
+            raise UsageError(f"{self.path}: not empty; give another --out")
+        for file in sorted(self.path.iterdir(), key=lambda one: one.name == begun):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], place: str = ""
+) -> Iterator[str]:
+    """``sampling.tile_mpp: 0.5 there, 1.0 now`` for each value of ``now`` that differs."""
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            yield from differences(old, {**dict.fromkeys(old), **value}, f"{place}{key}.")
+        elif old != value:
+            yield f"{place}{key}: {_short(old)} there, {_short(value)} now"
+
+
+def _short(value: object) -> str:
+    return str(value)[:24]
 
 
 def work_through(
-    out: Path,
+    what: str,
+    out: OutFolder,
     sources: Sequence[Source],
     job: Job,
-    closing: Callable[[Source], Path],
-    workers: int,
+    engine: Engine,
     progress: Progress,
 ) -> list[Outcome]:
-    """Run a job over the sources that are not done yet, keep the outcomes, write the manifest.
+    """Run a job over the sources that are not done yet, and close each with its outcome.
 
     Args:
-        out: folder of the results.
+        what: name of the work, for people.
+        out: folder of the results, claimed.
         sources: in order.
         job: what to do with each.
-        closing: the file whose presence says that a source's results are whole.
-        workers: processes; 0 works in this one.
+        engine: who does it.
         progress: who is told.
 
     Returns:
@@ -73,26 +155,51 @@ def work_through(
     Raises:
         Interrupted: what is finished stays; the same call goes on.
     """
-    before = {s.id: done for s in sources if (done := _finished(out, s, closing)) is not None}
+    before = {source.id: done for source in sources if (done := _finished(job.folder(source)))}
     outcomes = still_good(sources, before, progress)
+    if len(outcomes) < len(before) and out.closing:
+        (out.path / out.closing).unlink(missing_ok=True)  # it speaks of what will change
     todo = [source for source in sources if source.id not in outcomes]
-    progress.start("work", len(todo), "sources")
+    progress.start(what, len(todo), "sources")
     with StopFlag() as stop:
-        for outcome in run_all(job, todo, workers, stop):
+        for outcome in engine.run(job, todo, stop):
             outcomes[outcome.source.id] = outcome
-            write_json(out / "outcomes" / f"{outcome.source.id}.json", *OUTCOME, asdict(outcome))
+            folder = job.folder(outcome.source)
+            if outcome.status == "failed" and not outcome.corrupt:
+                clear(folder)
+            write_outcome(folder / DONE, outcome)
             if outcome.status != "done":
                 progress.say(f"{outcome.source.path}: {outcome.status}: {outcome.reason}")
             progress.advance()
     progress.finish()
-    write_manifest(out)
     return [outcomes[source.id] for source in sources]
 
 
-def _finished(out: Path, source: Source, closing: Callable[[Source], Path]) -> Outcome | None:
+def _finished(folder: Path) -> Outcome | None:
     """The outcome of a source that is done or empty; a failed one is tried again."""
-    file = out / "outcomes" / f"{source.id}.json"
+    file = folder / DONE
     outcome = read_outcome(file) if file.is_file() else None
-    if outcome is None or outcome.status == "failed":
-        return None
-    return outcome if outcome.status == "empty" or closing(source).is_file() else None
+    return None if outcome is None or outcome.status == "failed" else outcome
+
+
+def read_outcomes(parts: Path) -> list[Outcome]:
+    """All outcomes of a folder, whichever shard made them, by root and path.
+
+    Args:
+        parts: the folder that holds one folder a source.
+
+    Raises:
+        DataError: there are none.
+    """
+    outcomes = [_outcome_in(folder) for folder in sorted(parts.glob("*"))]
+    if not outcomes:
+        raise DataError(f"{parts.parent}: no results here; give a folder that 'predict' wrote")
+    return sorted(outcomes, key=lambda one: (one.source.root, one.source.path))
+
+
+def _outcome_in(folder: Path) -> Outcome:
+    try:
+        return read_outcome(folder / DONE)
+    except DataError:
+        lost = "its results are missing or damaged: run the same command again"
+        return Outcome(Source(folder.name, folder.name), "failed", reason=lost)

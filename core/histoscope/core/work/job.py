@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
 from histoscope.core.runtime.allocator import give_back_freed_memory
-from histoscope.core.work.outcome import Outcome
+from histoscope.core.work.outcome import DONE, Outcome
 
 log = logging.getLogger(__name__)
 
 
-class Job(Protocol):
-    """Work on one source. Picklable; whatever is costly is made on the first call."""
+def _unheard() -> None:
+    """Nobody waits."""
 
-    def __call__(self, source: Source) -> Outcome:
+
+@dataclass(frozen=True)
+class Turn:
+    """What an engine gives a job for one source.
+
+    Attributes:
+        beat: to be called at every sample, so that a reader that hangs is told from a slow one.
+        readers: processes that may read a source that is divisible.
+    """
+
+    beat: Callable[[], None] = _unheard
+    readers: int = 1
+
+
+class Job(Protocol):
+    """Work on one source. Picklable."""
+
+    def load(self) -> None:
+        """Make what is costly and the same for all sources; called once, where it works."""
+
+    def folder(self, source: Source) -> Path:
+        """Where all that it writes of a source lies."""
+
+    def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Do the work; raise UnreadableSource with the reason where the source is at fault."""
 
 
-def run_job(job: Job, source: Source) -> Outcome:
+def clear(folder: Path) -> None:
+    """Remove what was written of a source; a record that stands alone stays as it is."""
+    if folder.is_dir() and [file.name for file in folder.iterdir()] != [DONE]:
+        shutil.rmtree(folder)
+
+
+def run_job(job: Job, source: Source, turn: Turn) -> Outcome:
     """Run a job on one source in this process, turning a failure into an outcome."""
+    clear(job.folder(source))  # of a call that was stopped, or of what was told otherwise
     try:
-        return job(source)
+        return job(source, turn)
     except UnreadableSource as fault:
         return Outcome(source, "failed", reason=fault.reason)
     except HistoscopeError:

@@ -1,122 +1,169 @@
-"""Run one job over many sources in reused worker processes.
+"""The engine of one machine: reused worker processes.
 
-A source that raises, or takes its whole process down, becomes an outcome with a reason; the
+A source that raises, takes its whole process down, or hangs becomes an outcome with a reason; the
 rest goes on. Workers start by spawn, so nothing assumes fork.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError
 from histoscope.core.runtime.stop import StopFlag, deaf_children
-from histoscope.core.work.job import Job, run_job
+from histoscope.core.work.job import Job, Turn, run_job
 from histoscope.core.work.outcome import Outcome
 
 GRACE_S = 10.0  # for a worker to clean up after itself
+DEADLINE_S = 300.0
+BEATS_A_DEADLINE = 20  # at most: a beat a sample would fill the pipe
 
 
-def run_all(job: Job, sources: Sequence[Source], workers: int, stop: StopFlag) -> Iterator[Outcome]:
-    """Outcomes in the order in which they are ready.
+@dataclass(frozen=True)
+class Local:
+    """Runs jobs on this machine.
 
-    Args:
-        job: what to do.
-        sources: on which.
-        workers: processes; 0 runs in this one (nothing protects it from a crash then).
-        stop: read between sources.
-
-    Raises:
-        Interrupted: the flag was set; what is finished stays.
+    Attributes:
+        workers: processes; 0 runs in this one (nothing protects it from a crash or a hang then).
+        deadline_s: how long a source may take from one sample to the next.
     """
-    if workers == 0 or not sources:
-        for done, source in enumerate(sources):
-            stop.check(f"{done} of {len(sources)} sources are finished")
-            yield run_job(job, source)
-        return
-    pool = [_Worker(job) for _ in range(min(workers, len(sources)))]
-    try:
-        yield from _serve(pool, list(sources), stop)
-    finally:
-        for worker in pool:
-            worker.close()
+
+    workers: int = 1
+    deadline_s: float = DEADLINE_S
+
+    def run(self, job: Job, sources: Sequence[Source], stop: StopFlag) -> Iterator[Outcome]:
+        """See :class:`histoscope.core.work.engine.Engine`."""
+        if self.workers == 0 or not sources:
+            if sources:
+                job.load()
+            for done, source in enumerate(sources):
+                stop.check(f"{done} of {len(sources)} sources are finished")
+                yield run_job(job, source, Turn())
+            return
+        pool = [_Worker(job, self.deadline_s) for _ in range(min(self.workers, len(sources)))]
+        try:
+            yield from self._serve(pool, list(sources), stop)
+        finally:
+            for worker in pool:
+                worker.leave()
+            for worker in pool:
+                worker.close()
+
+    def _serve(
+        self, pool: list[_Worker], sources: list[Source], stop: StopFlag
+    ) -> Iterator[Outcome]:
+        waiting, total, done = list(reversed(sources)), len(sources), 0
+        while done < total:
+            said = f"{done} of {total} sources are finished"
+            stop.check(said)
+            for worker in pool:
+                if worker.source is None and waiting:
+                    others = min(len(pool), 1 + len(waiting))  # that have, or will get, a source
+                    worker.give(waiting.pop(), max(1, self.workers // others))
+            busy = [worker for worker in pool if worker.source is not None]
+            wait([worker.pipe for worker in busy], timeout=min(0.5, self.deadline_s / 4))
+            for worker in busy:
+                outcome = worker.outcome(stop, said)
+                if outcome is not None:
+                    done += 1
+                    yield outcome
 
 
-def _serve(pool: list[_Worker], sources: list[Source], stop: StopFlag) -> Iterator[Outcome]:
-    waiting, total, done = list(reversed(sources)), len(sources), 0
-    while done < total:
-        said = f"{done} of {total} sources are finished"
-        stop.check(said)
-        for worker in pool:
-            if worker.source is None and waiting:
-                worker.give(waiting.pop())
-        busy = [worker for worker in pool if worker.source is not None]
-        for ready in wait([worker.pipe for worker in busy], timeout=0.5):
-            worker = next(worker for worker in busy if worker.pipe is ready)
-            outcome = worker.take()
-            if outcome is None:
-                stop.check(said)  # the signal went to all processes: no fault of the source
-                outcome = worker.bury()
-            done += 1
-            yield outcome
+ONE_WORKER = Local()
 
 
 class _Worker:
     """A process and the pipe to it; started again after a crash."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, deadline_s: float) -> None:
+        self._job, self._deadline_s = job, deadline_s
         self.source: Source | None = None
+        self._ready = False  # it has loaded what it needs, which counts for no source
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(self._job, theirs), daemon=True)
+        pause_s = self._deadline_s / BEATS_A_DEADLINE
+        self._process = context.Process(target=_work, args=(self._job, theirs, pause_s))
         with deaf_children(signal.SIGINT):
             self._process.start()
         theirs.close()
+        self._ready = False
 
-    def give(self, source: Source) -> None:
-        self.source = source
+    def give(self, source: Source, readers: int) -> None:
+        """Hand over a source."""
+        self.source, self._heard = source, time.monotonic()
         try:
-            self.pipe.send(source)
+            self.pipe.send((source, readers))
         except OSError:  # died while idle
             self._start()
-            self.pipe.send(source)
+            self.pipe.send((source, readers))
 
-    def take(self) -> Outcome | None:
-        """The outcome that is ready; None when the process is gone."""
+    def outcome(self, stop: StopFlag, said: str) -> Outcome | None:
+        """The outcome of its source, None while it is at work.
+
+        Args:
+            stop: checked where the process is gone: a signal may have reached all processes, and
+                then it is no fault of the source.
+            said: what is safe then.
+        """
         try:
-            answer = self.pipe.recv()
+            while self.pipe.poll():
+                answer = self.pipe.recv()
+                self._heard, self._ready = time.monotonic(), True
+                if isinstance(answer, BaseException):
+                    raise answer
+                if isinstance(answer, Outcome):
+                    self.source = None
+                    return answer
         except (EOFError, OSError):
-            return None
-        self.source = None
-        if isinstance(answer, BaseException):
-            raise answer
-        outcome: Outcome = answer
-        return outcome
+            stop.check(said)
+            self._process.join()
+            return self._fail(f"its reader crashed the process ({_why(self._process.exitcode)})")
+        if self._ready and time.monotonic() - self._heard > self._deadline_s:
+            self._kill()
+            return self._fail(f"its reader hung: no sample for {self._deadline_s:g} s (--deadline)")
+        return None
 
-    def bury(self) -> Outcome:
-        """The outcome of the source that took the process down; a new process is started."""
+    def _fail(self, reason: str) -> Outcome:
+        """A failed outcome; a new process is started."""
         source, self.source = self.source, None
         assert source is not None
-        self._process.join()
-        reason = f"its reader crashed the process ({_why(self._process.exitcode)})"
         self._start()
         return Outcome(source, "failed", reason=reason)
 
+    def leave(self) -> None:
+        """Ask the process to end."""
+        if self.source is None:
+            self.pipe.close()
+        else:
+            self._process.terminate()
+
     def close(self) -> None:
-        self._process.terminate()
+        """See that it has ended."""
         self._process.join(GRACE_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        self._kill()
         self.pipe.close()
+
+    def _kill(self) -> None:
+        """End it and what it has started, however they hang."""
+        pid = self._process.pid
+        if pid is not None and hasattr(os, "killpg"):
+            try:
+                os.killpg(pid, signal.SIGKILL)  # it leads a group of its own
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()
+        else:
+            self._process.kill()
+        self._process.join()
 
 
 def _why(code: int | None) -> str:
@@ -133,14 +180,32 @@ def _leave(number: int, place: object) -> None:
     sys.exit(128 + number)  # an exception: half-written files are removed on the way out
 
 
-def _work(job: Job, pipe: Connection) -> None:
+def _work(job: Job, pipe: Connection, pause_s: float) -> None:
+    """The life of a worker.
+
+    Args:
+        job: what it does.
+        pipe: sources come, beats (None), outcomes and faults go.
+        pause_s: least time between two beats.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, _leave)
-    while True:
-        try:
-            source = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send(run_job(job, source))
-        except HistoscopeError as fault:
-            pipe.send(fault)
+    last = time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last >= pause_s:
+            last = time.monotonic()
+            pipe.send(None)
+
+    try:
+        job.load()
+        pipe.send(None)
+        while True:
+            source, readers = pipe.recv()
+            pipe.send(run_job(job, source, Turn(beat, readers)))
+    except (EOFError, BrokenPipeError):
+        return  # nobody is there any more
+    except HistoscopeError as fault:
+        pipe.send(fault)

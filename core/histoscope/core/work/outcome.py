@@ -1,13 +1,18 @@
-"""What became of a source."""
+"""What became of a source: the one record that closes its folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
-from histoscope.core.contracts import Source
+from histoscope.core.contracts import Scalar, Source
+from histoscope.core.files import read_json, write_json
 from histoscope.core.progress import Progress
+
+OUTCOME = ("histoscope.outcome", 2)
+DONE = "done.json"  # closes the folder of a source
 
 Status = Literal["done", "empty", "failed"]
 
@@ -22,6 +27,8 @@ class Outcome:
         samples: images read.
         corrupt: samples that could not be read.
         reason: why failed or empty, or what was left out; one line.
+        facts: what its reader said of it.
+        more: what a stage adds for those who read its results.
     """
 
     source: Source
@@ -29,6 +36,46 @@ class Outcome:
     samples: int = 0
     corrupt: int = 0
     reason: str = ""
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def outcome_of(
+    source: Source,
+    samples: int,
+    corrupt: int,
+    reason: str,
+    facts: Mapping[str, Scalar],
+    more: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """The outcome of a source that opened: nothing to read is a result, nothing readable is not.
+
+    Unreadable samples are added to the reason.
+    """
+    if corrupt:
+        reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
+    status: Status = "done" if samples else "failed" if corrupt else "empty"
+    return Outcome(source, status, samples, corrupt, reason, dict(facts), more or {})
+
+
+def write_outcome(file: Path, outcome: Outcome) -> None:
+    """Close a source's folder; what the user told of the source is not written."""
+    body = asdict(replace(outcome, source=replace(outcome.source, told=None)))
+    del body["source"]["told"]
+    write_json(file, *OUTCOME, {**body, **body.pop("more")})
+
+
+def read_outcome(file: Path) -> Outcome:
+    """Read one record.
+
+    Raises:
+        DataError: damaged, or of another program's version.
+    """
+    body = read_json(file, *OUTCOME)
+    known = {name: body.pop(name) for name in ("status", "samples", "corrupt", "reason", "facts")}
+    source = Source(**body.pop("source"))
+    more = {name: value for name, value in body.items() if name not in ("format", "version")}
+    return Outcome(source, **known, more=more)
 
 
 def still_good(
@@ -54,15 +101,3 @@ def still_good(
             "(labels, drawings, cases or scale)"
         )
     return good
-
-
-def status_of(samples: int, corrupt: int) -> Status:
-    """Status of a source that opened: nothing to read is a result, nothing readable is not."""
-    return "done" if samples else "failed" if corrupt else "empty"
-
-
-def outcome_of(source: Source, samples: int, corrupt: int, reason: str) -> Outcome:
-    """The outcome of a source that opened; unreadable samples are added to the reason."""
-    if corrupt:
-        reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
-    return Outcome(source, status_of(samples, corrupt), samples, corrupt, reason)

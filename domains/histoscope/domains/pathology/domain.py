@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoscope.core.contracts import Command, LocationField, Phantom, Sampling, Split, locate
-from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
     PrepareOptions,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
         Source,
     )
     from histoscope.core.views.plan import ViewPlan, ViewsSpec
-    from histoscope.domains.pathology.annotations.drawn import Drawn
-    from histoscope.domains.pathology.tiling import Box
 
 _IN_A_SET = "null in a labelled set, where the place on the slide is unknown"
 LOCATION = (
@@ -83,10 +81,10 @@ class PathologyDomain:
         from histoscope.core.tables.cases import Cases
         from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
-        from histoscope.domains.pathology.given import with_given
         from histoscope.domains.pathology.layouts import choose_layout
         from histoscope.domains.pathology.scale import ScaleList
         from histoscope.domains.pathology.set_sources import find_sets
+        from histoscope.domains.pathology.told import with_told
 
         chosen = _options(options)
         prepare = chosen if isinstance(chosen, PrepareOptions) else None
@@ -122,24 +120,25 @@ class PathologyDomain:
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
             )
-        sources = list(with_given(sources, roots, chosen, cases))
+        sources = list(with_told(sources, roots, chosen, cases))
         cases.check_used()
         yield from sources
 
-    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
+    def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open a slide, a picture or a set.
 
         Raises:
             UnreadableSource: with the true reason.
-            DataError: wrong options, or a set that cannot give the tile asked for.
+            DataError: a set that cannot give the tile asked for.
         """
+        from histoscope.domains.pathology.opening import open_set_reader, open_slide
+
         if not isinstance(sampling, TileSampling):
             raise DataError(f"pathology cuts by TileSampling, not {type(sampling).__name__}")
-        chosen = _options(options)
         path = locate(source, roots)
         if source.kind.startswith("set-"):
-            return _open_set(source, path, sampling, chosen)
-        return _open_slide(source, path, sampling, chosen)
+            return open_set_reader(source, path, sampling)
+        return open_slide(source, path, sampling)
 
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of a tile whose side is ``size_px``."""
@@ -204,59 +203,3 @@ def _options(options: Spec) -> ReadOptions:
     if not isinstance(options, ReadOptions):
         raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
     return options
-
-
-def _open_slide(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
-    from histoscope.domains.pathology.readers.choose import open_pyramid
-    from histoscope.domains.pathology.scale import ScaleList, resolve
-    from histoscope.domains.pathology.slide_reader import SlideReader
-
-    listed = None if options.mpp_csv is None else ScaleList(options.mpp_csv).find(source.path)
-    pyramid = open_pyramid(path)
-    try:
-        scale = resolve(pyramid.mpp, listed, options.default_mpp)
-        drawn = _drawn_on(source, pyramid.scanned, options)
-        return SlideReader(
-            pyramid, scale, sampling, allow_anisotropic=options.allow_anisotropic, drawn=drawn
-        )
-    except UnreadableSource:
-        pyramid.close()
-        raise
-
-
-def _drawn_on(source: Source, scanned: Box, options: ReadOptions) -> Drawn | None:
-    """What was drawn on a slide, None where no file speaks of it."""
-    from histoscope.domains.pathology.annotations.drawn import Drawn, read_drawn
-    from histoscope.domains.pathology.annotations.matching import match
-
-    if not isinstance(options, PrepareOptions) or options.annotations is None:
-        return None
-    files = match(options.annotations, {source.id: source.path}).files.get(source.id)
-    if not files:
-        return None
-    offset = (0, 0) if options.coordinates == "level0" else (scanned.x, scanned.y)
-    try:
-        drawings = read_drawn(files, offset, options.renamed())
-    except DataError as fault:
-        raise UnreadableSource(f"its annotations cannot be used: {fault}") from None
-    return Drawn(drawings, options.task, options.rest_is)
-
-
-def _open_set(source: Source, path: Path, sampling: TileSampling, options: ReadOptions) -> Reader:
-    from histoscope.core.tables.cases import Cases
-    from histoscope.domains.pathology.set_reader import SetReader
-    from histoscope.domains.pathology.set_sources import open_set
-
-    if not isinstance(options, PrepareOptions) or options.mpp is None:
-        raise DataError(NO_SET_SCALE)
-    tiles = open_set(path, source.kind)
-    try:
-        cases = Cases(options.cases, options.case_regex, SLIDE_COLUMNS)
-        names = options.renamed()
-        return SetReader(tiles, options.mpp, sampling, options.task, cases.find, names)
-    except UnreadableSource:
-        tiles.close()
-        raise
-    except DataError as fault:
-        tiles.close()
-        raise DataError(f"{path}: {fault}") from None

@@ -39,8 +39,6 @@ class SetReader:
         UnreadableSource: the set is empty, or lacks a class that is to be renamed.
     """
 
-    divisible = True
-
     def __init__(
         self,
         tiles: TileSet,
@@ -50,6 +48,7 @@ class SetReader:
         case_of: Callable[[str], str | None],
         renamed: Mapping[str, str],
     ) -> None:
+        self.divisible = sampling.stain_normalisation == "none"  # else it counts what it reads
         self._tiles = tiles
         self._mpp = mpp
         self._sampling = sampling

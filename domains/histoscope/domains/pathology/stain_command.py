@@ -48,7 +48,10 @@ def command(store: Path, out: Path, space: str, images: int, split: str | None) 
     chosen = select(opened, "train", split, marked=False)
     order = generator(0, "pathology/stain-images").permutation(len(chosen.rows))[:images]
     with click.progressbar(
-        opened.images(chosen.rows[order]), length=len(order), label="images", file=sys.stderr
+        map(opened.reader.image, chosen.rows[order]),
+        length=len(order),
+        label="images",
+        file=sys.stderr,
     ) as decoded:
         try:
             spec, count = fit_statistics(decoded, space)

@@ -52,7 +52,7 @@ def command(
     from histoscope.core.contracts import locate
     from histoscope.core.errors import DataError, UnreadableSource
     from histoscope.domains.surgery import DOMAIN
-    from histoscope.domains.surgery.discovery import label_folder, operation_at
+    from histoscope.domains.surgery.discovery import label_folder
     from histoscope.domains.surgery.labels import LabelFiles
     from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 
@@ -69,11 +69,11 @@ def command(
     failed, totals = 0, Counter[str]()
     names = dict[Path | None, set[str]]()
     for source in DOMAIN.find(roots, options):
-        one = operation_at(locate(source, roots), source.kind, part_regex)
-        known = names.setdefault(labels or label_folder(one.path), set())
-        known |= {one.name, source.case or one.name}
+        name = source.told.name
+        known = names.setdefault(labels or label_folder(locate(source, roots)), set())
+        known |= {name, source.case or name}
         try:
-            with DOMAIN.open(source, roots, sampling, options) as reader:
+            with DOMAIN.open(source, roots, sampling) as reader:
                 row, found = _row(reader)
         except UnreadableSource as fault:
             failed += 1

@@ -47,7 +47,9 @@ class Operation:
     name: str
 
 
-def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) -> Iterator[Source]:
+def find_operations(
+    root: str, place: Path, options: ReadOptions, cases: Cases
+) -> Iterator[tuple[Source, Operation]]:
     """One source an operation below ``place``, in natural order.
 
     A folder that cannot be listed is a source too, so that its reason is reported.
@@ -62,7 +64,7 @@ def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) 
     for one in operations(place, options.part_regex):
         relative = one.path.relative_to(base)
         path = relative.as_posix()
-        yield Source(
+        source = Source(
             id=_identify(one, path),
             path=path,
             root=root,
@@ -71,6 +73,7 @@ def find_operations(root: str, place: Path, options: ReadOptions, cases: Cases) 
             split=_split_of(relative),
             note=f"{len(one.parts)} parts joined" if len(one.parts) > 1 else "",
         )
+        yield source, one
 
 
 def operations(place: Path, part_regex: str | None) -> list[Operation]:
@@ -127,15 +130,6 @@ def _join(videos: list[Path], part_regex: str | None) -> list[Operation]:
 def _part_key(path: Path, part_regex: str) -> tuple[tuple[int, str], ...]:
     match = re.search(part_regex, path.stem)
     return natural_key(match.group(2) if match else path.stem)
-
-
-def operation_at(path: Path, kind: str, part_regex: str | None) -> Operation:
-    """The operation that a source's path stands for, its further parts found beside it."""
-    if kind in (FRAMES, CLOSED):
-        return _folder(kind, path)
-    beside = sorted(path.parent.iterdir()) if kind == PARTS else [path]
-    found = _join([one for one in beside if one == path or _is_video(one)], part_regex)
-    return next(one for one in found if path in one.parts)
 
 
 def label_folder(path: Path) -> Path | None:

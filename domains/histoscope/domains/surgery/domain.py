@@ -33,8 +33,6 @@ if TYPE_CHECKING:
         Source,
     )
     from histoscope.core.views.plan import ViewPlan, ViewsSpec
-    from histoscope.domains.surgery.labels import FrameLabels
-    from histoscope.domains.surgery.readers.movie import Movie
 
 LOCATION = (
     LocationField("at_s", "float64", False, "presentation time from the first frame, s"),
@@ -80,41 +78,38 @@ class SurgeryDomain:
             DataError: a root is absent or holds no operation.
         """
         from histoscope.core.tables.cases import Cases
-        from histoscope.domains.surgery.discovery import VIDEO_WORDS, find_operations
-        from histoscope.domains.surgery.given import with_given
+        from histoscope.domains.surgery.discovery import VIDEO_WORDS, Operation, find_operations
+        from histoscope.domains.surgery.told import with_told
 
         chosen = _options(options)
         cases = Cases(chosen.cases, chosen.case_regex, VIDEO_WORDS)
-        sources: list[Source] = []
+        found: list[tuple[Source, Operation]] = []
         for root, place in roots.items():
             if not place.exists():
                 raise DataError(f"{place}: no such file or folder")
-            sources += find_operations(root, place, chosen, cases)
-        if not sources:
+            found += find_operations(root, place, chosen, cases)
+        if not found:
             places = ", ".join(map(str, roots.values()))
             raise DataError(f"{places}: no video and no folder of frames found")
         cases.check_used()
-        if isinstance(chosen, PrepareOptions):
-            yield from with_given(sources, roots, chosen)
-        else:
-            yield from sources
+        yield from with_told(found, chosen)
 
-    def open(self, source: Source, roots: Roots, sampling: Sampling, options: Spec) -> Reader:
+    def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open an operation.
 
         Raises:
             UnreadableSource: with the true reason; also where its labels are not what they should.
         """
-        from histoscope.domains.surgery.discovery import operation_at
         from histoscope.domains.surgery.operation_reader import OperationReader
+        from histoscope.domains.surgery.readers.choose import open_movie
 
         if not isinstance(sampling, FrameSampling):
             raise DataError(f"surgery cuts by FrameSampling, not {type(sampling).__name__}")
-        chosen = _options(options)
-        one = operation_at(locate(source, roots), source.kind, chosen.part_regex)
-        movie = _open_movie(one.kind, one.parts, sampling, chosen)
-        labels = _labels_of(one.path, one.name, source.case, chosen)
-        return OperationReader(one.name, movie, sampling, labels)
+        told, path = source.told, locate(source, roots)
+        movie = open_movie(source.kind, path, told.parts, sampling, told.options)
+        if told.fault:
+            raise UnreadableSource(f"its labels cannot be used: {told.fault}")
+        return OperationReader(told.name, movie, sampling, told.labels)
 
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of an image whose side is ``size_px``."""
@@ -183,47 +178,3 @@ def _options(options: Spec) -> ReadOptions:
     if not isinstance(options, ReadOptions):
         raise DataError(f"surgery takes ReadOptions, not {type(options).__name__}")
     return options
-
-
-def _open_movie(
-    kind: str, parts: Sequence[Path], sampling: FrameSampling, options: ReadOptions
-) -> Movie:
-    from histoscope.domains.surgery.discovery import CLOSED
-    from histoscope.domains.surgery.readers.frame_folder import FrameFolder
-    from histoscope.domains.surgery.readers.movie import JoinedParts, VideoFile, check_parts
-
-    if kind == CLOSED and not parts[0].is_dir():
-        raise UnreadableSource("neither a file nor a folder")
-    if kind == CLOSED:
-        raise UnreadableSource("what lies in this folder cannot be listed; is it yours to read?")
-    if kind == "frames":
-        return FrameFolder(parts[0], options)
-    movies = []
-    for path in parts:
-        try:
-            movies.append(VideoFile(path, options.video_reader, 1 / sampling.fps))
-        except UnreadableSource as fault:
-            where = f"{path.name}: " * (len(parts) > 1)
-            raise UnreadableSource(f"{where}{fault.reason}") from None
-    if len(movies) == 1:
-        return movies[0]
-    check_parts(movies)
-    return JoinedParts(movies)
-
-
-def _labels_of(path: Path, name: str, case: str | None, options: ReadOptions) -> FrameLabels | None:
-    """Labels of an operation by its name, or by its case where a table uses that."""
-    from histoscope.domains.surgery.discovery import label_folder
-    from histoscope.domains.surgery.labels import LabelFiles
-
-    if not isinstance(options, PrepareOptions):
-        return None
-    place = options.labels or label_folder(path)
-    if place is None and options.tools_csv is None:
-        return None
-    try:
-        files = LabelFiles(place, options.tools_csv, options.class_order)
-        found = files.of(name)
-        return files.of(case) if found is None and case else found
-    except DataError as fault:
-        raise UnreadableSource(f"its labels cannot be used: {fault}") from None

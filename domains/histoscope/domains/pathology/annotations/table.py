@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from histoscope.core.data.store import MANIFEST, Store
+from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
-from histoscope.core.files import holds_anything, read_table, write_csv
+from histoscope.core.files import write_csv
+from histoscope.core.work.folder import OutFolder
 from histoscope.domains.pathology.annotations.areas import boxes_of, classes_of
 from histoscope.domains.pathology.annotations.drawn import read_drawn
 from histoscope.domains.pathology.annotations.matching import match
@@ -23,6 +24,8 @@ from histoscope.domains.pathology.annotations.qupath import Drawing
 from histoscope.domains.pathology.geojson import bounds_offset
 from histoscope.domains.pathology.options import PrepareOptions
 
+ANNOTATIONS = ("histoscope.annotations", 1)
+ASKED = {"task", "class_names", "rest_is", "coordinates"}
 SCHEMA = pa.schema(
     [
         pa.field("file", pa.string()),
@@ -71,27 +74,29 @@ def write_annotation_tables(
         UsageError: ``out`` holds something, or the rest is no class that counts.
         DataError: no annotation file there, or a store of another domain.
     """
-    if holds_anything(out):
-        raise UsageError(f"{out}: not empty; give another --out")
     if store.domain != "pathology" or options.annotations is None:
         raise DataError(f"{store.path}: holds {store.domain}, not slides")
     if options.rest_is and classes and options.rest_is not in classes:
         raise UsageError(f"--rest-is {options.rest_is}: not one of --classes {','.join(classes)}")
-    manifest = read_table(store.path / "manifest.parquet", *MANIFEST).to_pylist()
-    opened = {row["id"]: row for row in manifest if "width_level0_px" in (row["facts"] or "")}
+    opened = {
+        key: row for key, row in store.manifest.items() if "width_level0_px" in (row["facts"] or "")
+    }
     matches = match(options.annotations, {key: row["path"] for key, row in opened.items()})
     found = Found(f"labels-{options.task}.csv", idle=len(matches.idle))
+    folder = OutFolder(out, ANNOTATIONS, closing="annotations.csv", left=[found.file])
+    folder.take()
+    folder.claim({**options.model_dump(mode="json", include=ASKED), "classes": list(classes)})
     rows = [_row(path, note=reason) for path, reason in matches.idle.items()]
     labels = list[tuple[str, str]]()
     for source, files in matches.files.items():
         more, told = _slide(store, opened[source], files, options, classes, found)
         rows += more
         labels += told
-    write_csv(out / "annotations.csv", pa.Table.from_pylist(rows, SCHEMA))
     if labels:
         samples, names = zip(*labels, strict=True)
         columns = {"sample": samples, "task": [options.task] * len(samples), "label": names}
         write_csv(out / found.file, pa.table({k: pa.array(v) for k, v in columns.items()}))
+    write_csv(out / "annotations.csv", pa.Table.from_pylist(rows, SCHEMA))
     found.tiles = dict(Counter(name for _, name in labels).most_common())
     return found
 

@@ -1,0 +1,63 @@
+"""Open a source that was found, with what was told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from histoscope.core.contracts import Reader, Source
+from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.domains.pathology.annotations.drawn import Drawn, read_drawn
+from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.readers.choose import open_pyramid
+from histoscope.domains.pathology.scale import resolve
+from histoscope.domains.pathology.set_reader import SetReader
+from histoscope.domains.pathology.set_sources import open_set
+from histoscope.domains.pathology.slide_reader import SlideReader
+from histoscope.domains.pathology.tiling import Box
+from histoscope.domains.pathology.told import ToldOfSet, ToldOfSlide
+
+
+def open_slide(source: Source, path: Path, sampling: TileSampling) -> Reader:
+    """Open a slide or a section picture. Raises UnreadableSource with the true reason."""
+    told: ToldOfSlide = source.told or ToldOfSlide()
+    pyramid = open_pyramid(path)
+    try:
+        scale = resolve(pyramid.mpp, told.listed_mpp, told.default_mpp)
+        drawn = _drawn_on(told, pyramid.scanned)
+        return SlideReader(
+            pyramid, scale, sampling, allow_anisotropic=told.allow_anisotropic, drawn=drawn
+        )
+    except UnreadableSource:
+        pyramid.close()
+        raise
+
+
+def _drawn_on(told: ToldOfSlide, scanned: Box) -> Drawn | None:
+    """What was drawn on a slide, None where no file speaks of it."""
+    if not told.drawings:
+        return None
+    offset = (0, 0) if told.coordinates == "level0" else (scanned.x, scanned.y)
+    try:
+        drawings = read_drawn(told.drawings, offset, told.renamed)
+    except DataError as fault:
+        raise UnreadableSource(f"its annotations cannot be used: {fault}") from None
+    return Drawn(drawings, told.task, told.rest_is)
+
+
+def open_set_reader(source: Source, path: Path, sampling: TileSampling) -> Reader:
+    """Open a labelled set.
+
+    Raises:
+        UnreadableSource: with the true reason.
+        DataError: its pictures cannot give the tile asked for.
+    """
+    told: ToldOfSet = source.told
+    tiles = open_set(path, source.kind)
+    try:
+        return SetReader(tiles, told.mpp, sampling, told.task, told.cases.get, told.renamed)
+    except UnreadableSource:
+        tiles.close()
+        raise
+    except DataError as fault:
+        tiles.close()
+        raise DataError(f"{path}: {fault}") from None
