@@ -14,7 +14,6 @@ import pyarrow as pa
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
     Artefact,
-    Command,
     CorruptSample,
     LocationField,
     Neighbour,
@@ -92,8 +91,6 @@ class ToyDomain:
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
     options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
-
-    commands: ClassVar = {"toy": Command("toy_domain:greet", "greet")}
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):

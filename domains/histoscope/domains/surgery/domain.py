@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import Command, LocationField, Phantom, Sampling, Split, locate
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.surgery.options import (
     FrameSampling,
@@ -56,20 +56,6 @@ class SurgeryDomain:
         "prepare": PrepareOptions,
         "predict": PredictOptions,
         "embed": ReadOptions,
-    }
-    commands: Mapping[str, Command] = {
-        "score phases": Command(
-            "histoscope.domains.surgery.score.phases_command:command",
-            "score predicted phases against annotations, under every protocol",
-        ),
-        "score tools": Command(
-            "histoscope.domains.surgery.score.tools_command:command",
-            "score predicted tools against annotations",
-        ),
-        "check labels": Command(
-            "histoscope.domains.surgery.check_command:command",
-            "hold annotations against videos: counts, names, gaps",
-        ),
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
 
