@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.core.views.plan import ViewPlan
+    from histoscope.core.views.spec import ViewsSpec
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         Scalar,
         Source,
     )
-    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.core.views.plan import ViewPlan
+    from histoscope.core.views.spec import ViewsSpec
     from histoscope.domains.surgery.labels import FrameLabels
     from histoscope.domains.surgery.readers.movie import Movie
 
