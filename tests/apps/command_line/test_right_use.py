@@ -14,6 +14,8 @@ import pytest
 
 from histoscope.apps.cli import COMMANDS, main
 from histoscope.core.config import load_yaml
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 from tests.apps.command_line.road import (
     HERE,
     commands_with_out,
@@ -38,6 +40,23 @@ def test_help_names_every_option_with_its_meaning(call, name):
     for argument in command.get_params(context):
         if isinstance(argument, click.Argument):
             assert argument.name.upper() in (command.help or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "fields", "key"),
+    [
+        ("finetune", FinetuneSpec, "method fraction draws draw_by seed", ""),
+        ("pretrain", PretrainSpec, "init", ""),
+        ("pretrain", TrainingSpec, "steps seed workers checkpoint_every device", "training."),
+    ],
+)
+def test_help_says_of_a_setting_what_its_model_says(call, name, spec, fields, key):
+    told = " ".join(call(name, "--help").out.split())
+    for field in fields.split():
+        model = spec.model_fields[field]
+        line = f"{model.description} ({key}{field})" if key else model.description
+        shown = "" if model.default is None else f" [default: {model.default}]"
+        assert re.search(rf"--{field.replace('_', '-')} \S+ {re.escape(line + shown)}", told)
 
 
 HELP = """

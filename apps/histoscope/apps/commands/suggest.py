@@ -33,7 +33,7 @@ from histoscope.core.errors import UsageError
     show_default=True,
     help="far from all that is labelled, or typical of many",
 )
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @domain_options("suggest")
 def command(
     store: Path,
