@@ -33,8 +33,8 @@ class GeometrySpec(Spec):
     """Which part of an image a view shows, and how it lies."""
 
     size_px: int | None = Field(None, ge=8, description="side of a view; default: the store's")
-    scale: Shares = Field((0.3, 1.0), description="area of the crop, as a share")
-    ratio: Range = Field((0.75, 4 / 3), description="width / height of the crop")
+    scale: Shares = Field((0.3, 1.0), description="smallest and largest crop, share of the area")
+    ratio: Range = Field((0.75, 4 / 3), description="smallest and largest width / height")
     mirror: bool = Field(True, description="mirror left to right half the time")
     quarter_turns: bool = Field(True, description="turn by 0, 90, 180 or 270 degrees")
 
@@ -75,7 +75,7 @@ class BlurSpec(Spec):
     """Gaussian blur, as in Chen et al. 2020."""
 
     p: float = Field(0.0, ge=0, le=1, description="probability")
-    sigma_px: Range = Field((0.1, 1.5), description="standard deviation, in pixels")
+    sigma_px: Range = Field((0.1, 1.5), description="smallest and largest deviation, px")
 
 
 class ViewsSpec(Spec):
