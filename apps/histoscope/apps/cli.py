@@ -31,7 +31,7 @@ COMMANDS = {
     "predict": "run a package over a folder",
     "report": "rebuild the report of a result folder",
 }
-KNOWN: Registry[click.Command] = Registry(
+REGISTRY: Registry[click.Command] = Registry(
     "command",
     {name: f"histoscope.apps.commands.{name}:command" for name in COMMANDS},
     group="histoscope.commands",
@@ -43,7 +43,7 @@ REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
 REFUSED |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
-class Lazy(click.Group):
+class LazyGroup(click.Group):
     """Commands by name, each loaded when it is asked for; those of entry points stand behind ours.
 
     The entry point ``score.stages`` is the command ``stages`` in the group ``score``.
@@ -59,7 +59,7 @@ class Lazy(click.Group):
     def summaries(self) -> dict[str, str]:
         """What is here, with a line each; nothing is loaded."""
         found: dict[str, str] = {}
-        for name, target in KNOWN.targets().items():
+        for name, target in REGISTRY.targets().items():
             above, _, word = name.rpartition(".")
             if above == self._above:
                 owner = re.split("[.:]", target.removeprefix("histoscope.domains."))[0]
@@ -79,11 +79,11 @@ class Lazy(click.Group):
             UsageError: unknown, claimed twice, or its distribution is broken.
         """
         name = f"{self._above}.{name}" if self._above else name
-        if not any(other.startswith(f"{name}.") for other in KNOWN.names()):
-            return KNOWN.load(name)
-        if name in KNOWN.names():
+        if not any(other.startswith(f"{name}.") for other in REGISTRY.names()):
+            return REGISTRY.load(name)
+        if name in REGISTRY.names():
             raise UsageError(f"{name!r} is claimed as a command and as a group of commands")
-        return Lazy(name=name, above=name)
+        return LazyGroup(name=name, above=name)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands; those of a group, which are few, are loaded for what they say."""
@@ -106,7 +106,7 @@ class Lazy(click.Group):
         return super().resolve_command(context, args)
 
 
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="histoscope")
 def main() -> None:
     """Learn from your own unlabelled images and a few labels; report over a folder.

@@ -94,7 +94,7 @@ def _fields(domain: Any, command: str) -> Mapping[str, Any]:
     return {name: field for spec in specs for name, field in spec.model_fields.items()}
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
+def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that stand on the command line."""
     context = click.get_current_context()
     default = click.core.ParameterSource.DEFAULT
@@ -109,7 +109,7 @@ def split_options(
     Raises:
         UsageError: a flag of another domain.
     """
-    asked = given(values)
+    asked = given_flags(values)
     for name in asked:
         if name not in _fields(domain, command):
             raise UsageError(f"{flag_of(name)} is not a flag of domain {domain.name!r}")

@@ -26,7 +26,7 @@ from histoscope.core.contracts import Artefact, Domain, Source
 from histoscope.core.data.store import MANIFEST, ImageReader, Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import holds_anything, read_json, read_table
-from histoscope.core.labelling.question import class_line
+from histoscope.core.labelling.task import class_line
 from histoscope.core.stages.suggest import SUGGEST, Suggestions
 
 PLACES, PAGE = "annotations", "label.html"  # the page is written last

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from histoscope.apps.configuration import resolve
+from histoscope.apps.configuration import resolve_settings
 from histoscope.apps.console import Console
-from histoscope.apps.flags import given, spec_options
+from histoscope.apps.flags import given_flags, spec_options
 from histoscope.core.learning.spec import FinetuneSpec
 
 
@@ -47,7 +47,7 @@ def command(
     from histoscope.core.data.store import Store
     from histoscope.core.stages.finetune import finetune
 
-    spec = resolve(FinetuneSpec, "finetune", None, config, sets, given(flags))
+    spec = resolve_settings(FinetuneSpec, "finetune", None, config, sets, given_flags(flags))
     package = finetune(
         Store(store),
         encoder,
@@ -60,6 +60,6 @@ def command(
     )
     for head in package.info.heads:
         click.echo(
-            f"{out}: {head.task} ({', '.join(head.question.classes)}) by {head.method} on "
+            f"{out}: {head.task} ({', '.join(head.asked_task.classes)}) by {head.method} on "
             f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
         )

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from histoscope.apps.configuration import resolve
+from histoscope.apps.configuration import resolve_settings
 from histoscope.apps.console import Console
-from histoscope.apps.flags import given, spec_options
+from histoscope.apps.flags import given_flags, spec_options
 from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 
 
@@ -47,8 +47,8 @@ def command(
     from histoscope.core.data.selection import select
     from histoscope.core.data.store import Store
 
-    asked = {"training": given(training), **given({"init": init})}
-    spec = resolve(PretrainSpec, "recipe", preset, config, sets, asked)
+    asked = {"training": given_flags(training), **given_flags({"init": init})}
+    spec = resolve_settings(PretrainSpec, "recipe", preset, config, sets, asked)
     opened = Store(store)
     if dry_run:
         chosen = select(opened, "train", split, marked=spec.marked)

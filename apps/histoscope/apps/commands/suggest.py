@@ -56,7 +56,7 @@ def command(
     from histoscope.apps.suggestions import check_folder, import_command, write_suggestions
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.data.store import Store
-    from histoscope.core.labelling.question import class_names, labelled_ids, question
+    from histoscope.core.labelling.task import asked_task, class_names, labelled_ids
     from histoscope.core.packages.package import open_package
     from histoscope.core.stages.encoders import check_fits, open_encoder
     from histoscope.core.stages.suggest import suggest
@@ -69,7 +69,7 @@ def command(
     names = class_names(classes)
     check_folder(out)
     model = open_package(package) if package else None
-    asked = question(opened, task, names, several, model.tasks if model else ())
+    asked = asked_task(opened, task, names, several, model.tasks if model else ())
     check_classes(asked)
     head = None
     if model is not None:

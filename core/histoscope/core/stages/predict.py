@@ -148,7 +148,7 @@ def _answers(package: Package, read: _Read) -> list[Answer]:
     """One answer a head, of the first draw."""
     return [
         Answer(
-            head.question,
+            head.asked_task,
             np.concatenate(parts),
             [kind.colour for kind in head.classes],
             heads[0].cut,
