@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint type format lock phantom-study suggest-study benchmarks gpu-check stain-sheet faults image image-smoke clean
+.PHONY: help setup demo test test-slow lint type format formats lock phantom-study suggest-study benchmarks gpu-check stain-sheet faults image image-smoke clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ type: setup ## mypy, strict for core
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+formats: setup ## write the tables of settings into docs/formats.md
+	$(BIN)/python -m tests.formats_rows
 
 lock: setup ## make the locks anew
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -22,6 +22,7 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.errors import HistoscopeError
 from tests.formats_comparison import Comparison
 from tests.formats_page import DOMAINS, GIVEN, Page
+from tests.formats_rows import TABLE, rewritten
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain that made it
@@ -527,6 +528,24 @@ def test_what_no_file_has_is_reported(
     assert after in text
     found = list(written.compare(text.replace(after, after + added, 1)).unwritten())
     assert any(one.endswith(fault) for one in found)
+
+
+def test_tables_of_settings_are_those_of_the_models(text: str):
+    assert len(TABLE.findall(text)) == 9
+    assert rewritten(text) == text, "run 'make formats'"
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        "> 0, <= 2 | 0.2",
+        "`drop` | tiles that",
+        "`size_px` | integer | >= 8, <= 4096 | 224 | side of a tile",
+    ],
+)
+def test_a_table_of_settings_that_differs_is_made_anew(text: str, old: str):
+    assert old in text
+    assert rewritten(text.replace(old, "x")) == text
 
 
 def test_exit_codes_of_the_page_are_those_of_the_errors(text: str):

@@ -17,8 +17,8 @@ from histoscope.core.stages.prepare import prepare
 from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
-from histoscope.domains.surgery.phantom.clips import numbered
 from histoscope.domains.surgery.phantom.videos import encode
+from tests.domains.surgery.clips import numbered
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "surgery" / "clips"
 CUT = FrameSampling(size_px=224, fps=1.0)

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from histoscope.core.errors import UnreadableSource
-from histoscope.domains.surgery.phantom.clips import CLIPS, number_in, write_clip
 from histoscope.domains.surgery.readers.decoding import read_by_seeking, read_in_one_pass
 from histoscope.domains.surgery.readers.decord_path import (
     agrees_and_is_quicker,
@@ -25,6 +24,7 @@ from histoscope.domains.surgery.readers.decord_path import (
     read_by_decord,
 )
 from histoscope.domains.surgery.readers.listing import Listing, list_frames
+from tests.domains.surgery.clips import CLIPS, number_in, write_clip
 
 ASKED = 40
 STRIDE = 25

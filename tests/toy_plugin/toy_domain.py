@@ -1,8 +1,8 @@
 """A domain from outside the package: .npy stacks of images, (count, side, side, 3) uint8.
 
 The first pixel's red value is the class; 255 there makes the sample corrupt; a file that begins
-with ``crash`` kills its process, one that begins with ``bad`` cannot be opened, one with
-``hang`` never gives its second sample and hears no signal, one with ``slow`` takes its time, and one
+with ``crash`` kills its process, with ``bad`` cannot be opened, with ``hang`` never gives its
+second sample and hears no signal, with ``slow`` takes its time, and what is
 called ``late-crash`` kills its process in the middle.
 """
 
@@ -20,7 +20,6 @@ import pyarrow as pa
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
     Artefact,
-    Command,
     CorruptSample,
     LocationField,
     Neighbour,
@@ -113,8 +112,6 @@ class ToyDomain:
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
     options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
-
-    commands: ClassVar = {"toy": Command("toy_domain:greet", "greet")}
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):

@@ -1,15 +1,11 @@
-"""The command line. Heavy imports stay inside the commands: ``--help`` loads no torch."""
+"""The command line. ``--help`` costs what click costs: a command is loaded when it is asked for."""
 
 from __future__ import annotations
 
 import errno
-import importlib
 import os
+import re
 import sys
-import tempfile
-import traceback
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIGN: threads)
@@ -17,11 +13,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIG
 import click
 
 from histoscope.core import __version__
-from histoscope.core.contracts.installed import working_domains
 from histoscope.core.errors import HistoscopeError, UsageError, near_word
+from histoscope.core.registry import Registry
 from histoscope.core.runtime.allocator import keep_freed_memory
-
-Entry = tuple[str, str]
 
 COMMANDS = {
     "doctor": "what this machine has: versions, GPU and driver, readers, disk",
@@ -37,6 +31,11 @@ COMMANDS = {
     "predict": "run a package over a folder",
     "report": "rebuild the report of a result folder",
 }
+REGISTRY: Registry[click.Command] = Registry(
+    "command",
+    {name: f"histoscope.apps.commands.{name}:command" for name in COMMANDS},
+    group="histoscope.commands",
+)
 
 # what the machine refuses is no fault of ours: rights, a disk that is read-only or full, and names
 # that cannot be
@@ -44,89 +43,70 @@ REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
 REFUSED |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
-class Lazy(click.Group):
-    """Commands by name, each loaded when it is asked for; those of domains stand behind ours.
+class LazyGroup(click.Group):
+    """Commands by name, each loaded when it is asked for; those of entry points stand behind ours.
 
-    A domain's command of two words, ``"score stages"``, is ``stages`` in the group ``score``.
+    The entry point ``score.stages`` is the command ``stages`` in the group ``score``.
 
     Args:
-        own: name to (``"module:attribute"``, summary).
-        first: the first word of the domains' commands in this group, None at the top.
+        above: the group's name in entry points; empty at the top.
     """
 
-    def __init__(
-        self, *args: Any, own: Mapping[str, Entry] = {}, first: str | None = None, **more: Any
-    ) -> None:
-        super().__init__(*args, **more)
-        self._own, self._first = own, first
+    def __init__(self, *, above: str = "", **more: Any) -> None:
+        super().__init__(no_args_is_help=False, **more)
+        self._above = above
 
-    def entries(self) -> dict[str, Entry]:
-        """All commands of this group, without loading any."""
-        found: dict[str, Entry] = dict(self._own)
-        for name, entry in commands_of_domains().items():
-            first, _, second = name.rpartition(" ")
-            if self._first is None and first:
-                told = found.get(first, ("", ""))[1]
-                found[first] = ("", f"{told}, {second}" if told else f"{first}: {second}")
-            elif (self._first or "") == first:
-                found[second] = entry
+    def summaries(self) -> dict[str, str]:
+        """What is here, with a line each; nothing is loaded."""
+        found: dict[str, str] = {}
+        for name, target in REGISTRY.targets().items():
+            above, _, word = name.rpartition(".")
+            if above == self._above:
+                owner = re.split("[.:]", target.removeprefix("histoscope.domains."))[0]
+                found[word] = COMMANDS.get(name, f"a command of {owner}")
+            elif not self._above:
+                found[above] = f"{found[above]}, {word}" if above in found else f"group: {word}"
         return found
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """In the order of work."""
-        return list(self.entries())
+        """Ours in the order of work, then the others."""
+        return list(self.summaries())
 
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Load one command's module, or open a group."""
-        entry = self.entries().get(name)
-        if entry is None:
-            return None
-        target, summary = entry
-        if not target:
-            return Lazy(name=name, first=name, help=summary)
-        module, attribute = target.split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+    def get_command(self, context: click.Context, name: str) -> click.Command:
+        """Load one command, or open a group.
+
+        Raises:
+            UsageError: unknown, claimed twice, or its distribution is broken.
+        """
+        name = f"{self._above}.{name}" if self._above else name
+        if not any(other.startswith(f"{name}.") for other in REGISTRY.names()):
+            return REGISTRY.load(name)
+        if name in REGISTRY.names():
+            raise UsageError(f"{name!r} is claimed as a command and as a group of commands")
+        return LazyGroup(name=name, above=name)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading any."""
+        """List the commands; those of a group, which are few, are loaded for what they say."""
+        lines = self.summaries()
+        for name in lines if self._above else ():
+            try:
+                lines[name] = self.get_command(context, name).get_short_help_str(80)
+            except UsageError as fault:
+                lines[name] = str(fault)
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in self.entries().items()])
+            formatter.write_dl(list(lines.items()))
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuse an unknown command with the near word."""
-        known = self.entries()
-        if args and not args[0].startswith("-") and args[0] not in known:
+        known = self.summaries()
+        if args[0] not in known:
             raise click.UsageError(f"unknown command {args[0]!r}{near_word(args[0], known)}")
         return super().resolve_command(context, args)
 
 
-def commands_of_domains() -> dict[str, Entry]:
-    """Commands that installed domains add; a domain that does not load adds none.
-
-    Raises:
-        UsageError: two domains, or a domain and this program, claim a name.
-    """
-    found: dict[str, Entry] = {}
-    for domain in working_domains():
-        for name, command in domain.commands.items():
-            if name in found or name in COMMANDS:
-                raise UsageError(f"the command {name!r} of domain {domain.name} is taken")
-            found[name] = (command.target, command.summary)
-    return found
-
-
-OURS = {name: (f"histoscope.apps.commands.{name}:command", text) for name, text in COMMANDS.items()}
-
-
-@click.command(
-    cls=Lazy,
-    own=OURS,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="histoscope")
 def main() -> None:
     """Learn from your own unlabelled images and a few labels; report over a folder.
@@ -156,12 +136,15 @@ def run(args: list[str] | None = None) -> int:
     except Exception as fault:
         if isinstance(fault, OSError) and fault.errno in REFUSED:
             return _say(": ".join(str(w) for w in (fault.filename, fault.strerror) if w), 2)
+        import tempfile
+        import traceback
+
         with tempfile.NamedTemporaryFile(
             "w", prefix="histoscope-", suffix=".log", delete=False, encoding="utf-8"
         ) as log:
             log.write(traceback.format_exc())
         words = f"{type(fault).__name__}: {fault}"
-        return _say(f"a fault of ours ({words}); please report it with {Path(log.name)}", 4)
+        return _say(f"a fault of ours ({words}); please report it with {log.name}", 4)
 
 
 def _say(words: str, code: int) -> int:

@@ -35,7 +35,7 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
     return load_yaml(folder / f"{name}.yaml")
 
 
-def resolve(
+def resolve_settings(
     spec: type[S],
     kind: str,
     preset: str | None,

@@ -64,7 +64,7 @@ def demonstrate(
     gain, against = _compare(bodies, phantom.tasks[0], out)
     for name, body in bodies.items():
         for task, measured in body.items():
-            click.echo(_line(name, task, measured))
+            click.echo(_score_line(name, task, measured))
     click.echo(
         f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
         f"{gain.high:+.3f}, paired over {gain.draws} draws)"
@@ -137,7 +137,7 @@ def _compare(
     return gain, against
 
 
-def _line(name: str, task: str, body: Mapping[str, Any]) -> str:
+def _score_line(name: str, task: str, body: Mapping[str, Any]) -> str:
     key = next(k for k in ("balanced_accuracy", "mean_average_precision") if k in body)
     metric, labels = body[key], body["labels"]
     spread = f"sd over {len(labels)} draws of {labels[0]} labels {metric['sd_over_draws']:.3f}"

@@ -90,36 +90,50 @@ def _click_type(annotation: Any) -> Any:
     return annotation if annotation in (int, float, bool) else str
 
 
+def _options(fields: Iterable[tuple[str, Any, str]]) -> Callable[[Command], Command]:
+    """Flags of fields with what the help says of them; the spec has the defaults, and checks."""
+
+    def decorate(target: Command) -> Command:
+        for name, field, told in reversed([*fields]):
+            shown = "" if field.default is None else f"  [default: {field.default}]"
+            target = click.option(
+                flag_of(name),
+                name,
+                type=_click_type(field.annotation),
+                default=None,
+                is_flag=field.annotation is bool,
+                help=told + shown,
+            )(target)
+        return target
+
+    return decorate
+
+
+def spec_options(spec: type[Spec], *names: str, told: str = "{}") -> Callable[[Command], Command]:
+    """Flags of fields of a spec; ``told`` takes a field's meaning and its name."""
+    fields = [(name, spec.model_fields[name]) for name in names]
+    return _options((name, one, told.format(one.description, name)) for name, one in fields)
+
+
 def domain_options(command: str) -> Callable[[Command], Command]:
     """Options of ``command`` of all installed domains, with the domain's name in the help.
 
     Two domains may share a flag when it has the same type. A domain that does not load has no
     flags: asking for it, and ``doctor``, say why; the others work.
     """
-    fields: dict[str, tuple[Any, list[str], str]] = {}
+    fields: dict[str, tuple[Any, list[str]]] = {}
     for domain in working_domains():
         for name, field in _fields(domain, command).items():
-            kind, owners, text = fields.get(name, (field.annotation, [], field.description or ""))
-            if kind != field.annotation:
+            first, owners = fields.setdefault(name, (field, []))
+            if first.annotation != field.annotation:
                 raise UsageError(
                     f"domains {owners} and {domain.name} disagree about {flag_of(name)}"
                 )
-            shown = "" if field.default is None else f"  [default: {field.default}]"
-            fields[name] = (kind, [*owners, domain.name], text if owners else text + shown)
-
-    def decorate(target: Command) -> Command:
-        for name, (kind, owners, text) in reversed(fields.items()):
-            target = click.option(
-                flag_of(name),
-                name,
-                type=_click_type(kind),
-                default=None,
-                is_flag=kind is bool,
-                help=f"({', '.join(owners)}) {text}",
-            )(target)
-        return target
-
-    return decorate
+            owners.append(domain.name)
+    return _options(
+        (name, field, f"({', '.join(owners)}) {field.description or ''}")
+        for name, (field, owners) in fields.items()
+    )
 
 
 def _fields(domain: Any, command: str) -> Mapping[str, Any]:
@@ -130,7 +144,7 @@ def _fields(domain: Any, command: str) -> Mapping[str, Any]:
     return {name: field for spec in specs for name, field in spec.model_fields.items()}
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
+def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that stand on the command line."""
     context = click.get_current_context()
     default = click.core.ParameterSource.DEFAULT
@@ -145,7 +159,7 @@ def split_options(
     Raises:
         UsageError: a flag of another domain.
     """
-    asked = given(values)
+    asked = given_flags(values)
     for name in asked:
         if name not in _fields(domain, command):
             raise UsageError(f"{flag_of(name)} is not a flag of domain {domain.name!r}")

@@ -22,7 +22,7 @@ from histoscope.apps.report.page import heading
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Artefact, Domain, Source
 from histoscope.core.data.store import Store
-from histoscope.core.labelling.question import class_line
+from histoscope.core.labelling.task import class_line
 from histoscope.core.stages.suggest import SUGGEST, Suggestions
 from histoscope.core.work.folder import OutFolder
 

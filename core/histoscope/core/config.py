@@ -6,7 +6,6 @@ near word; keys that stand twice in a YAML file are refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar, get_args
@@ -169,16 +168,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def rising(given: tuple[float, float], most: float = math.inf) -> tuple[float, float]:
-    """A range of positive numbers, as a validator of a field.
-
-    Raises:
-        ValueError: not 0 < low <= high <= most, or not finite.
-    """
-    low, high = given
-    if not (0 < low <= high <= most and math.isfinite(high)):
-        limit = f" <= {most:g}" if math.isfinite(most) else ""
-        raise ValueError(f"expected two numbers, 0 < low <= high{limit}")
-    return given

@@ -26,9 +26,13 @@ class Registry(Generic[T]):
         self._builtin = dict(builtin)
         self._group = group
 
+    def targets(self) -> dict[str, str]:
+        """All names with their ``"module:attribute"``, built-in ones first; nothing is loaded."""
+        return {**self._builtin, **{point.name: point.value for point in self._points()}}
+
     def names(self) -> list[str]:
         """All names, sorted, without loading anything."""
-        return sorted({*self._builtin, *(point.name for point in self._points())})
+        return sorted(self.targets())
 
     def load(self, name: str) -> T:
         """Load what ``name`` stands for.

@@ -14,6 +14,8 @@ import pytest
 
 from histoscope.apps.cli import COMMANDS, main
 from histoscope.core.config import load_yaml
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 from tests.apps.command_line.road import (
     HERE,
     commands_with_out,
@@ -40,22 +42,56 @@ def test_help_names_every_option_with_its_meaning(call, name):
             assert argument.name.upper() in (command.help or "")
 
 
+@pytest.mark.parametrize(
+    ("name", "spec", "fields", "key"),
+    [
+        ("finetune", FinetuneSpec, "method fraction draws draw_by seed", ""),
+        ("pretrain", PretrainSpec, "init", ""),
+        ("pretrain", TrainingSpec, "steps seed workers checkpoint_every device", "training."),
+    ],
+)
+def test_help_says_of_a_setting_what_its_model_says(call, name, spec, fields, key):
+    told = " ".join(call(name, "--help").out.split())
+    for field in fields.split():
+        model = spec.model_fields[field]
+        line = f"{model.description} ({key}{field})" if key else model.description
+        shown = "" if model.default is None else f" [default: {model.default}]"
+        assert re.search(rf"--{field.replace('_', '-')} \S+ {re.escape(line + shown)}", told)
+
+
 HELP = """
 import json, sys
 from histoscope.apps.cli import COMMANDS, run
 heavy = set("torch torchvision timm openslide tifffile pyarrow sklearn cv2 matplotlib".split())
 heavy.add("albumentations")
 found = {}
-for words in ([], *([name] for name in COMMANDS)):
-    assert run([*words, "--help"]) == 0
-    found[" ".join(words)] = sorted(heavy & set(sys.modules))
+for name in ("", *COMMANDS):
+    assert run([name, "--help"] if name else ["--help"]) == 0
+    more = () if name else ("pydantic", "yaml", "numpy", "histoscope.domains")
+    found[name] = sorted(heavy.union(more) & set(sys.modules))
 print(json.dumps(found), file=sys.stderr)
 """
 
 
-def test_help_loads_neither_torch_nor_a_reader():
+def test_help_loads_neither_torch_nor_a_reader_and_without_a_command_no_settings():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     assert json.loads(done.stderr) == {"": [], **{name: [] for name in COMMANDS}}
+
+
+def test_commands_of_plug_ins_stand_in_the_help_and_run(call, plugin):
+    answer = call("--help")
+    assert answer.code == 0
+    assert re.search(r"\n  toy +a command of toy_domain\n", answer.out)
+    assert re.search(r"\n  stain +a command of pathology\n", answer.out)
+    assert re.search(r"\n  score +group: broken, phases, tools\n", answer.out)
+    assert call("toy").out == "toy\n"
+    assert call("score", "phases", "--help").code == 0
+
+
+def test_the_help_of_a_group_says_what_its_commands_do(call, plugin):
+    told = " ".join(call("score", "--help").out.split())
+    assert "tools Score predicted tools by average precision" in told
+    assert "broken command 'score.broken' of toy-domain does not load" in told
 
 
 def test_the_module_runs_as_a_program():

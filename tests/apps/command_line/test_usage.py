@@ -129,6 +129,8 @@ def test_a_number_with_an_exponent_is_a_number(road, call, tmp_path):
         (["pretran"], ["unknown command 'pretran'", "did you mean 'pretrain'?", "--help"]),
         (["xyz"], ["unknown command 'xyz'", "--help"]),
         ([], ["Missing command", "histoscope --help"]),
+        (["score"], ["Missing command", "histoscope score --help"]),
+        (["score", "phase"], ["unknown command 'phase'", "did you mean 'phases'?"]),
         (
             ["prepare", "--domain", "pathology", "x", "--outt", "y"],
             ["--outt", "'--out'", "histoscope prepare --help"],
@@ -195,9 +197,31 @@ def test_a_broken_plug_in_is_named_and_the_rest_works(road, call, refused, plugi
     says = ["domain 'broken' of toy-domain does not load"]
     refused("prepare", road.tiles, "--domain", "broken", says=says)
     refused("prepare", road.tiles, "--domain", "tox", says=["did you mean 'toy'?", "pathology"])
+    refused("broken", says=["command 'broken' of toy-domain does not load"])
+    refused("score", "broken", says=["command 'score.broken' of toy-domain does not load"])
     found = json.loads(call("doctor", "--json").out)
     assert says[0] in found["problems"]
     assert found["domains"] == "pathology, surgery, toy"
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "says"),
+    [
+        ("stain", ["stain"], "command 'stain' is claimed more than once (other, histoscope)"),
+        ("report", ["report"], "command 'report' is claimed more than once (other)"),
+        ("score", ["score", "phases"], "'score' is claimed as a command and as a group"),
+    ],
+)
+def test_a_command_that_two_claim_is_refused(
+    call, refused, monkeypatch, tmp_path, name, called, says
+):
+    folder = tmp_path / "other-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: other\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text(f"[histoscope.commands]\n{name} = other:command\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert call("--help").code == 0
+    refused(*called, says=[says])
 
 
 # Inputs

@@ -8,7 +8,8 @@ from histoscope.core.data.loader import ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader
 from histoscope.core.errors import UsageError
-from histoscope.core.views.plan import ViewsSpec, plain_plan
+from histoscope.core.views.plan import plain_plan
+from histoscope.core.views.spec import ViewsSpec
 
 
 def test_every_epoch_is_a_permutation_whose_remainder_is_dropped():

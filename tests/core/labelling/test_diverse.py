@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histoscope.core.labelling.diverse import DIMENSIONS, choose, density, loneliness, principal
+from histoscope.core.labelling.diverse import (
+    DIMENSIONS,
+    choose,
+    density,
+    loneliness,
+    principal_coordinates,
+)
 from histoscope.core.labelling.diverse import _Turns as Turns
 
 METHODS = ("typical", "core-set")
@@ -140,19 +146,19 @@ def test_far_members_of_a_large_group_count_as_less_dense(monkeypatch):
 
 def test_components_keep_distances_and_are_fitted_on_some_of_many(monkeypatch):
     points = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
-    found = principal(points)
+    found = principal_coordinates(points)
     apart = np.linalg.norm(points[3] - points[9])
     assert np.linalg.norm(found[3] - found[9]) == pytest.approx(apart, rel=1e-4)
     wide = np.random.default_rng(0).normal(size=(100, 3 * DIMENSIONS)).astype(np.float32)
-    assert principal(wide).shape == (100, DIMENSIONS)
+    assert principal_coordinates(wide).shape == (100, DIMENSIONS)
     monkeypatch.setattr("histoscope.core.labelling.diverse.FITTED", 100)
-    assert principal(points).shape == (300, 20)
+    assert principal_coordinates(points).shape == (300, 20)
     assert len(set(places(points, 10, "typical"))) == 10
 
 
 def test_a_unit_without_free_samples_holds_nobody_up():
     turns = Turns(np.arange(6.0)[:, None] * 10, ["a", "b", "b", "b", "b", "b"], np.zeros(6, bool))
-    turns.take(0)
-    turns.take(1)
-    turns.take(2)
+    turns.mark_labelled(0)
+    turns.mark_labelled(1)
+    turns.mark_labelled(2)
     assert turns.open().tolist() == [3, 4, 5]

@@ -14,12 +14,12 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.inference.runner import Runner
-from histoscope.core.labelling.gather import Hand, gather, read_hand
-from histoscope.core.labelling.question import labelled_ids, question
+from histoscope.core.labelling.gather import LabelFile, gather, read_label_file
+from histoscope.core.labelling.task import asked_task, labelled_ids
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.device import AUTO
 from histoscope.core.stages.encoders import open_encoder
-from histoscope.core.stages.labels import take
+from histoscope.core.stages.labels import import_labels
 from histoscope.core.stages.suggest import suggest, uncertainty
 
 TASK = Task("grade", ("low", "high"))
@@ -41,9 +41,9 @@ def write(path, text):
 
 
 def merged(folder, *texts, task=TASK, later_wins=False, told=None):
-    hands = [read_hand(write(folder / f"{n}.csv", text)) for n, text in enumerate(texts)]
+    files = [read_label_file(write(folder / f"{n}.csv", text)) for n, text in enumerate(texts)]
     progress = told or Silent()
-    table = gather(hands, task, IDS, "STORE", later_wins=later_wins, progress=progress)
+    table = gather(files, task, IDS, "STORE", later_wins=later_wins, progress=progress)
     return {row.pop("sample"): row for row in table.to_pylist()}
 
 
@@ -120,11 +120,11 @@ def test_what_is_written_says_what_was_read(toy_store, tmp_path):
 
 
 def test_a_task_needs_a_name_and_classes_unless_they_are_known(toy_store):
-    assert question(toy_store, None, (), False).classes == ("blue", "green")
-    assert question(toy_store, "grade", ("low", "high"), False) == TASK
-    assert question(toy_store, "tools", ("hook", "clip"), True) == SEVERAL
-    assert question(toy_store, None, (), False, [SEVERAL]) == SEVERAL
-    assert question(toy_store, "hue", ("blue", "green", "red"), False).classes[2] == "red"
+    assert asked_task(toy_store, None, (), False).classes == ("blue", "green")
+    assert asked_task(toy_store, "grade", ("low", "high"), False) == TASK
+    assert asked_task(toy_store, "tools", ("hook", "clip"), True) == SEVERAL
+    assert asked_task(toy_store, None, (), False, [SEVERAL]) == SEVERAL
+    assert asked_task(toy_store, "hue", ("blue", "green", "red"), False).classes[2] == "red"
     for name, classes, several, words in [
         ("grade", (), False, "give --classes"),
         ("a b", ("x",), False, "letters, digits"),
@@ -132,17 +132,17 @@ def test_a_task_needs_a_name_and_classes_unless_they_are_known(toy_store):
         ("hue", (), True, "exactly one class"),
     ]:
         with pytest.raises(UsageError, match=words):
-            question(toy_store, name, classes, several)
+            asked_task(toy_store, name, classes, several)
     with pytest.raises(UsageError, match="give --task NAME"):
-        question(toy_store, None, ("x",), False, [TASK, SEVERAL])
+        asked_task(toy_store, None, ("x",), False, [TASK, SEVERAL])
 
 
 def test_a_task_of_which_no_label_is_known_needs_classes(toy_store):
     none = label_table(Task("grade", ()), ["a"], [[None]], "test")
     write_table(toy_store.path / "labels" / "grade.parquet", *LABELS, none)
-    assert question(toy_store, "grade", ("low", "high"), False) == TASK
+    assert asked_task(toy_store, "grade", ("low", "high"), False) == TASK
     with pytest.raises(UsageError, match="knows no class of it; give --classes"):
-        question(toy_store, "grade", (), False)
+        asked_task(toy_store, "grade", (), False)
 
 
 def test_a_sample_counts_as_labelled_if_anything_is_known_of_it(toy_store):
@@ -213,9 +213,9 @@ def test_a_cell_with_a_comma_stands_in_quotation_marks(tmp_path):
 
 
 def test_each_file_is_named_once_as_origin(tmp_path):
-    hand = read_hand(write(tmp_path / "a.csv", "sample,label\ns:1,low\n"))
-    told = Hand("the store", "grade", True, TASK.classes, {}, "prepare; a.csv")
-    table = gather([told, hand, hand], TASK, IDS, "STORE", later_wins=False, progress=Silent())
+    file = read_label_file(write(tmp_path / "a.csv", "sample,label\ns:1,low\n"))
+    told = LabelFile("the store", "grade", True, TASK.classes, {}, "prepare; a.csv")
+    table = gather([told, file, file], TASK, IDS, "STORE", later_wins=False, progress=Silent())
     assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
 
 
@@ -223,7 +223,7 @@ def test_other_kinds_of_files_are_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes("sample,label\ns:1,gr\xfcn\n".encode("latin-1"))
     for name, words in [("latin.csv", "UTF-8"), ("none.csv", "No such file")]:
         with pytest.raises(DataError, match=words):
-            read_hand(tmp_path / name)
+            read_label_file(tmp_path / name)
 
 
 def test_contradictions_are_listed_and_the_later_wins_only_if_told(tmp_path):
@@ -290,11 +290,11 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
     path = toy_store.path / "labels" / "grade.parquet"
     for number, (place, value) in enumerate([(5, "low"), (2, "high")]):
         text = f"sample,task,label\n{ids[place]},grade,{value}\n"
-        hand = read_hand(write(tmp_path / f"{number}.csv", text))
+        file = read_label_file(write(tmp_path / f"{number}.csv", text))
         classes = TASK.classes if number == 0 else ()
-        task, table = take(
+        task, table = import_labels(
             toy_store,
-            [hand],
+            [file],
             None,
             classes,
             out=None,
@@ -306,18 +306,18 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
     found = Store(toy_store.path).labels("grade")[1]
     assert found["sample"].to_pylist() == [ids[2], ids[5]]
     assert found["label"].to_pylist() == ["high", "low"]
-    again = read_hand(path)
+    again = read_label_file(path)
     assert (again.task, again.classes) == ("grade", ("low", "high"))
     assert read_labels(path)[0] == TASK
 
 
 def test_what_prepare_would_write_anew_is_not_touched(toy_store, tmp_path):
     sample = toy_store.index["id"][0].as_py()
-    hand = read_hand(write(tmp_path / "a.csv", f"sample,label\n{sample},blue\n"))
+    file = read_label_file(write(tmp_path / "a.csv", f"sample,label\n{sample},blue\n"))
 
     def taken(name, out):
         more = {"later_wins": True, "progress": Silent()}
-        return take(toy_store, [hand], name, (), out=out, **more)
+        return import_labels(toy_store, [file], name, (), out=out, **more)
 
     with pytest.raises(UsageError, match="prepare writes its labels of 'hue' anew"):
         taken("hue", None)

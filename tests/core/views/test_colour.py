@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from histoscope.core.views.colour import Blur, BlurSpec, Grey, Jitter, JitterSpec, turn_hue
-from histoscope.core.views.geometry import Geometry, GeometrySpec
+from histoscope.core.views.colour import Blur, Grey, Jitter, turn_hue
+from histoscope.core.views.geometry import Geometry
+from histoscope.core.views.spec import BlurSpec, GeometrySpec, JitterSpec
 
 
 @pytest.fixture

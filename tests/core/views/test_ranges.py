@@ -8,7 +8,7 @@ import pytest
 
 from histoscope.core.config import build
 from histoscope.core.errors import ConfigError
-from histoscope.core.views.plan import ViewsSpec
+from histoscope.core.views.spec import ViewsSpec
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 
 from histoscope.core.errors import ConfigError
 from histoscope.core.randomness import generator
-from histoscope.core.views.plan import ViewsSpec, plain_plan
-from histoscope.core.views.warp import SEEDS, WarpSpec, library, warps
+from histoscope.core.views.plan import plain_plan
+from histoscope.core.views.spec import ViewsSpec, WarpSpec
+from histoscope.core.views.warp import SEEDS, library, warps
 
 HOUSE = Path(__file__).resolve().parents[3]
 BOTH = {"distortion": {"p": 1, "steps": 5}, "shuffle": {"p": 1, "grid": 4}}
@@ -95,7 +96,8 @@ def test_the_size_of_a_view_decides_whether_a_distortion_fits():
 def test_nothing_is_imported_before_a_warp_is_applied_and_nothing_asked_of_the_net():
     code = """
 import sys, urllib.request
-from histoscope.core.views.plan import ViewsSpec, plain_plan
+from histoscope.core.views.plan import plain_plan
+from histoscope.core.views.spec import ViewsSpec
 (warp,) = plain_plan(ViewsSpec(warp={"shuffle": {"p": 1}}), 32).warps
 assert "albumentations" not in sys.modules
 def refuse(*words, **more):

@@ -18,7 +18,7 @@ from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import ConfigError, DataError
 from histoscope.core.randomness import generator
-from histoscope.core.views.plan import ViewsSpec
+from histoscope.core.views.spec import ViewsSpec
 from histoscope.domains.pathology.colour_spaces import SPACES
 from histoscope.domains.pathology.stain import tissue_part
 from histoscope.domains.pathology.stain_fit import fit_law, fit_statistics, from_mean_angle

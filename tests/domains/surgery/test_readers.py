@@ -16,7 +16,6 @@ from histoscope.core.contracts import CorruptSample, Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
-from histoscope.domains.surgery.phantom.clips import CLIPS, cut_short, number_in, write_clip
 from histoscope.domains.surgery.readers import decord_path
 from histoscope.domains.surgery.readers.decoding import read_by_seeking, read_in_one_pass
 from histoscope.domains.surgery.readers.decord_path import (
@@ -27,6 +26,7 @@ from histoscope.domains.surgery.readers.decord_path import (
 from histoscope.domains.surgery.readers.listing import list_frames
 from histoscope.domains.surgery.readers.movie import choose_way
 from histoscope.domains.surgery.timeline import moments
+from tests.domains.surgery.clips import CLIPS, cut_short, number_in, write_clip
 
 EXACT = FrameSampling(size_px=112, fps=1.0)
 LIES = ("open-gop", "hevc", "mpeg2", "transport", "avi", "edit-list")
@@ -236,8 +236,8 @@ def test_damage_inside_loses_frames_and_not_the_rest(clip, tmp_path: Path, open_
 def test_frames_that_share_a_time_are_refused(tmp_path: Path, open_operation):
     from fractions import Fraction
 
-    from histoscope.domains.surgery.phantom.clips import numbered
     from histoscope.domains.surgery.phantom.videos import encode
+    from tests.domains.surgery.clips import numbered
 
     path = tmp_path / "a.mkv"
     encode(path, numbered(20), Fraction(25), {"bf": "0"}, ticks=[n // 2 * 80 for n in range(20)])

@@ -74,16 +74,16 @@ def describe(task: str, body: Mapping[str, Any]) -> str:
             metric, over = body[name], body["interval_over"]
             spread = metric["sd_over_draws"]
             lines.append(
-                f"{name.replace('_', ' ')} {number(metric['value'])}, 95 % interval "
+                f"{name.replace('_', ' ')} {three_decimals(metric['value'])}, 95 % interval "
                 f"{between(metric['interval'])} over {over}"
-                + (f", sd over draws {number(spread)}" if spread else "")
+                + (f", sd over draws {three_decimals(spread)}" if spread else "")
             )
     for each in ("recall", "average_precision"):
         for name, metric in body.get(each, {}).items():
-            lines.append(f"{each.replace('_', ' ')} of {name} {number(metric['value'])}")
+            lines.append(f"{each.replace('_', ' ')} of {name} {three_decimals(metric['value'])}")
     return "\n".join([*lines, *body["cautions"]])
 
 
-def number(value: float | None) -> str:
+def three_decimals(value: float | None) -> str:
     """Three decimals, or ``undefined``."""
     return "undefined" if value is None else f"{value:.3f}"

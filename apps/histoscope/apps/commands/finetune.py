@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from histoscope.apps.configuration import resolve
+from histoscope.apps.configuration import resolve_settings
 from histoscope.apps.console import Console
-from histoscope.apps.flags import compute_of, compute_options
+from histoscope.apps.flags import compute_of, compute_options, given_flags, spec_options
+from histoscope.core.learning.spec import FinetuneSpec
 
 
 @click.command("finetune")
@@ -23,18 +24,7 @@ from histoscope.apps.flags import compute_of, compute_options
     help="which label table of the store; again for several heads on one encoder",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file instead")
-@click.option(
-    "--method",
-    type=click.Choice(["probe", "knn", "uni", "full", "probe_full", "swav"]),
-    help="linear probe, nearest neighbours, UNI's probe, or all weights (from new heads, from the "
-    "probe, as SwAV)  [default: probe]",
-)
-@click.option("--fraction", type=float, help="share of the labels a draw sees  [default: 0.01]")
-@click.option("--draws", type=int, help="how many draws; predict uses the first  [default: 5]")
-@click.option(
-    "--draw-by", type=click.Choice(["sample", "case"]), help="what is drawn  [default: sample]"
-)
-@click.option("--seed", type=int, help="of the draws and of random:NAME  [default: 0]")
+@spec_options(FinetuneSpec, "method", "fraction", "draws", "draw_by", "seed")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
@@ -58,11 +48,9 @@ def command(
     are evaluated.
     """
     from histoscope.core.data.store import Store
-    from histoscope.core.learning.spec import FinetuneSpec
     from histoscope.core.stages.finetune import finetune
 
-    asked = {name: value for name, value in flags.items() if value is not None}
-    spec = resolve(FinetuneSpec, "finetune", None, config, sets, asked)
+    spec = resolve_settings(FinetuneSpec, "finetune", None, config, sets, given_flags(flags))
     package = finetune(
         Store(store),
         encoder,
@@ -76,6 +64,6 @@ def command(
     )
     for head in package.info.heads:
         click.echo(
-            f"{out}: {head.task} ({', '.join(head.question.classes)}) by {head.method} on "
+            f"{out}: {head.task} ({', '.join(head.asked_task.classes)}) by {head.method} on "
             f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
         )

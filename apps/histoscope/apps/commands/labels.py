@@ -37,16 +37,16 @@ def command(
     from histoscope.core.data.labels import LABELS
     from histoscope.core.data.store import Store
     from histoscope.core.files import write_table
-    from histoscope.core.labelling.gather import read_hand
-    from histoscope.core.labelling.question import class_names
-    from histoscope.core.stages.labels import take
+    from histoscope.core.labelling.gather import read_label_file
+    from histoscope.core.labelling.task import class_names
+    from histoscope.core.stages.labels import import_labels
 
     opened = Store(store)
     names = class_names(classes)
-    hands = [read_hand(file) for file in files]
-    asked, table = take(
+    told = [read_label_file(file) for file in files]
+    asked, table = import_labels(
         opened,
-        hands,
+        told,
         task,
         names,
         out=out,

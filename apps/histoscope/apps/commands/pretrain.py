@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from histoscope.apps.configuration import resolve
+from histoscope.apps.configuration import resolve_settings
 from histoscope.apps.console import Console
+from histoscope.apps.flags import given_flags, spec_options
+from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 
 
 @click.command("pretrain")
@@ -17,12 +19,10 @@ from histoscope.apps.console import Console
 @click.option("--preset", help="a recipe that ships with the program, for example simclr")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML over the preset")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE over the rest, for example a.b=1")
-@click.option("--init", help="start from a run, a package or timm:NAME")
-@click.option("--steps", type=int, help="optimiser steps (training.steps)")
-@click.option("--seed", type=int, help="of weights, order and views (training.seed)")
-@click.option("--workers", type=int, help="processes that read (training.workers)")
-@click.option("--checkpoint-every", type=int, help="steps (training.checkpoint_every)")
-@click.option("--device", help="auto, cpu, cuda or cuda:N (training.device)")
+@spec_options(PretrainSpec, "init")
+@spec_options(
+    TrainingSpec, "steps", "seed", "workers", "checkpoint_every", "device", told="{} (training.{})"
+)
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
@@ -46,12 +46,9 @@ def command(
     from histoscope.core.data.order import StepOrder
     from histoscope.core.data.selection import select
     from histoscope.core.data.store import Store
-    from histoscope.core.training.spec import PretrainSpec
 
-    flags: dict[str, Any] = {"training": {k: v for k, v in training.items() if v is not None}}
-    if init is not None:
-        flags["init"] = init
-    spec = resolve(PretrainSpec, "recipe", preset, config, sets, flags)
+    asked = {"training": given_flags(training), **given_flags({"init": init})}
+    spec = resolve_settings(PretrainSpec, "recipe", preset, config, sets, asked)
     opened = Store(store)
     if dry_run:
         chosen = select(opened, "train", split, marked=spec.marked)

@@ -33,7 +33,7 @@ from histoscope.core.errors import UsageError
     show_default=True,
     help="far from all that is labelled, or typical of many",
 )
-@click.option("--split", help="FILE:PART or NAME:PART instead of the store's train split")
+@click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @compute_options
 @domain_options("suggest")
 def command(
@@ -60,7 +60,7 @@ def command(
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.data.store import Store
     from histoscope.core.inference.runner import Runner
-    from histoscope.core.labelling.question import class_names, labelled_ids, question
+    from histoscope.core.labelling.task import asked_task, class_names, labelled_ids
     from histoscope.core.packages.package import open_package
     from histoscope.core.stages.encoders import check_fits, open_encoder
     from histoscope.core.stages.suggest import suggest
@@ -73,7 +73,7 @@ def command(
     names = class_names(classes)
     folder_of(out).take()
     model = open_package(package) if package else None
-    asked = question(opened, task, names, several, model.tasks if model else ())
+    asked = asked_task(opened, task, names, several, model.tasks if model else ())
     check_classes(asked)
     head = None
     if model is not None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.core.views.plan import ViewPlan
+    from histoscope.core.views.spec import ViewsSpec
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,6 @@ class Phantom:
     tasks: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command that a domain adds.
-
-    Attributes:
-        target: ``"module:attribute"`` of a click command, loaded when it is called.
-        summary: one line for the help.
-    """
-
-    target: str
-    summary: str
-
-
 @runtime_checkable
 class Domain(Protocol):
     """A field of medicine. Found by entry point; declared without torch or a reader.
@@ -80,7 +68,6 @@ class Domain(Protocol):
         location: columns of a sample's location.
         sampling: how samples are cut; fields become flags of ``prepare``.
         options: command to a Spec whose fields become flags of that command.
-        commands: further commands by name, one word or two (``"score stages"``).
         splits: published splits: name to case to part.
     """
 
@@ -88,7 +75,6 @@ class Domain(Protocol):
     location: Sequence[LocationField]
     sampling: type[Sampling]
     options: Mapping[str, type[Spec]]
-    commands: Mapping[str, Command]
     splits: Mapping[str, Mapping[str, Split]]
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:

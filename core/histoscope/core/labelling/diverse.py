@@ -27,34 +27,15 @@ from histoscope.core.randomness import generator
 
 Method = Literal["typical", "core-set"]
 
-
 DIMENSIONS = 32  # principal components; in all 512 a few loud ones decide (decision 0009)
-
-
 NEIGHBOURS = 20  # as in the paper
-
-
 CLUSTERS = 500  # as in the paper: at most
-
-
 FEW = 5  # as in the paper: a smaller cluster is no group but outliers, and comes last
-
-
 FITTED = 20_000  # samples that components and clusters are fitted on, at most
-
-
 JUDGED = 2_000  # samples among which density is measured, at most
-
-
 DUPLICATE = 0.25  # of the median distance to the nearest sample: nearer is the same thing again
-
-
 LONELY = 0.25  # of all samples: those in the emptiest places, which the core set leaves for last
-
-
 PROBED = 500  # samples whose nearest is looked for, at most
-
-
 _LEAST = 1e-12
 
 
@@ -94,23 +75,23 @@ def choose(
     Returns:
         ``count`` choices; fewer where the rest are labelled or near duplicates of chosen ones.
     """
-    points = principal(features)
+    points = principal_coordinates(features)
     turns = _Turns(points, units, labelled)
     if method == "typical":
         return _typical(points, turns, labelled, count, uncertainty)
     return _core_set(points, turns, count, uncertainty)
 
 
-def principal(features: NDArray[np.float32]) -> NDArray[np.float64]:
+def principal_coordinates(features: NDArray[np.float32]) -> NDArray[np.float64]:
     """Coordinates along the first principal components, (samples, at most ``DIMENSIONS``)."""
-    fitted = features[_some(len(features), FITTED)].astype(np.float64)
+    fitted = features[_at_most(len(features), FITTED)].astype(np.float64)
     middle = fitted.mean(axis=0)
     spread = fitted - middle
     _, axes = np.linalg.eigh(spread.T @ spread)  # ascending
     return np.asarray((features - middle) @ axes[:, : -DIMENSIONS - 1 : -1], np.float64)
 
 
-def _some(count: int, most: int) -> NDArray[np.int64]:
+def _at_most(count: int, most: int) -> NDArray[np.int64]:
     """All places, or a fixed choice where they are too many."""
     if count <= most:
         return np.arange(count)
@@ -125,7 +106,7 @@ def _median_gap(points: NDArray[np.float64]) -> float:
     """The usual distance from a sample to its nearest; 0 where there is one sample."""
     gaps = [
         np.partition(_distances(points, int(place)), 1)[1]  # its own, 0, comes first
-        for place in _some(len(points), PROBED)
+        for place in _at_most(len(points), PROBED)
         if len(points) > 1
     ]
     return float(np.median(gaps)) if gaps else 0.0
@@ -144,7 +125,7 @@ class _Turns:
         self.distance = np.full(len(points), np.inf)
         self._near = DUPLICATE * _median_gap(points)
         for place in np.flatnonzero(labelled):
-            self.take(int(place))
+            self.mark_labelled(int(place))
 
     def open(self, last: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Free samples of the units that hold the fewest labels.
@@ -156,7 +137,7 @@ class _Turns:
         held = np.where(free, self._held[self._unit], np.iinfo(np.int64).max)
         return np.flatnonzero(free & (held == held.min()))
 
-    def take(self, place: int) -> None:
+    def mark_labelled(self, place: int) -> None:
         """A sample has, or will have, a label: it and its near duplicates are no longer free."""
         away = _distances(self._points, place)
         self.distance = np.minimum(self.distance, away)
@@ -184,7 +165,7 @@ def _core_set(
             place = int(open_[(turns.distance[open_] * weight[open_]).argmax()])
             why = "unlike all that is labelled or suggested before it"
         chosen.append(Chosen(place, why))
-        turns.take(place)
+        turns.mark_labelled(place)
     return chosen
 
 
@@ -194,14 +175,14 @@ def loneliness(points: NDArray[np.float64]) -> NDArray[np.float64]:
     Args:
         points: (points, dim).
     """
-    others = _some(len(points), JUDGED)
+    others = _at_most(len(points), JUDGED)
     few = min(NEIGHBOURS, len(others) - 1)
     if few < 1:
         return np.zeros(len(points))
     among, out = points[others], np.empty(len(points))
     for start in range(0, len(points), JUDGED):
         part = slice(start, start + JUDGED)
-        apart = _apart(points[part], among)
+        apart = _distances_between(points[part], among)
         itself = others - start
         here = (itself >= 0) & (itself < len(apart))
         apart[itself[here], np.flatnonzero(here)] = np.inf
@@ -209,7 +190,9 @@ def loneliness(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _apart(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distances_between(
+    points: NDArray[np.float64], others: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Distances, (points, others)."""
     square = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
     return np.asarray(np.sqrt(np.maximum(square - 2 * points @ others.T, 0.0)))
@@ -223,7 +206,7 @@ def _typical(
     uncertainty: NDArray[np.float64] | None,
 ) -> list[Chosen]:
     weight = np.ones(len(points)) if uncertainty is None else uncertainty + _LEAST
-    fitted = _some(len(points), FITTED)
+    fitted = _at_most(len(points), FITTED)
     clusters = min(int(labelled.sum()) + count, CLUSTERS, len(fitted))
     model = KMeans(clusters, n_init=1, random_state=0)
     with warnings.catch_warnings():  # fewer different points than clusters: some stay empty
@@ -244,7 +227,7 @@ def _typical(
         few = "the first label of it" if not held[best] else f"which has {held[best]}"
         chosen.append(Chosen(place, f"typical of a group of {size[best]} samples, {few}"))
         held[best] += 1
-        turns.take(place)
+        turns.mark_labelled(place)
     return chosen
 
 
@@ -270,7 +253,7 @@ def density(
         if few < 1:
             out[members] = 1.0
             continue
-        apart = _apart(points[members], points[members])
+        apart = _distances_between(points[members], points[members])
         nearest = np.partition(apart, few, axis=1)[:, : few + 1]  # itself, at 0, among them
         out[members] = few / np.maximum(nearest.sum(axis=1), _LEAST)
     return out

@@ -1,4 +1,4 @@
-"""Label tables from several hands made one: nothing guessed, contradictions listed."""
+"""Label tables from several files made one: nothing guessed, contradictions listed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Value = str | bool
 
 
 @dataclass(frozen=True)
-class Hand:
+class LabelFile:
     """What one file says.
 
     Attributes:
@@ -49,7 +49,7 @@ class Hand:
     origin: str = ""
 
 
-def read_hand(path: Path) -> Hand:
+def read_label_file(path: Path) -> LabelFile:
     """Read a file of labels: a label table (Parquet), or a CSV with these columns.
 
     ``sample`` (or ``id``), ``task`` if one likes, and either ``label``, one class a sample, or one
@@ -88,7 +88,7 @@ def read_hand(path: Path) -> Hand:
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
     classes = tuple(given) if exclusive else tuple(names[place] for place in places)
-    return Hand(path.name, next(iter(tasks), None), exclusive, classes, values)
+    return LabelFile(path.name, next(iter(tasks), None), exclusive, classes, values)
 
 
 def _key(path: Path, names: Sequence[str]) -> int:
@@ -145,13 +145,13 @@ def _truth(word: str, where: str) -> bool:
     raise DataError(f"{where}: {word!r} where true, false or nothing is expected")
 
 
-def _of_table(path: Path) -> Hand:
+def _of_table(path: Path) -> LabelFile:
     task, table = read_labels(path)
-    return hand_of(path.name, task, table)
+    return label_file_of(path.name, task, table)
 
 
-def hand_of(name: str, task: Task, table: pa.Table, origin: str = "") -> Hand:
-    """A label table as one hand."""
+def label_file_of(name: str, task: Task, table: pa.Table, origin: str = "") -> LabelFile:
+    """A label table as if it were a file."""
     samples = table.column("sample").to_pylist()
     values = dict[tuple[str, str], Value]()
     for column in ("label",) if task.exclusive else task.classes:
@@ -159,11 +159,11 @@ def hand_of(name: str, task: Task, table: pa.Table, origin: str = "") -> Hand:
         for sample, value in zip(samples, table.column(column).to_pylist(), strict=True):
             if value is not None:
                 values[sample, about] = value
-    return Hand(name, task.name, task.exclusive, task.classes, values, origin)
+    return LabelFile(name, task.name, task.exclusive, task.classes, values, origin)
 
 
 def gather(
-    hands: Sequence[Hand],
+    files: Sequence[LabelFile],
     task: Task,
     samples: Sequence[str],
     where: str,
@@ -171,14 +171,14 @@ def gather(
     later_wins: bool,
     progress: Progress,
 ) -> pa.Table:
-    """One label table of all hands, rows in the order of ``samples``.
+    """One label table of all files, rows in the order of ``samples``.
 
     Args:
-        hands: what is known, in the order in which it was said.
+        files: what is known, in the order in which it was said.
         task: which question; its classes are the only ones allowed.
         samples: ids that may be spoken of.
         where: what holds these samples, for messages.
-        later_wins: where hands contradict each other, the later one counts; else that is refused.
+        later_wins: where files contradict each other, the later one counts; else that is refused.
         progress: told each contradiction.
 
     Raises:
@@ -186,18 +186,18 @@ def gather(
             no label at all.
     """
     known = set(samples)
-    for hand in hands:
-        _check(hand, task, known, where)
+    for file in files:
+        _check(file, task, known, where)
     merged, who = dict[tuple[str, str], Value](), dict[tuple[str, str], str]()
     contradictions = list[str]()
-    for hand in hands:
-        for about, value in hand.values.items():
+    for file in files:
+        for about, value in file.values.items():
             if about in merged and merged[about] != value:
                 contradictions.append(
                     f"{_about(about)}: {_word(merged[about])} ({who[about]}), "
-                    f"{_word(value)} ({hand.name})"
+                    f"{_word(value)} ({file.name})"
                 )
-            merged[about], who[about] = value, hand.name
+            merged[about], who[about] = value, file.name
     for line in contradictions[:SHOWN]:
         progress.say(f"contradiction: {line}")
     if len(contradictions) > SHOWN:
@@ -208,30 +208,30 @@ def gather(
             "mend a file, or give --later-wins"
         )
     if not merged:
-        raise DataError(f"no label of {task.name!r} in {', '.join(hand.name for hand in hands)}")
-    origins = [one for hand in hands for one in (hand.origin or hand.name).split("; ")]
+        raise DataError(f"no label of {task.name!r} in {', '.join(file.name for file in files)}")
+    origins = [one for file in files for one in (file.origin or file.name).split("; ")]
     return _table(merged, task, samples, list(dict.fromkeys(origins)))
 
 
-def _check(hand: Hand, task: Task, known: set[str], where: str) -> None:
-    if hand.task not in (None, task.name):
-        raise DataError(f"{hand.name}: labels of {hand.task!r}, not of {task.name!r}")
-    if hand.exclusive != task.exclusive:
+def _check(file: LabelFile, task: Task, known: set[str], where: str) -> None:
+    if file.task not in (None, task.name):
+        raise DataError(f"{file.name}: labels of {file.task!r}, not of {task.name!r}")
+    if file.exclusive != task.exclusive:
         kinds = {True: "one class a sample", False: "several classes a sample"}
         raise DataError(
-            f"{hand.name}: has {kinds[hand.exclusive]}, but {task.name!r} has "
+            f"{file.name}: has {kinds[file.exclusive]}, but {task.name!r} has "
             f"{kinds[task.exclusive]}"
         )
-    extra = [name for name in hand.classes if name not in task.classes]
+    extra = [name for name in file.classes if name not in task.classes]
     if extra:
         raise DataError(
-            f"{hand.name}: {extra[0]!r} is no class of {task.name!r} "
+            f"{file.name}: {extra[0]!r} is no class of {task.name!r} "
             f"({', '.join(task.classes)}){near_word(extra[0], task.classes)}"
         )
-    lost = [sample for sample, _ in hand.values if sample not in known]
+    lost = [sample for sample, _ in file.values if sample not in known]
     if lost:
         raise DataError(
-            f"{hand.name}: {len(set(lost))} samples are not in {where} (first: {lost[0]})"
+            f"{file.name}: {len(set(lost))} samples are not in {where} (first: {lost[0]})"
         )
 
 

@@ -14,7 +14,7 @@ from histoscope.core.learning.draws import DrawBy
 class FullSpec(Spec):
     """Full fine-tuning: a constant number of steps, whatever the number of labels."""
 
-    steps: int = Field(60, ge=1, description="optimiser steps")
+    steps: int = Field(60, ge=1, description="optimiser steps of full and probe_full")
     batch_size: int = Field(64, ge=2, description="images a step, at most the labels of the draw")
     learning_rate: float = Field(1e-4, gt=0, description="AdamW, cosine to 0")
     weight_decay: float = Field(1e-4, ge=0, description="on matrices")

@@ -15,7 +15,7 @@ from histoscope.core.config import Spec
 class FixedTemperature(Spec):
     """A constant temperature."""
 
-    kind: Literal["fixed"] = "fixed"
+    kind: Literal["fixed"] = Field("fixed", description="a number alone may stand for the whole")
     value: float = Field(0.2, gt=0, le=2, description="divides cosines; no unit")
 
 
@@ -45,7 +45,7 @@ class ObjectiveSpec(Spec):
         None, description="where negatives come from; default: in_batch, of moco_v2 queue"
     )
     reduction: Literal["infonce", "decoupled"] = Field(
-        "infonce", description="whether the positive stands in the denominator"
+        "infonce", description="decoupled: the positive is left out of the denominator"
     )
     temperature: FixedTemperature = Field(FixedTemperature(), description="number or long form")
     projector: ProjectorSpec = Field(ProjectorSpec(), description="projection head")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from timm.optim.lars import Lars
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from histoscope.core.optim.lars import Lars
 from histoscope.core.optim.spec import OptimiserSpec
 
 
@@ -23,5 +23,7 @@ def make_optimiser(module: nn.Module, spec: OptimiserSpec) -> Optimizer:
         return AdamW([matrices, rest], lr=spec.learning_rate)
     if spec.kind == "sgd":
         return SGD([matrices, rest], lr=spec.learning_rate, momentum=spec.momentum)
-    groups = [{**matrices, "adapt": True}, {**rest, "adapt": False}]
-    return Lars(groups, lr=spec.learning_rate, momentum=spec.momentum)
+    # by itself timm's LARS (You et al. 2017) scales the groups with decay only
+    groups = [{**matrices, "always_adapt": True}, rest]
+    optimiser: Optimizer = Lars(groups, lr=spec.learning_rate, momentum=spec.momentum)
+    return optimiser

@@ -93,7 +93,7 @@ class HeadInfo(Spec):
     evaluation: Mapping[str, Any] | None = None
 
     @property
-    def question(self) -> Task:
+    def asked_task(self) -> Task:
         """The task."""
         names = tuple(kind.name for kind in self.classes)
         return Task(self.task, names, self.exclusive, cast(Level, self.level))
@@ -133,7 +133,7 @@ class Package:
     @property
     def tasks(self) -> list[Task]:
         """The tasks of its heads."""
-        return [head.question for head in self.info.heads]
+        return [head.asked_task for head in self.info.heads]
 
     def encoder(self, draw: int = 0) -> LoadedEncoder:
         """The encoder of a draw."""

@@ -104,13 +104,13 @@ def evaluate(
         at = np.searchsorted(rows, test.rows)
         drawn = [draw[place][at] for draw in scores]
         measured = (
-            measure_classes(head.question, test, drawn)
+            measure_classes(head.asked_task, test, drawn)
             if head.exclusive
-            else measure_presence(head.question, test, drawn, head.thresholds or [])
+            else measure_presence(head.asked_task, test, drawn, head.thresholds or [])
         )
         body["tasks"][head.task] = {
             "exclusive": head.exclusive,
-            "classes": list(head.question.classes),
+            "classes": list(head.asked_task.classes),
             "unit": "fraction",
             "samples": len(test.rows),
             "read": test.said,
@@ -119,7 +119,7 @@ def evaluate(
             "draws": len(drawn),
             "labels": list(head.labels),
             "drawn": list(head.drawn),
-            "tested": digest_of(test.told(store, head.question)),
+            "tested": digest_of(test.told(store, head.asked_task)),
             **measured,
             "cautions": cautions[place],
         }

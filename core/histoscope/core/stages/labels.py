@@ -11,16 +11,16 @@ from histoscope.core.contracts import Task
 from histoscope.core.data.labels import read_labels
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.labelling.gather import Hand, gather, hand_of
-from histoscope.core.labelling.question import question
+from histoscope.core.labelling.gather import LabelFile, gather, label_file_of
+from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
 
 Known = tuple[Task, pa.Table]
 
 
-def take(
+def import_labels(
     store: Store,
-    hands: Sequence[Hand],
+    files: Sequence[LabelFile],
     name: str | None,
     classes: Sequence[str],
     *,
@@ -32,7 +32,7 @@ def take(
 
     Args:
         store: whose samples are spoken of.
-        hands: what the files say, in their order; the store's table was first, then ``out``.
+        files: what the files say, in their order; the store's table was first, then ``out``.
         name: of the task; None: as the files say.
         classes: in order; empty: those of the tables, else those that the files give.
         out: where the table shall go; None: it replaces the store's.
@@ -46,9 +46,9 @@ def take(
     """
     if out:
         _check_place(out, store.path)
-    if not any(hand.values for hand in hands):
-        raise DataError(f"no label in {', '.join(hand.name for hand in hands)}")
-    told = list(dict.fromkeys(hand.task for hand in hands if hand.task))
+    if not any(file.values for file in files):
+        raise DataError(f"no label in {', '.join(file.name for file in files)}")
+    told = list(dict.fromkeys(file.task for file in files if file.task))
     name = name or (told[0] if told else None)
     if name is None:
         raise UsageError("the files do not say of which task they are: give --task NAME")
@@ -59,26 +59,30 @@ def take(
             "another --task, or --out FILE.parquet and that to --labels"
         )
     there = _table_at(out, name) if out and out.exists() else None
-    task = _task(store, hands, name, classes, [known[0] for known in (there, before) if known])
-    first = [hand_of(_origin(before[1]) or "the store", *before)] if before else []
+    task = _task(store, files, name, classes, [known[0] for known in (there, before) if known])
+    first = [label_file_of(_origin(before[1]) or "the store", *before)] if before else []
     if out and there:
-        first.append(hand_of(out.name, *there, origin=_origin(there[1])))
+        first.append(label_file_of(out.name, *there, origin=_origin(there[1])))
     samples = store.index.column("id").to_pylist()
     table = gather(
-        [*first, *hands], task, samples, str(store.path), later_wins=later_wins, progress=progress
+        [*first, *files], task, samples, str(store.path), later_wins=later_wins, progress=progress
     )
     return task, table
 
 
 def _task(
-    store: Store, hands: Sequence[Hand], name: str, classes: Sequence[str], known: Sequence[Task]
+    store: Store,
+    files: Sequence[LabelFile],
+    name: str,
+    classes: Sequence[str],
+    known: Sequence[Task],
 ) -> Task:
     """The task that the files speak of, with the classes of the tables that know it."""
     found = dict.fromkeys(kind for task in known for kind in task.classes)
-    said = dict.fromkeys(kind for hand in hands for kind in hand.classes)
+    said = dict.fromkeys(kind for file in files for kind in file.classes)
     given = list(classes) or list(found or said)
-    several = not known and not hands[0].exclusive
-    return question(store, name, given, several, known)
+    several = not known and not files[0].exclusive
+    return asked_task(store, name, given, several, known)
 
 
 def _check_place(out: Path, store: Path) -> None:

@@ -105,7 +105,7 @@ def _answers(package: Package, runner: Runner, samples: Any) -> list[Answer]:
             part.append(scores)
     return [
         Answer(
-            head.question,
+            head.asked_task,
             np.concatenate(part),
             [kind.colour for kind in head.classes],
             heads[0].cut,

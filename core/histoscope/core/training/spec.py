@@ -9,7 +9,7 @@ from pydantic import Field
 from histoscope.core.config import Spec
 from histoscope.core.objectives.spec import ObjectiveSpec
 from histoscope.core.optim.spec import OptimiserSpec
-from histoscope.core.views.plan import ViewsSpec
+from histoscope.core.views.spec import ViewsSpec
 
 
 class MonitorSpec(Spec):

@@ -9,23 +9,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from histoscope.core.config import Spec, rising
+from histoscope.core.views.spec import BlurSpec, JitterSpec
 
 LUMA = (0.299, 0.587, 0.114)
-
-
-class JitterSpec(Spec):
-    """Strengths as in torchvision's ColorJitter: factor in 1 ± strength; hue in turns."""
-
-    p: float = Field(0.8, ge=0, le=1, description="probability")
-    brightness: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
-    contrast: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
-    saturation: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
-    hue: float = Field(0.05, ge=0, le=0.5, description="turn of the colour circle, ± this")
 
 
 class Jitter:
@@ -99,18 +88,6 @@ class Grey:
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Grey the rows that are on."""
         return torch.where(drawn[:, :1, None, None] > 0, _grey(images).expand_as(images), images)
-
-
-class BlurSpec(Spec):
-    """Gaussian blur, as in Chen et al. 2020."""
-
-    p: float = Field(0.0, ge=0, le=1, description="probability")
-    sigma_px: tuple[float, float] = Field((0.1, 1.5), description="standard deviation, in pixels")
-
-    @field_validator("sigma_px")
-    @classmethod
-    def _deviations(cls, given: tuple[float, float]) -> tuple[float, float]:
-        return rising(given)
 
 
 class Blur:

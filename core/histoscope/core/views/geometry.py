@@ -7,29 +7,8 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 
-from histoscope.core.config import Spec, rising
-
-
-class GeometrySpec(Spec):
-    """Which part of an image a view shows, and how it lies."""
-
-    size_px: int | None = Field(None, ge=8, description="side of a view; default: the store's")
-    scale: tuple[float, float] = Field((0.3, 1.0), description="area of the crop, as a share")
-    ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height of the crop")
-    mirror: bool = Field(True, description="mirror left to right half the time")
-    quarter_turns: bool = Field(True, description="turn by 0, 90, 180 or 270 degrees")
-
-    @field_validator("scale")
-    @classmethod
-    def _shares(cls, given: tuple[float, float]) -> tuple[float, float]:
-        return rising(given, most=1)
-
-    @field_validator("ratio")
-    @classmethod
-    def _ratios(cls, given: tuple[float, float]) -> tuple[float, float]:
-        return rising(given)
+from histoscope.core.views.spec import GeometrySpec
 
 
 class Geometry:

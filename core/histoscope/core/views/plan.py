@@ -6,31 +6,19 @@ operation changes no other's draws, and neither workers nor devices change any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from histoscope.core.config import Spec
 from histoscope.core.randomness import generator
-from histoscope.core.views.colour import Blur, BlurSpec, Grey, Jitter, JitterSpec
-from histoscope.core.views.geometry import Geometry, GeometrySpec
-from histoscope.core.views.warp import Warp, WarpSpec, warps
-
-
-class ViewsSpec(Spec):
-    """The augmentations of pretraining; a domain may add its own under ``domain``."""
-
-    geometry: GeometrySpec = Field(GeometrySpec(), description="crop, mirror, turn, size")
-    warp: WarpSpec = Field(WarpSpec(), description="grid distortion and grid shuffle")
-    jitter: JitterSpec = Field(JitterSpec(), description="brightness to hue")
-    grey: float = Field(0.1, ge=0, le=1, description="probability of a grey view")
-    blur: BlurSpec = Field(BlurSpec(), description="Gaussian blur")
-    domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
+from histoscope.core.views.colour import Blur, Grey, Jitter
+from histoscope.core.views.geometry import Geometry
+from histoscope.core.views.spec import ViewsSpec
+from histoscope.core.views.warp import Warp, warps
 
 
 class DeviceOperation(Protocol):

@@ -15,34 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from histoscope.core.config import Spec
 from histoscope.core.errors import ConfigError
+from histoscope.core.views.spec import GridDistortionSpec, WarpSpec
 
 SEEDS = 1 << 24  # draws travel as float32, which holds whole numbers exactly up to here
-
-
-class GridDistortionSpec(Spec):
-    """Stretch and squeeze the columns and rows of a grid; numbers as in Stacke et al.'s code."""
-
-    p: float = Field(0.0, ge=0, le=1, description="probability")
-    steps: int = Field(9, ge=1, description="grid cells a side")
-    limit: float = Field(0.2, gt=0, lt=1, description="a cell's side is scaled within 1 ± this")
-
-
-class GridShuffleSpec(Spec):
-    """Put the cells of a grid in another order; numbers as in Stacke et al.'s code."""
-
-    p: float = Field(0.0, ge=0, le=1, description="probability")
-    grid: int = Field(3, ge=2, le=8, description="grid cells a side")
-
-
-class WarpSpec(Spec):
-    """What moves pixels about in a cropped view, in this order."""
-
-    distortion: GridDistortionSpec = Field(GridDistortionSpec(), description="grid distortion")
-    shuffle: GridShuffleSpec = Field(GridShuffleSpec(), description="grid shuffle")
 
 
 def library() -> Any:

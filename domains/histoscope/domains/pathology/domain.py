@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import Command, LocationField, Phantom, Sampling, Split, locate
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         Scalar,
         Source,
     )
-    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.core.views.plan import ViewPlan
+    from histoscope.core.views.spec import ViewsSpec
 
 _IN_A_SET = "null in a labelled set, where the place on the slide is unknown"
 LOCATION = (
@@ -57,17 +58,6 @@ class PathologyDomain:
         "predict": ReadOptions,
         "embed": ReadOptions,
         "suggest": SuggestOptions,
-    }
-
-    commands: Mapping[str, Command] = {
-        "annotations": Command(
-            "histoscope.domains.pathology.annotations.command:command",
-            "what QuPath annotations say of the tiles of a store",
-        ),
-        "stain": Command(
-            "histoscope.domains.pathology.stain_command:command",
-            "measure a store's stain statistics, for the views of pretraining",
-        ),
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
 

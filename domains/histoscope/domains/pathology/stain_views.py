@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from histoscope.core.config import Spec, build
-from histoscope.core.views.plan import ViewPlan, ViewsSpec, plain_plan
+from histoscope.core.views.plan import ViewPlan, plain_plan
+from histoscope.core.views.spec import ViewsSpec
 from histoscope.domains.pathology.stain import StainJitter, StainSpec
 from histoscope.domains.pathology.stain_statistics import StainStatistics, StatisticsSpec
 

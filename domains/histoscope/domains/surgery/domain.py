@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import Command, LocationField, Phantom, Sampling, Split, locate
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.surgery.options import (
     FrameSampling,
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         Scalar,
         Source,
     )
-    from histoscope.core.views.plan import ViewPlan, ViewsSpec
+    from histoscope.core.views.plan import ViewPlan
+    from histoscope.core.views.spec import ViewsSpec
 
 LOCATION = (
     LocationField("at_s", "float64", False, "presentation time from the first frame, s"),
@@ -54,20 +55,6 @@ class SurgeryDomain:
         "prepare": PrepareOptions,
         "predict": PredictOptions,
         "embed": ReadOptions,
-    }
-    commands: Mapping[str, Command] = {
-        "score phases": Command(
-            "histoscope.domains.surgery.score.phases_command:command",
-            "score predicted phases against annotations, under every protocol",
-        ),
-        "score tools": Command(
-            "histoscope.domains.surgery.score.tools_command:command",
-            "score predicted tools against annotations",
-        ),
-        "check labels": Command(
-            "histoscope.domains.surgery.check_command:command",
-            "hold annotations against videos: counts, names, gaps",
-        ),
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
 

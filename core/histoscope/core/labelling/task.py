@@ -46,7 +46,7 @@ def class_line(classes: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def question(
+def asked_task(
     store: Store,
     name: str | None,
     classes: Sequence[str],

@@ -1,1 +1,0 @@
-"""Contract suites that a plug-in's tests can import."""

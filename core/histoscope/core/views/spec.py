@@ -1,0 +1,89 @@
+"""Configuration of views. Importing it loads neither torch nor a picture library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from histoscope.core.config import Spec
+
+
+def rising(given: tuple[float, float], *, most: float = math.inf) -> tuple[float, float]:
+    """A range of positive numbers.
+
+    Raises:
+        ValueError: not 0 < low <= high <= most, or not finite.
+    """
+    low, high = given
+    if not (0 < low <= high <= most and math.isfinite(high)):
+        limit = f" <= {most:g}" if math.isfinite(most) else ""
+        raise ValueError(f"expected two numbers, 0 < low <= high{limit}")
+    return given
+
+
+Range = Annotated[tuple[float, float], AfterValidator(rising)]
+Shares = Annotated[tuple[float, float], AfterValidator(partial(rising, most=1))]
+
+
+class GeometrySpec(Spec):
+    """Which part of an image a view shows, and how it lies."""
+
+    size_px: int | None = Field(None, ge=8, description="side of a view; default: the store's")
+    scale: Shares = Field((0.3, 1.0), description="smallest and largest crop, share of the area")
+    ratio: Range = Field((0.75, 4 / 3), description="smallest and largest width / height")
+    mirror: bool = Field(True, description="mirror left to right half the time")
+    quarter_turns: bool = Field(True, description="turn by 0, 90, 180 or 270 degrees")
+
+
+class GridDistortionSpec(Spec):
+    """Stretch and squeeze the columns and rows of a grid; numbers as in Stacke et al.'s code."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    steps: int = Field(9, ge=1, description="grid cells a side")
+    limit: float = Field(0.2, gt=0, lt=1, description="a cell's side is scaled within 1 ± this")
+
+
+class GridShuffleSpec(Spec):
+    """Put the cells of a grid in another order; numbers as in Stacke et al.'s code."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    grid: int = Field(3, ge=2, le=8, description="grid cells a side")
+
+
+class WarpSpec(Spec):
+    """What moves pixels about in a cropped view, in this order."""
+
+    distortion: GridDistortionSpec = Field(GridDistortionSpec(), description="grid distortion")
+    shuffle: GridShuffleSpec = Field(GridShuffleSpec(), description="grid shuffle")
+
+
+class JitterSpec(Spec):
+    """Strengths as in torchvision's ColorJitter: factor in 1 ± strength; hue in turns."""
+
+    p: float = Field(0.8, ge=0, le=1, description="probability")
+    brightness: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
+    contrast: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
+    saturation: float = Field(0.3, ge=0, lt=1, description="factor within 1 ± this")
+    hue: float = Field(0.05, ge=0, le=0.5, description="turn of the colour circle, ± this")
+
+
+class BlurSpec(Spec):
+    """Gaussian blur, as in Chen et al. 2020."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    sigma_px: Range = Field((0.1, 1.5), description="smallest and largest deviation, px")
+
+
+class ViewsSpec(Spec):
+    """The augmentations of pretraining; a domain may add its own under ``domain``."""
+
+    geometry: GeometrySpec = Field(GeometrySpec(), description="crop, mirror, turn, size")
+    warp: WarpSpec = Field(WarpSpec(), description="grid distortion and grid shuffle")
+    jitter: JitterSpec = Field(JitterSpec(), description="brightness to hue")
+    grey: float = Field(0.1, ge=0, le=1, description="probability of a grey view")
+    blur: BlurSpec = Field(BlurSpec(), description="Gaussian blur")
+    domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")

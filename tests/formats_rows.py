@@ -1,0 +1,94 @@
+"""Tables of ``docs/formats.md`` that repeat settings, made from the models.
+
+``python -m tests.formats_rows`` writes them, each behind ``<!-- fields of module:Class -->``:
+``, its own`` leaves out those of its base; ``, may be absent`` stands behind the types.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from histoscope.core.config import Spec
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
+TABLE = re.compile(
+    r"(<!-- fields of (\S+):(\w+)(, its own)?(, may be absent)? -->\n\n).*?(?=\n<!-- end -->)", re.S
+)
+HEAD = "| key | type | values | default | meaning |\n| --- | --- | --- | --- | --- |\n"
+TYPES = {str: "string", Path: "string", int: "integer", float: "number", bool: "boolean"}
+TYPES |= {types.NoneType: "null"}
+BOUNDS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
+OF_DOMAINS = "[pathology {0}](#pathology-{0}-block) or [surgery {0}](#surgery-{0}-block)"
+
+
+def rewritten(page: str) -> str:
+    """The page with its tables of settings made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        spec = getattr(importlib.import_module(found[2]), found[3])
+        others = spec.__base__.model_fields if found[4] else {}
+        return found[1] + HEAD + "".join(rows(spec, others, found[5] or ""))
+
+    return TABLE.sub(table, page)
+
+
+def rows(
+    spec: type[Spec], others: Mapping[str, FieldInfo], absent: str, above: str = ""
+) -> Iterator[str]:
+    """Rows of a model and of those in it, without ``others``."""
+    for name, field in spec.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Spec):
+            yield from rows(kind, {}, absent, f"{above}{name}.")
+        elif name not in others:
+            assert field.description, f"{spec.__name__}.{name} has no description"
+            type_ = OF_DOMAINS.format("views") if above + name == "views.domain" else type_of(kind)
+            cells = f"`{above}{name}`", type_ + absent, values_of(field), default_of(field.default)
+            yield f"| {' | '.join(cells)} | {field.description} |\n"
+
+
+def type_of(kind: Any) -> str:
+    """As the page names types."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(type_of(one) for one in get_args(kind)))
+    if get_origin(kind) is Literal:
+        return "string"
+    if get_origin(kind) is tuple:
+        return f"list of {type_of(get_args(kind)[0])}"
+    return TYPES[kind]
+
+
+def values_of(field: FieldInfo) -> str:
+    """The words that are known, or the range."""
+    bounds = [(*BOUNDS[type(one)], one) for one in field.metadata if type(one) in BOUNDS]
+    ranges = [f"{sign} {getattr(one, key):g}" for key, sign, one in bounds]
+    return ", ".join([*(f"`{word}`" for word in words_of(field.annotation)), *ranges])
+
+
+def words_of(kind: Any) -> Iterator[str]:
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    elif get_origin(kind) in (Union, types.UnionType):
+        for one in get_args(kind):
+            yield from words_of(one)
+
+
+def default_of(value: Any) -> str:
+    """As it stands in JSON and YAML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(default_of(one) for one in value)}]"
+    if isinstance(value, bool) or value is None:
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"`{value}`" if isinstance(value, str) else "" if value == {} else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
