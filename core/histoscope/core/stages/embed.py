@@ -19,6 +19,7 @@ from histoscope.core.inference.runner import Runner
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import open_folder
+from histoscope.core.tensors import digest_tensors
 from histoscope.core.work.engine import Engine
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Turn
@@ -108,7 +109,7 @@ def embed(
     sources = find_sources(domain, roots, options)
     parameters = {
         "encoder": info.model_dump(mode="json"),
-        "weights": opened.digest,
+        "weights": digest_tensors(opened.module.state_dict()),
         "options": options.model_dump(mode="json"),
         "precision": compute.precision,
     }
