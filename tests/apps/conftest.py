@@ -173,7 +173,7 @@ def store(toy: ModuleType, tmp_path: Path) -> Path:
     for seed, part in enumerate(("train", "test")):
         toy.write_stack(folder / f"a{seed}-{part}.npy", 30, seed)
     options = toy.ToyOptions(with_cases=True)
-    more = {"encoding": "lossless", "workers": 0, "progress": Silent()}
+    more = {"encoding": "lossless", "engine": Local(0), "progress": Silent()}
     out = tmp_path / "store"
     prepare(toy.DOMAIN, {"input": folder}, toy.ToySampling(), options, out, **more)
     return out

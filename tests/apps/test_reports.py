@@ -174,12 +174,17 @@ def test_a_file_outside_the_result_folder_is_never_opened(result_folder):
     assert "outside.png" not in page.source
 
 
+def folders_of_done(folder):
+    """Folders of sources that have predictions."""
+    return sorted(file.parent for file in (folder / "results").glob("*/predictions.csv"))
+
+
 def test_damaged_results_are_a_reason_and_not_an_end(result_folder):
-    first, second, *_ = sorted((result_folder / "results").iterdir())
+    first, second, *_ = folders_of_done(result_folder)
     (first / "done.json").unlink()
     (second / "map.png").write_bytes(b"no picture")
     text = page_of(result_folder).text
-    assert "its results are missing or damaged: run predict again" in text
+    assert "its results are missing or damaged: run the same command again" in text
     assert "The picture map.png is missing or damaged." in text
 
 
@@ -190,7 +195,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
 
 def test_a_colour_that_is_no_colour_becomes_grey(result_folder):
     change(
-        next((result_folder / "results").glob("*/done.json")),
+        folders_of_done(result_folder)[0] / "done.json",
         lambda body: body["answers"][0]["classes"][0].update(colour='red"/><script>'),
     )
     page = page_of(result_folder)

@@ -1,13 +1,16 @@
-"""``python -m tests.benchmarks.gpu``: images a second of a training step at 224 px in bf16.
+"""``python -m tests.benchmarks.gpu``: images a second at 224 px, and that every command runs there.
 
-Four columns for each network: the network alone; with histoscope's augmentation on the device;
-``pretrain`` from a store's shards; lightly's documented SimCLR loop, whose transforms run on the
-CPU. Each in one run on one device; the table in docs/gpu.md grows by one row a network.
+Of a training step in bf16 four columns for each network: the network alone; with histoscope's
+augmentation on the device; ``pretrain`` from a store's shards; lightly's documented SimCLR loop,
+whose transforms run on the CPU. Of ``finetune`` (frozen and all weights), ``evaluate``, ``embed``
+and ``predict`` images a second of a call, and how far features are from the CPU's. Each in one
+run on one device; the tables in docs/gpu.md grow by one row a network.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -26,20 +29,29 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
 from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.inference.runner import Runner
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.optim.groups import make_optimiser
+from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
+from histoscope.core.runtime.device import Compute
 from histoscope.core.runtime.threads import choose_workers
+from histoscope.core.stages.embed import embed
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.curves import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
 from histoscope.core.work.local import Local
-from histoscope.domains.pathology.options import PrepareOptions, TileSampling
+from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 from tests.benchmarks.stain import tiles
 
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
+SECOND = "## The other commands\n"  # of the page
 
 
 @dataclass(frozen=True)
@@ -66,15 +78,77 @@ def main() -> int:
         sys.stderr.write("gpu-check: torch finds no usable GPU here; nothing was measured\n")
         return 2
     size, device = (TINY, torch.device("cpu")) if tiny else (FULL, torch.device("cuda"))
-    rows = []
+    training, commands = list[str](), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder), size)
         for name in size.networks:
-            rows.append(row_of(name, measure(name, store, Path(folder), size, device), tiny))
-            sys.stdout.write(rows[-1] + "\n")
+            training.append(row_of(name, measure(name, store, Path(folder), size, device), tiny))
+            found = of_commands(name, store, Path(folder) / f"{name}-commands", device)
+            commands.append(row_of(name, found, tiny))
+            sys.stdout.write(f"{training[-1]}\n{commands[-1]}\n")
     if not tiny:
-        PAGE.write_text(PAGE.read_text() + "".join(row + "\n" for row in rows))
+        add_rows(training, commands)
     return 0
+
+
+def add_rows(training: list[str], commands: list[str]) -> None:
+    """Append to the page's two tables: the first ends before the second's heading."""
+    first, second = PAGE.read_text().split(SECOND)
+    rows = ("".join(row + "\n" for row in part) for part in (training, commands))
+    PAGE.write_text(f"{first.rstrip()}\n{next(rows)}\n{SECOND}{second}{next(rows)}")
+
+
+def of_commands(name: str, store: Store, out: Path, device: torch.device) -> dict[str, float]:
+    """Images a second of whole calls, the largest difference of features from the CPU's, in parts
+    of the largest feature, in bf16 and float32."""
+    word, roots = f"random:{name}", {"input": store.path.parent / "slides"}
+    write_slides(roots["input"], store.sampling.size_px)
+    rows, on = np.arange(len(store.index)), Compute(device.type)
+    spec = build(FinetuneSpec, {"fraction": 1, "draws": 1}, "gpu-check")
+    full = build(FinetuneSpec, {"fraction": 1, "draws": 1, "method": "full"}, "gpu-check")
+    everything: Any = {"compute": on, "progress": Silent()}
+
+    def a_second(act: Callable[[], Any], images: int) -> float:
+        began = time.perf_counter()
+        act()
+        return images / (time.perf_counter() - began)
+
+    found = {}
+    found["finetune"] = a_second(
+        lambda: finetune(store, word, spec, out / "probe", **everything), len(rows)
+    )
+    shutil.rmtree(store.path / "features")
+    package = open_package(out / "probe")
+    found["evaluate"] = a_second(
+        lambda: evaluate(package, store, out / "e", allow_seen=True, **everything), len(rows)
+    )
+    found["finetune, all weights"] = a_second(
+        lambda: finetune(store, word, full, out / "full", **everything),
+        full.full.steps * full.full.batch_size,
+    )
+    options, reads = ReadOptions(default_mpp=0.5), {**everything, "engine": Local(0)}
+    made = embed(out / "probe", roots, options, out / "embed-first", **reads)
+    tiles_there = sum(outcome.samples for outcome in made)
+    found["embed"] = a_second(
+        lambda: embed(out / "probe", roots, options, out / "embed", **reads), tiles_there
+    )
+    found["predict"] = a_second(
+        lambda: predict(out / "probe", roots, options, out / "predict", **reads), tiles_there
+    )
+    some = store.reader.images(rows[:64])
+    truth = Runner.of(package.encoder(), Compute("cpu")).features(some)
+    for precision in ("float32", "bf16"):
+        near = Runner.of(package.encoder(), Compute(device.type, precision)).features(some)
+        found[precision] = float(np.abs(near - truth).max() / np.abs(truth).max())
+    return found
+
+
+def write_slides(folder: Path, side_px: int) -> None:
+    """Two section pictures of 8 x 8 tiles."""
+    folder.mkdir(exist_ok=True)
+    for place in range(2):
+        some = tiles(64, side_px).reshape(8, 8, side_px, side_px, 3)
+        Image.fromarray(np.vstack([np.hstack(row) for row in some])).save(folder / f"{place}.png")
 
 
 def make_store(folder: Path, size: Size) -> Store:
@@ -205,8 +279,10 @@ def forever(loader: Any) -> Iterator[Any]:
 def row_of(name: str, found: dict[str, float], tiny: bool) -> str:
     """A row of the page's table."""
     device = "CPU, a trial" if tiny else torch.cuda.get_device_name()
-    figures = " | ".join(f"{value:.0f}" for value in found.values())
-    return f"| {device} | {name} | {figures} | {found['pretrain'] / found['lightly']:.1f} |"
+    if "lightly" in found:
+        found = {**found, "ratio": found["pretrain"] / found["lightly"]}
+    figures = " | ".join(f"{value:.3g}" for value in found.values())
+    return f"| {device} | {name} | {figures} |"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ BEGUN = f"{PLACES}.part"  # until all of them are there
 
 def folder_of(out: Path) -> OutFolder:
     """The folder that suggestions shall go to."""
-    return OutFolder(out, SUGGEST, closing=PAGE, left=["suggested.csv", BEGUN, PLACES])
+    return OutFolder(out, SUGGEST, closing=PAGE, left=["suggested.csv", BEGUN])
 
 
 def write_suggestions(

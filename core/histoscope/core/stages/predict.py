@@ -223,6 +223,8 @@ def read_results(out: Path) -> tuple[dict[str, Any], list[Outcome]]:
     Raises:
         DataError: no results there, or of another program's version.
     """
+    if not (out / "predict.json").is_file():
+        raise DataError(f"{out}: no results here; give a folder that 'histoscope predict' wrote")
     about = read_json(out / "predict.json", *PREDICT)
     if about["version"] < PREDICT[1]:
         raise DataError(
