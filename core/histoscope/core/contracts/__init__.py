@@ -17,7 +17,7 @@ from histoscope.core.contracts.reader import (
     Reader,
     Sample,
 )
-from histoscope.core.contracts.results import Answer, Artefact, Rendering, Results
+from histoscope.core.contracts.results import Answer, Artefact, Column, Rendering, Results
 from histoscope.core.contracts.sampling import Sampling
 from histoscope.core.contracts.source import Roots, Scalar, Source, Split, locate
 from histoscope.core.contracts.task import Level, Task
@@ -25,6 +25,7 @@ from histoscope.core.contracts.task import Level, Task
 __all__ = [
     "Answer",
     "Artefact",
+    "Column",
     "CorruptSample",
     "Domain",
     "Level",
