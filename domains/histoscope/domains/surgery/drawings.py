@@ -67,12 +67,14 @@ def by_second(results: Results) -> pa.Table:
     }
     bad = np.array([s != "ok" for s in columns["status"].to_pylist()], bool)
     for answer in results.answers:
-        for name, values in _said(answer, chosen, bad).items():
+        for name, values in _answer_columns(answer, chosen, bad).items():
             columns[f"{answer.task.name}:{name}" if name in columns else name] = values
     return pa.table(columns)
 
 
-def _said(answer: Answer, chosen: NDArray[np.int64], bad: NDArray[np.bool_]) -> dict[str, pa.Array]:
+def _answer_columns(
+    answer: Answer, chosen: NDArray[np.int64], bad: NDArray[np.bool_]
+) -> dict[str, pa.Array]:
     """Answers and scores of one task at chosen rows, null where they are bad."""
     held, task = answer.chosen()[chosen], answer.task
     if task.exclusive:
