@@ -11,14 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from histoscope.core.contracts import Artefact, Rendering, Task
+from histoscope.core.contracts import Artefact, Column, Rendering, Task
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
-from histoscope.core.files import write_csv
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.packages.package import (
     DRAWN,
@@ -27,6 +25,7 @@ from histoscope.core.packages.package import (
     class_infos,
     write_package,
 )
+from histoscope.core.tables.typed import write_typed_csv
 from histoscope.core.work.local import Local
 
 PLUGIN = Path(__file__).parents[1] / "toy_plugin"
@@ -52,11 +51,16 @@ def draw(domain: Any, reader: Any, results: Any, options: Any, out: Path) -> Ren
     """A picture, a table and facts, as a domain of medicine gives them."""
     noise = np.random.default_rng(0).integers(0, 255, (900, 1300, 3), np.uint8)
     Image.fromarray(noise).save(out / "map.png")
-    table = {"class": list(TASK.classes), "area_mm2": [0.123456, 2.0], "share": [0.25, 0.75]}
-    write_csv(out / "classes.csv", pa.table(table))
+    table = {
+        Column("class"): TASK.classes,
+        Column("share"): ["007", None],
+        Column("pieces", "count"): [98765, None],
+        Column("area_mm2", "number", "area, mm²"): [0.123456, 2.0],
+        Column("part_read", "share"): [0.25, 0.75],
+    }
     artefacts = [
         Artefact("map.png", "picture", "Where", "A caption with <em>marks</em>."),
-        Artefact("classes.csv", "table", "Classes"),
+        write_typed_csv(out / "classes.csv", "Classes", "", table),
         Artefact("../../../outside.png", "picture", "Not ours"),
     ]
     return Rendering(artefacts, {"Count": str(len(results.rows)), "Path": "/x" * 120})

@@ -204,11 +204,38 @@ def test_a_colour_that_is_no_colour_becomes_grey(result_folder):
     assert safe_colour("#00aaFF") == "#00aaFF"
 
 
-def test_columns_of_a_table_are_told_as_a_person_writes_them(result_folder):
-    text = page_of(result_folder).text
-    assert "area mm²" in text
-    assert "0.1235" in text
-    assert "75.0 %" in text
+def test_columns_of_a_table_are_told_as_their_kind_says(result_folder):
+    page = page_of(result_folder)
+    assert "class share pieces area, mm² part read" in page.text
+    assert "blue <b> 007 98 765 0.1235 25.0 % green & co 2 75.0 %" in page.text
+    row = page.source.partition("98\u202f765")[0].rpartition("<tr>")[2]
+    assert "<td>007</td><td class=number>" in row
+
+
+@pytest.mark.parametrize("stale", [{}, {"columns": []}])
+def test_a_table_whose_columns_are_not_told_is_text(result_folder, stale):
+    def act(body):
+        (table,) = [one for one in body["artefacts"] if one["kind"] == "table"]
+        del table["columns"]
+        table.update(stale)
+
+    for file in (result_folder / "results").glob("*/done.json"):
+        change(file, act)
+    page = page_of(result_folder)
+    assert "class share pieces area mm2 part read" in page.text
+    assert "blue <b> 007 98765 0.123456 0.25 green & co 2 0.75" in page.text
+
+
+def test_a_damaged_table_is_left_out(result_folder):
+    for file in (result_folder / "results").glob("*/classes.csv"):
+        file.write_text(file.read_text(encoding="utf-8") + "one,cell,too,many,of,them\n", "utf-8")
+    assert "0.1235" not in page_of(result_folder).text
+
+
+def test_a_cell_that_is_not_of_its_kind_is_shown_as_it_is(result_folder):
+    for file in (result_folder / "results").glob("*/classes.csv"):
+        file.write_text(file.read_text(encoding="utf-8").replace("98765", "many"), "utf-8")
+    assert "blue <b> 007 many 0.1235" in page_of(result_folder).text
 
 
 def test_pictures_of_many_sources_stay_small(tmp_path, result_folder):

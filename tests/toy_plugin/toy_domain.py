@@ -29,6 +29,7 @@ from histoscope.core.contracts import (
     Sample,
     Sampling,
     Source,
+    loads,
     locate,
 )
 from histoscope.core.errors import DataError, UnreadableSource
@@ -112,6 +113,7 @@ class ToyDomain:
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
     options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
+    checks: ClassVar = {"stacks": lambda: "NPY", "press": loads("no_such_press")}
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):

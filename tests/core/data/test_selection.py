@@ -36,7 +36,8 @@ def test_those_that_the_store_does_not_have_are_counted(chosen):
     ("lines", "says"),
     [
         (("{0},Train",), r"line 2: split 'Train', did you mean 'train'\?; known: train, valid"),
-        (("{0},train", "{1},holdout"), r"line 3: split 'holdout'; known"),
+        (("{0},train", "", "{1},holdout"), r"line 4: split 'holdout'; known"),
+        (("{0},train", "{1},test,valid"), "line 3: 3 cells under 2 names"),
         (("{0},train", "{1},train", "{0},test"), r"line 4: .* stands in two splits"),
     ],
 )

@@ -177,7 +177,7 @@ def test_classes_that_hold_together_are_joined_class_by_class(tmp_path):
         ("sample,hook\ns:1,true\n", "several classes a sample, but 'grade'"),
         ("sample,hook\ns:1,perhaps\n", "line 2: 'perhaps' where true"),
         ("sample,label\n", "no label of 'grade'"),
-        ("", "no column sample"),
+        ("", "0.csv: empty"),
         ("sample,Label,label\n", "a column's name stands twice"),
         (
             "sample,label\ns:1,low\ns:2,low, but\n",

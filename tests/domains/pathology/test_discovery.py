@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from histoscope.core.contracts import Domain, Source
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
-from histoscope.domains.pathology.dicom import SLIDE_CLASS, read_head
+from histoscope.domains.pathology.dicom import SLIDE_CLASS, DicomHead, read_head
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 
 
@@ -41,6 +42,7 @@ def dicom(path: Path, flavour: str, series: str) -> None:
     sequence += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     body = [
         element(0x0002, 0x0010, b"UI", b"1.2.840.10008.1.2.1"),
+        element(0x0008, 0x0005, b"CS", b"ISO_IR 999"),  # unknown, which pydicom warns of
         element(0x0008, 0x0008, b"CS", f"ORIGINAL\\PRIMARY\\{flavour}\\NONE".encode()),
         element(0x0008, 0x0016, b"UI", SLIDE_CLASS.encode()),
         sequence,
@@ -123,12 +125,28 @@ def test_dicom_tags_inside_sequences_are_not_taken(tmp_path: Path) -> None:
     assert (head.flavour, head.series, head.photometric) == ("VOLUME", "1.2.3", "RGB")
 
 
-@pytest.mark.parametrize("length", [132, 140, 180, 230, 300])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_implicit_and_big_endian_dicom_is_read_too(tmp_path: Path, syntax: str) -> None:
+    slide = pydicom.Dataset()
+    slide.SOPClassUID, slide.SOPInstanceUID, slide.SeriesInstanceUID = SLIDE_CLASS, "1.2", "1.2.3"
+    slide.ImageType, slide.PhotometricInterpretation = ["ORIGINAL", "PRIMARY", "LABEL"], "RGB"
+    slide.file_meta = pydicom.dataset.FileMetaDataset()
+    slide.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    slide.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    head = read_head(tmp_path / "a.dcm")
+    assert head == DicomHead(SLIDE_CLASS, "ORIGINAL\\PRIMARY\\LABEL", "1.2.3", "RGB")
+
+
+@pytest.mark.parametrize("length", range(132, 340))
 def test_a_cut_dicom_head_says_what_it_can(tmp_path: Path, length: int) -> None:
     dicom(tmp_path / "a.dcm", "VOLUME", "1.2.3")
     whole = (tmp_path / "a.dcm").read_bytes()
     (tmp_path / "a.dcm").write_bytes(whole[:length])
-    assert read_head(tmp_path / "a.dcm") is not None
+    head = read_head(tmp_path / "a.dcm")
+    assert head is not None
+    values = (head.image_type, head.sop_class, head.series, head.photometric)
+    for value in (b"ORIGINAL\\PRIMARY\\VOLUME\\NONE", SLIDE_CLASS.encode(), b"1.2.3", b"RGB"):
+        assert (value.decode() in values) == (whole[:length].rfind(value) >= 0), value
 
 
 def test_a_mirax_folder_is_not_searched(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_the_list_takes_bom_semicolons_commas_and_three_kinds_of_name(tmp_path: 
         ("name,mpp\na,0.5\n", "no column slide"),
         ("slide,mpp\na,fine\n", "not a number"),
         ("slide,mpp\na,352.78\n", "72 dpi"),
-        ("slide,mpp\na,0.5\na,0.25\n", "stands twice"),
+        ("slide,mpp\n\na,0.5\na,0.25\n", "line 4: a stands twice"),
+        ("slide,mpp\na,0,5\n", "line 2: 3 cells under 2 names"),
     ],
 )
 def test_a_wrong_list_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:

@@ -162,7 +162,11 @@ def test_a_csv_gives_labels_cases_and_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "reason"),
-    [("a.png,x,later\n", "split 'later'"), ("a.png,x,\na.png,x,\n", "stands twice")],
+    [
+        ("a.png,x,later\n", "line 2: split 'later'"),
+        ("a.png,x,\n\na.png,x,\n", "line 4: a.png stands twice"),
+        ("a,b.png,x,train\n", "line 2: 4 cells under 3 names"),
+    ],
 )
 def test_a_wrong_csv_is_refused(tmp_path: Path, rows: str, reason: str) -> None:
     (tmp_path / "tiles.csv").write_text("path,label,split\n" + rows)

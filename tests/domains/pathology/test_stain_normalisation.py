@@ -225,7 +225,7 @@ def test_pictures_that_stay_are_counted_by_reason():
     each = EachAlone("macenko")
     for picture in (section(), section(seed=1), np.full((40, 40, 3), 250, np.uint8)):
         each(picture)
-    assert each.said() == "2 of 3 pictures fitted; left as they are: 1 too little tissue"
+    assert each.summary() == "2 of 3 pictures fitted; left as they are: 1 too little tissue"
 
 
 def test_a_slide_has_one_fit_on_tiles_spread_over_it():
@@ -235,9 +235,9 @@ def test_a_slide_has_one_fit_on_tiles_spread_over_it():
     tiles = [section(seed=seed) for seed in range(3)]
     stains = SlideStains("macenko", tiles)
     pooled = fit("macenko", np.concatenate(tiles))
-    assert stains.said == "fitted on 3 tiles"
+    assert stains.summary == "fitted on 3 tiles"
     assert (stains(tiles[0]) == normalise(tiles[0], pooled)).all()
-    assert SlideStains("macenko", []).said == "left as it is: no tile to fit"
+    assert SlideStains("macenko", []).summary == "left as it is: no tile to fit"
 
 
 def write_slide(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -337,7 +337,7 @@ def test_real_tiles_are_fitted_and_stay_pictures_of_tissue(real_data: Path, way)
         tiles = list(opened["x"][:60])
     each = EachAlone(way)
     changed = [each(tile) for tile in tiles]
-    assert int(each.said().split(" ")[0]) >= 50
+    assert int(each.summary().split(" ")[0]) >= 50
     spread_of = [np.std([t.mean(axis=(0, 1)) for t in some], axis=0) for some in (tiles, changed)]
     assert (spread_of[1] < spread_of[0]).all()
     for picture in changed:

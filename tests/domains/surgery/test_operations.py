@@ -211,8 +211,9 @@ def test_own_annotations_are_spans_and_seconds(copied: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("case,start,phase\nvideo01,0,a\n", "lacks the columns end"),
-        ("case,start,end,phase\nvideo01,0,x,a\n", "'x' is neither seconds nor HH:MM:SS"),
+        ("case,start,phase\nvideo01,0,a\n", "no column end"),
+        ("case,start,end,phase\nvideo01,0,9,a,b\n", "line 2: 5 cells under 4 names"),
+        ("case,start,end,phase\n\nvideo01,0,x,a\n", "line 3: 'x' is neither seconds nor HH:MM:SS"),
         ("case,start,end,phase\nvideo01,5,5,a\n", "an end after its start"),
         ("case,start,end,phase\nvideo01,0,9,a\nvideo01,8,12,b\n", "b begins at 8 s, before a ends"),
     ],

@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from histoscope.core import __version__
+from histoscope.core.contracts import Domain
 from histoscope.core.contracts.installed import DOMAINS, load_domain
 from histoscope.core.errors import UsageError
 
-LIBRARIES = ("torch", "torchvision", "timm", "openslide-python", "openslide-bin", "tifffile")
-MORE = ("imagecodecs", "pyarrow", "scikit-learn", "pytorch-lightning")
+LIBRARIES = ("torch", "torchvision", "timm", "imagecodecs", "pyarrow")
+MORE = ("scikit-learn", "pytorch-lightning")
 
 
 @click.command("doctor")
@@ -40,14 +41,15 @@ def command(as_json: bool) -> int:
 def examine() -> dict[str, Any]:
     """All that ``doctor`` says."""
     problems: list[str] = []
+    domains = _domains(problems)
     return {
         "histoscope": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "libraries": {name: _version(name, problems) for name in (*LIBRARIES, *MORE)},
         "gpu": _gpu(problems),
-        "readers": _readers(problems),
-        "domains": ", ".join(_domains(problems)),
+        "readers": _readers(domains, problems),
+        "domains": ", ".join(domain.name for domain in domains),
         "memory": _memory(),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free here",
         "problems": "; ".join(problems),
@@ -92,25 +94,27 @@ def _driver() -> str:
     return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")
 
 
-def _readers(problems: list[str]) -> dict[str, str]:
-    try:
-        import openslide
-    except (ImportError, OSError) as fault:
-        problems.append(f"OpenSlide does not load ({fault})")
-        return {"openslide": "missing"}
-    return {"openslide": openslide.__library_version__, "tifffile": version("tifffile")}
+def _readers(domains: list[Domain], problems: list[str]) -> dict[str, str]:
+    """What the domains' own checks find; one that fails in whatever way ends no other."""
+    found = {}
+    for domain in domains:
+        for name, check in domain.checks.items():
+            try:
+                found[name] = check()
+            except Exception as fault:
+                found[name] = "missing"
+                problems.append(f"{domain.name} needs {name} ({fault}): run 'make setup'")
+    return found
 
 
-def _domains(problems: list[str]) -> list[str]:
-    """Names of the domains that load."""
+def _domains(problems: list[str]) -> list[Domain]:
+    """The domains that load."""
     working = []
     for name in DOMAINS.names():
         try:
-            load_domain(name)
+            working.append(load_domain(name))
         except UsageError as fault:
             problems.append(str(fault))
-        else:
-            working.append(name)
     return working
 
 

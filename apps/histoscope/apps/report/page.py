@@ -42,9 +42,7 @@ def render_page(
         lstrip_blocks=True,
         finalize=visible,
     )
-    environment.filters.update(
-        colour=safe_colour, count=count, fraction=fraction, heading=heading, share=share
-    )
+    environment.filters.update(colour=safe_colour, count=count, fraction=fraction, share=share)
     style = (TEMPLATES / sheet).read_text(encoding="utf-8")
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
     if script is not None:
@@ -99,5 +97,5 @@ def fraction(value: float | None) -> str:
 
 
 def heading(column: str) -> str:
-    """A column's name for a person: ``area_mm2`` to ``area mm²``."""
-    return column.replace("_", " ").replace("mm2", "mm²")
+    """A column's name for a person."""
+    return column.replace("_", " ")

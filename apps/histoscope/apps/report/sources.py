@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from histoscope.apps.report.page import heading, share
+from histoscope.apps.report.page import count, heading, share
 from histoscope.apps.report.pictures import Embedded, embed
+from histoscope.core.contracts import Column
 from histoscope.core.work.outcome import Outcome
 
 PICTURES_BYTES = 150_000  # of one source, before base64
 PAGE_BYTES = 24_000_000  # of all sources
 LEAST_BYTES = 20_000
 TABLE_ROWS = 50
+CELLS: Mapping[str, Callable[[str], str]] = {
+    "text": str,
+    "count": lambda text: count(int(text)),
+    "number": lambda text: f"{float(text):.4g}",
+    "share": lambda text: share(float(text)),
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A small table: its cells as text, ``numeric`` says which columns hold numbers."""
+    """A small table: its columns, with their headings, and its cells as text."""
 
     file: str
     title: str
     caption: str
-    columns: list[str]
-    numeric: list[bool]
+    columns: list[Column]
     rows: list[list[str]]
     more: int
 
@@ -163,37 +169,32 @@ def _counts(answer: Mapping[str, Any], samples: int) -> list[ClassCount]:
     return out
 
 
-def _table(folder: Path, artefact: Mapping[str, str]) -> Table | None:
+def _table(folder: Path, artefact: Mapping[str, Any]) -> Table | None:
     """The first rows of a CSV file; None when it cannot be read."""
+    known = {one["name"]: Column(**one) for one in artefact.get("columns", ())}
     try:
         with (folder / artefact["file"]).open(encoding="utf-8", newline="") as handle:
-            columns, *rows = csv.reader(handle)
+            names, *rows = csv.reader(handle)
+        columns = [known.get(name) or Column(name) for name in names]
+        cells = [
+            [_cell(column, text) for column, text in zip(columns, row, strict=True)]
+            for row in rows[:TABLE_ROWS]
+        ]
     except (OSError, ValueError, csv.Error):
         return None
-    shown = rows[:TABLE_ROWS]
     return Table(
         artefact["file"],
         artefact["title"],
         artefact["caption"],
-        [heading(name) for name in columns],
-        [all(_is_number(row[place]) for row in shown) for place in range(len(columns))],
-        [[_cell(name, text) for name, text in zip(columns, row, strict=True)] for row in shown],
-        len(rows) - len(shown),
+        [replace(one, heading=one.heading or heading(one.name)) for one in columns],
+        cells,
+        len(rows) - len(cells),
     )
 
 
-def _is_number(text: str) -> bool:
+def _cell(column: Column, text: str) -> str:
+    """A cell for a person; as it is where there is nothing, or not what its column says."""
     try:
-        float(text or 0)
+        return CELLS[column.kind](text)
     except ValueError:
-        return False
-    return True
-
-
-def _cell(column: str, text: str) -> str:
-    """Text of a cell; a column ``share`` is told in per cent, long numbers are rounded."""
-    if not text or not _is_number(text):
         return text
-    if column == "share":
-        return share(float(text))
-    return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"

@@ -8,7 +8,7 @@ domain defines; a *case* is the unit of splits and intervals. Importing this pac
 torch, no pyarrow, no reader.
 """
 
-from histoscope.core.contracts.domain import Domain, Neighbour, Phantom
+from histoscope.core.contracts.domain import Check, Domain, Neighbour, Phantom, loads
 from histoscope.core.contracts.reader import (
     CorruptSample,
     LocationField,
@@ -17,7 +17,7 @@ from histoscope.core.contracts.reader import (
     Reader,
     Sample,
 )
-from histoscope.core.contracts.results import Answer, Artefact, Rendering, Results
+from histoscope.core.contracts.results import Answer, Artefact, Column, Rendering, Results
 from histoscope.core.contracts.sampling import Sampling
 from histoscope.core.contracts.source import Roots, Scalar, Source, Split, locate
 from histoscope.core.contracts.task import Level, Task
@@ -25,6 +25,8 @@ from histoscope.core.contracts.task import Level, Task
 __all__ = [
     "Answer",
     "Artefact",
+    "Check",
+    "Column",
     "CorruptSample",
     "Domain",
     "Level",
@@ -43,5 +45,6 @@ __all__ = [
     "Source",
     "Split",
     "Task",
+    "loads",
     "locate",
 ]

@@ -60,6 +60,21 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table that a report shows.
+
+    Attributes:
+        name: as in the file.
+        kind: ``text``, ``count`` (whole), ``number``, or ``share`` (a part, from 0 to 1).
+        heading: for a person, with the unit; empty: the name.
+    """
+
+    name: str
+    kind: Literal["text", "count", "number", "share"] = "text"
+    heading: str = ""
+
+
+@dataclass(frozen=True)
 class Artefact:
     """One file that a result consists of.
 
@@ -68,12 +83,14 @@ class Artefact:
         kind: ``picture``, ``table`` or ``data``.
         title: heading for a person.
         caption: one sentence that explains what is seen; may be empty.
+        columns: of a ``table``, in the order of the file, which is CSV.
     """
 
     file: str
     kind: Literal["picture", "table", "data"]
     title: str
     caption: str = ""
+    columns: Sequence[Column] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
-from histoscope.core.tables.spreadsheet import read_rows
+from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 PARTS = ("train", "valid", "test")
 
@@ -96,32 +96,30 @@ def _by_file(
     if not file.is_file():
         known = f" (published splits: {', '.join(published)})" if published else ""
         raise DataError(f"--split: {file}: no such file{known}")
-    rows = read_rows(file)
-    keys = [key for key in ("id", "source", "case") if rows and key in rows[0]]
-    if not rows or "split" not in rows[0] or not keys:
-        raise DataError(f"{file}: needs the columns 'split' and one of 'case', 'source', 'id'")
-    parts = _parts_of(rows, keys[0], file)
+    sheet = read_sheet(file)
+    key = sheet.column("id", "source", "case")
+    parts = _parts_of(sheet, key)
     values = pa.array([name for name, word in parts.items() if word == part], pa.string())
-    column = index.column(keys[0]).combine_chunks()
+    column = index.column(key).combine_chunks()
     absent = pc.sum(pc.invert(pc.is_in(values, value_set=column))).as_py() or 0
-    said = f" ({absent} of its {len(values)} {keys[0]}s are not in the store)" if absent else ""
+    said = f" ({absent} of its {len(values)} {key}s are not in the store)" if absent else ""
     return pc.is_in(column, value_set=values), said
 
 
-def _parts_of(rows: Sequence[Mapping[str, str]], key: str, file: Path) -> dict[str, str]:
+def _parts_of(sheet: Sheet, key: str) -> dict[str, str]:
     """The part of every id, source or case; of none where the split is empty.
 
     Raises:
-        DataError: a word that is no part, or two parts for one.
+        DataError: no column ``split``, a word that is no part, or two parts for one.
     """
-    parts = dict[str, str]()
-    for line, row in enumerate(rows, 2):
-        name, word = row[key], row["split"]
+    parts, split = dict[str, str](), sheet.column("split")
+    for line, row in sheet.rows:
+        name, word = row[key], row[split]
         if word and word not in PARTS:
             raise DataError(
-                f"{file}, line {line}: split {word!r}{near_word(word, PARTS)}; known: "
+                f"{sheet.path}, line {line}: split {word!r}{near_word(word, PARTS)}; known: "
                 f"{', '.join(PARTS)}, or nothing for what is in none"
             )
         if name and parts.setdefault(name, word) != word:
-            raise DataError(f"{file}, line {line}: {name} stands in two splits")
+            raise DataError(f"{sheet.path}, line {line}: {name} stands in two splits")
     return parts

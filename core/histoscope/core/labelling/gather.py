@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from histoscope.core.contracts import Task
 from histoscope.core.data.labels import label_table, read_labels
 from histoscope.core.errors import DataError, near_word
 from histoscope.core.progress import Progress
-from histoscope.core.tables.spreadsheet import text_of
+from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 SAMPLE, TASK, LABEL = ("sample", "id"), "task", "label"
 
@@ -61,82 +59,41 @@ def read_label_file(path: Path) -> LabelFile:
     """
     if path.suffix.lower() == ".parquet":
         return _of_table(path)
-    names, rows = _read(path)
-    lower = [name.lower() for name in names]
-    key = _key(path, names)
-    places = [n for n, name in enumerate(lower) if name not in (*SAMPLE, TASK) and name]
-    exclusive = LABEL in lower
-    if exclusive:
-        places = [lower.index(LABEL)]
-    if not places:
+    sheet = read_sheet(path)
+    key = _key(sheet)
+    columns = {name.lower(): name for name in sheet.names}
+    exclusive = LABEL in columns
+    kinds = [LABEL] if exclusive else [name for name in columns if name not in (*SAMPLE, TASK)]
+    if not kinds:
         raise DataError(f"{path}: neither a column label nor one for each class")
-    tasks = {row[lower.index(TASK)] for _, row in rows} - {""} if TASK in lower else set()
+    tasks = {row.get(TASK, "") for _, row in sheet.rows} - {""}
     if len(tasks) > 1:
         raise DataError(f"{path}: labels of several tasks ({', '.join(sorted(tasks))}); divide it")
     values = dict[tuple[str, str], Value]()
-    for line, row in rows:
-        for place in (place for place in places if row[place]):
+    for line, row in sheet.rows:
+        for kind in (kind for kind in kinds if row[kind]):
             where = f"{path}, line {line}"
             if not row[key]:
-                raise DataError(f"{where}: {row[place]!r} of no sample; fill in {names[key]}")
-            value = row[place] if exclusive else _truth(row[place], where)
-            about = row[key], "" if exclusive else names[place]
+                raise DataError(f"{where}: {row[kind]!r} of no sample; fill in {columns[key]}")
+            value = row[kind] if exclusive else _truth(row[kind], where)
+            about = row[key], "" if exclusive else columns[kind]
             if values.setdefault(about, value) != value:
                 raise DataError(
                     f"{where}: {_about(about)} stands twice, "
                     f"as {_word(values[about])} and as {_word(value)}"
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
-    classes = tuple(given) if exclusive else tuple(names[place] for place in places)
+    classes = tuple(given) if exclusive else tuple(columns[kind] for kind in kinds)
     return LabelFile(path.name, next(iter(tasks), None), exclusive, classes, values)
 
 
-def _key(path: Path, names: Sequence[str]) -> int:
+def _key(sheet: Sheet) -> str:
     """Which column holds the sample."""
-    found = [place for place, name in enumerate(names) if name.lower() in SAMPLE]
-    if not found:
-        raise DataError(f"{path}: no column sample (it has {', '.join(filter(None, names))})")
+    found = [name for name in sheet.names if name.lower() in SAMPLE]
     if len(found) > 1:
-        both = " and ".join(names[place] for place in found)
-        raise DataError(f"{path}: {both} are two columns for the sample; leave one of them")
-    return found[0]
-
-
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names as they are, and rows as long, with the numbers of their first lines."""
-    text, delimiter = text_of(path)
-    lines = _lines(path, text, delimiter)
-    names = next(lines, (1, []))[1]
-    named = [name.lower() for name in names if name]
-    if len(set(named)) < len(named):
-        raise DataError(f"{path}: a column's name stands twice")
-    rows = []
-    for line, cells in lines:
-        if len(cells) > len(names):
-            raise DataError(
-                f"{path}, line {line}: {len(cells)} cells under {len(names)} names of columns; "
-                f"put a cell that holds {delimiter!r} in quotation marks"
-            )
-        if cells:
-            rows.append((line, cells + [""] * (len(names) - len(cells))))
-    return names, rows
-
-
-def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Cells up to the last that is not empty, with the number of the line where they begin."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            while cells and not cells[-1]:
-                cells.pop()
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as fault:
-        raise DataError(
-            f"{path}, line {line}: not CSV ({fault}); is a quotation mark left open?"
-        ) from None
+        both = " and ".join(found)
+        raise DataError(f"{sheet.path}: {both} are two columns for the sample; leave one of them")
+    return sheet.column(*SAMPLE)
 
 
 def _truth(word: str, where: str) -> bool:

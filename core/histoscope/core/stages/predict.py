@@ -6,7 +6,7 @@ are derived from these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class PredictJob:
         return {
             "answers": [_counts(answer) for answer in results.answers],
             "shown": dict(rendering.facts),
-            "artefacts": [vars(artefact) for artefact in rendering.artefacts],
+            "artefacts": [asdict(artefact) for artefact in rendering.artefacts],
         }
 
 

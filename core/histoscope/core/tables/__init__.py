@@ -1,1 +1,1 @@
-"""Small tables that people write by hand."""
+"""Small tables that people write by hand, or read."""

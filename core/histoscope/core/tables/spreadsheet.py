@@ -1,9 +1,11 @@
-"""Small CSV files that people write by hand: BOM, semicolons, tabs and odd headers tolerated."""
+"""CSV files that people write: BOM, semicolons, tabs and odd headers tolerated."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from histoscope.core.errors import DataError
@@ -11,31 +13,41 @@ from histoscope.core.errors import DataError
 PATH_COLUMNS = ("path", "file", "filename")
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by lower-case column name; empty lines are left out.
+@dataclass(frozen=True)
+class Sheet:
+    """What a CSV file holds.
 
-    Raises:
-        DataError: absent, not text, or without a header.
+    Attributes:
+        path: the file, for messages.
+        names: of its columns, as they are written; those without a name are left out.
+        rows: the number of the line where a row begins, and its cells by lower-case name of their
+            columns; empty rows are left out.
     """
-    text, delimiter = text_of(path)
-    lines = text.splitlines()
-    if not lines:
-        raise DataError(f"{path}: empty")
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-    return [
-        {name: (row.get(name) or "").strip() for name in names}
-        for row in reader
-        if any((value or "").strip() for value in row.values() if not isinstance(value, list))
-    ]
+
+    path: Path
+    names: Sequence[str]
+    rows: Sequence[tuple[int, Mapping[str, str]]]
+
+    def column(self, *wanted: str) -> str:
+        """The first of ``wanted``, all lower-case, that is a column's name.
+
+        Raises:
+            DataError: none of them is.
+        """
+        known = {name.lower() for name in self.names}
+        for name in wanted:
+            if name in known:
+                return name
+        has = ", ".join(self.names)
+        raise DataError(f"{self.path}: no column {' or '.join(wanted)} (it has {has})")
 
 
-def text_of(path: Path) -> tuple[str, str]:
-    """The text of a CSV file and what divides its columns.
+def read_sheet(path: Path) -> Sheet:
+    """Read a CSV file; empty cells beyond the last column are tolerated.
 
     Raises:
-        DataError: absent, or not text.
+        DataError: absent, not text, not CSV, a column's name stands twice, or a row has more cells
+            than there are columns.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -43,7 +55,47 @@ def text_of(path: Path) -> tuple[str, str]:
         raise DataError(f"{path}: {fault.strerror or fault}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
-    return text, max(",;\t", key=text.partition("\n")[0].count)
+    delimiter = _delimiter(text.partition("\n")[0])
+    lines = _lines(path, text, delimiter)
+    names = next(lines, (1, []))[1]
+    if not names:
+        raise DataError(f"{path}: empty, or its first line names no column")
+    lower = [name.lower() for name in names if name]
+    if len(set(lower)) < len(lower):
+        raise DataError(f"{path}: a column's name stands twice")
+    rows = []
+    for line, cells in lines:
+        if len(cells) > len(names):
+            raise DataError(
+                f"{path}, line {line}: {len(cells)} cells under {len(names)} names of columns; "
+                f"put a cell that holds {delimiter!r} in quotation marks"
+            )
+        if cells:
+            cells += [""] * (len(names) - len(cells))
+            pairs = zip(names, cells, strict=True)
+            rows.append((line, {name.lower(): cell for name, cell in pairs if name}))
+    return Sheet(path, list(filter(None, names)), rows)
+
+
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells up to the last that is not empty, with the number of the line where they begin."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as fault:
+        raise DataError(
+            f"{path}, line {line}: not CSV ({fault}); is a quotation mark left open?"
+        ) from None
 
 
 def header_of(path: Path) -> set[str]:
@@ -53,21 +105,7 @@ def header_of(path: Path) -> set[str]:
             first = handle.readline(65536)
     except (OSError, UnicodeDecodeError):
         return set()
-    delimiter = max(",;\t", key=first.count)
-    return {name.strip().strip('"').lower() for name in first.split(delimiter)}
-
-
-def column(path: Path, names: Iterable[str], wanted: Iterable[str]) -> str:
-    """The first of ``wanted`` that stands among ``names``.
-
-    Raises:
-        DataError: none of them does.
-    """
-    known = set(names)
-    for name in wanted:
-        if name in known:
-            return name
-    raise DataError(f"{path}: no column {' or '.join(wanted)} (it has {', '.join(sorted(known))})")
+    return {name.strip().strip('"').lower() for name in first.split(_delimiter(first))}
 
 
 class PathTable:
@@ -84,18 +122,19 @@ class PathTable:
     """
 
     def __init__(self, path: Path, value: str, words: Sequence[str] = ()) -> None:
-        rows = read_rows(path)
-        names = rows[0].keys() if rows else header_of(path)
-        named = column(path, names, (*words, *PATH_COLUMNS))
-        column(path, names, (value,))
+        sheet = read_sheet(path)
+        named = sheet.column(*words, *PATH_COLUMNS)
+        sheet.column(value)
         self._path, self._listed, self._unlisted = path, False, ""
         self._values: dict[str, str] = {}
-        for row in rows:
+        for line, row in sheet.rows:
             key = row[named].replace("\\", "/").removeprefix("./")
             if not key or not row[value]:
                 continue
             if self._values.setdefault(key, row[value]) != row[value]:
-                raise DataError(f"{path}: {key} stands twice with two values of {value}")
+                raise DataError(
+                    f"{path}, line {line}: {key} stands twice with two values of {value}"
+                )
 
     def find(self, relative: str) -> str | None:
         """The value for a file at this POSIX path relative to its root, or None."""

@@ -1,29 +1,22 @@
-"""The few DICOM tags that finding and refusing slides needs; no pixel and no name is read.
-
-Read: SOP class, image type, series, photometric interpretation. The parser walks the top level
-of explicit or implicit little-endian files up to the pixels and steps over everything else.
-"""
+"""The few DICOM tags that finding and refusing slides needs; no pixel and no name is read."""
 
 from __future__ import annotations
 
 import contextlib
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image
-_IMPLICIT = "1.2.840.10008.1.2"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-_UNDEFINED = 0xFFFFFFFF
+_SYNTAX = 0x00020010
 _WANTED = {
-    (0x0008, 0x0008): "image_type",
-    (0x0008, 0x0016): "sop_class",
-    (0x0020, 0x000E): "series",
-    (0x0028, 0x0004): "photometric",
+    0x00080008: "image_type",
+    0x00080016: "sop_class",
+    0x0020000E: "series",
+    0x00280004: "photometric",
 }
-_LAST = (0x0028, 0x0004)
 _LONGEST_VALUE = 4096
 
 
@@ -57,77 +50,32 @@ def read_head(path: Path) -> DicomHead | None:
     """The wanted tags, as far as the file goes; None when it is no DICOM file."""
     if not is_dicom(path):
         return None
-    found: dict[str, str] = {}
-    with path.open("rb") as handle:
+    found: dict[int, str] = {}
+    with path.open("rb") as handle, warnings.catch_warnings(action="ignore"):
         handle.seek(132)
-        with contextlib.suppress(struct.error, EOFError):  # cut short: what was read still tells
-            _walk(handle, found)
-    return DicomHead(**found)
+        # cut short or damaged: what was read still tells
+        with contextlib.suppress(struct.error, OSError, ValueError, LookupError, RecursionError):
+            _read_elements(handle, 0x0002FFFF, found)  # explicit, little-endian
+            _read_elements(handle, max(_WANTED), found)
+    return DicomHead(**{name: found.get(tag, "") for tag, name in _WANTED.items()})
 
 
-def _walk(handle: BinaryIO, found: dict[str, str]) -> None:
-    syntax, in_head = "", True
-    while True:
-        place = handle.tell()
-        group, element = struct.unpack("<HH", handle.read(4))
-        if in_head and group != 0x0002:
-            in_head = False
-            if syntax == _BIG_ENDIAN:
-                return
-        if (group, element) > _LAST:
-            return
-        implicit = syntax == _IMPLICIT and not in_head
-        length = _length(handle, implicit=implicit)
-        if length == _UNDEFINED:
-            _skip_sequence(handle, implicit=implicit)
-            continue
-        name = _WANTED.get((group, element))
-        if (group, element) == (0x0002, 0x0010):
-            syntax = _text(handle.read(length))
-        elif name and length <= _LONGEST_VALUE:
-            found[name] = _text(handle.read(length))
-        else:
-            handle.seek(length, 1)
-        if handle.tell() <= place:
-            raise EOFError
+def _read_elements(handle: BinaryIO, last: int, found: dict[int, str]) -> None:
+    """Put the texts of wanted elements up to the tag ``last`` into ``found``.
 
+    dcmread would give nothing of a cut file, and parse the frames' positions before the pixels.
+    """
+    from pydicom.filereader import data_element_generator
+    from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-def _text(value: bytes) -> str:
-    return value.decode("ascii", "replace").strip("\0 ")
-
-
-def _length(handle: BinaryIO, *, implicit: bool) -> int:
-    if implicit:
-        return int(struct.unpack("<I", handle.read(4))[0])
-    kind = handle.read(2)
-    if kind in _LONG:
-        handle.seek(2, 1)
-        return int(struct.unpack("<I", handle.read(4))[0])
-    return int(struct.unpack("<H", handle.read(2))[0])
-
-
-def _skip_sequence(handle: BinaryIO, *, implicit: bool) -> None:
-    """Step over the items of a sequence of undefined length, nested ones included."""
-    while True:
-        group, element, length = struct.unpack("<HHI", handle.read(8))
-        if (group, element) == (0xFFFE, 0xE0DD):
-            return
-        if (group, element) != (0xFFFE, 0xE000):
-            raise EOFError  # not a sequence after all
-        if length != _UNDEFINED:
-            handle.seek(length, 1)
-        else:
-            _skip_item(handle, implicit=implicit)
-
-
-def _skip_item(handle: BinaryIO, *, implicit: bool) -> None:
-    while True:
-        group, element = struct.unpack("<HH", handle.read(4))
-        if (group, element) == (0xFFFE, 0xE00D):
-            handle.seek(4, 1)
-            return
-        length = _length(handle, implicit=implicit)
-        if length == _UNDEFINED:
-            _skip_sequence(handle, implicit=implicit)
-        else:
-            handle.seek(length, 1)
+    syntax = found.get(_SYNTAX)
+    for element in data_element_generator(
+        handle,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+        stop_when=lambda tag, kind, length: int(tag) > last,
+        defer_size=_LONGEST_VALUE,
+        specific_tags=[_SYNTAX, *_WANTED],
+    ):
+        if isinstance(element.value, bytes):
+            found[int(element.tag)] = element.value.decode("ascii", "replace").strip("\0 ")

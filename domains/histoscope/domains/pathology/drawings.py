@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Answer, Artefact, Reader, Rendering, Results, Scalar
-from histoscope.core.files import atomic_path, write_csv
+from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results, Scalar
+from histoscope.core.files import atomic_path
+from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map, has_places
 from histoscope.domains.pathology.thumbnail import Thumbnail
@@ -111,17 +112,17 @@ def _write_classes(
     named: _Named, good: int, areas: NDArray[np.float64] | None, out: Path
 ) -> Artefact:
     counts = named.answer.chosen().sum(axis=0)
-    columns = {
-        "class": pa.array(named.answer.task.classes, pa.string()),
-        "tiles": pa.array(counts, pa.int64()),
+    columns: dict[Column, Any] = {
+        Column("class"): named.answer.task.classes,
+        Column("tiles", "count"): counts,
     }
     if areas is not None:
-        columns["area_mm2"] = pa.array(areas.round(6), pa.float64())
-    columns["share"] = pa.array((counts / max(1, good)).round(6), pa.float64())
-    file = named.file("classes", "csv")
-    write_csv(out / file, pa.table(columns))
+        columns[Column("area_mm2", "number", "area mm²")] = areas.round(6)
+    columns[Column("share", "share")] = (counts / max(1, good)).round(6)
     said = "Tiles by predicted class; share is a part of the tiles that could be read."
-    return Artefact(file, "table", named.title("Classes"), said)
+    return write_typed_csv(
+        out / named.file("classes", "csv"), named.title("Classes"), said, columns
+    )
 
 
 def _ground(reader: Pictured, mpp_x: float) -> _Ground:

@@ -85,7 +85,7 @@ class SetReader:
         return (
             self._facts
             if self._stains is None
-            else {**self._facts, "stain_fit": self._stains.said()}
+            else {**self._facts, "stain_fit": self._stains.summary()}
         )
 
     def __enter__(self) -> Self:

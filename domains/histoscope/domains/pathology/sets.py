@@ -7,7 +7,7 @@ and a CSV that lists pictures. Nothing is ever extracted from a zip.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Split
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.tables.spreadsheet import column, header_of, read_rows
+from histoscope.core.tables.spreadsheet import read_sheet
 from histoscope.domains.pathology.layouts import SPLITS, is_tile_name
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.readers.flat_pyramid import open_picture, rgb_of
@@ -130,23 +130,22 @@ class CsvSet(FolderSet):
 
     def __init__(self, path: Path) -> None:
         self._root = path.parent
-        rows = read_rows(path)
-        names = rows[0].keys() if rows else header_of(path)
-        column(path, names, ("path",))
-        column(path, names, ("label",))
-        self.members = [_listed(path, row) for row in rows]
-        known: set[str] = set()
-        for member in self.members:
-            if member.name in known:
-                raise DataError(f"{path}: {member.name} stands twice")
-            known.add(member.name)
+        sheet = read_sheet(path)
+        sheet.column("path")
+        sheet.column("label")
+        members = dict[str, Member]()
+        for line, row in sheet.rows:
+            member = _listed(row, where=f"{path}, line {line}")
+            if members.setdefault(member.name, member) is not member:
+                raise DataError(f"{path}, line {line}: {member.name} stands twice")
+        self.members = list(members.values())
 
 
-def _listed(path: Path, row: dict[str, str]) -> Member:
+def _listed(row: Mapping[str, str], where: str) -> Member:
     word = row.get("split", "")
     split = split_of(word)
     if word and split is None:
-        raise DataError(f"{path}: split {word!r}; known: train, valid, test")
+        raise DataError(f"{where}: split {word!r}; known: train, valid, test")
     name = row["path"].replace("\\", "/")
     return Member(name, row["label"] or None, split, row.get("case") or None)
 

@@ -93,7 +93,9 @@ class SlideReader:
     def facts(self) -> Mapping[str, Scalar]:
         """What is known of the slide; with stain normalisation also what was fitted."""
         return (
-            self._told if self._stains is None else {**self._told, "stain_fit": self._stains.said}
+            self._told
+            if self._stains is None
+            else {**self._told, "stain_fit": self._stains.summary}
         )
 
     @property
@@ -129,7 +131,7 @@ class SlideReader:
         plan = self._plan
         if self._stains is None or not self._stains.left or not len(plan.rows):
             return plan
-        said = filter(None, [plan.reason, f"stain {self._stains.said}"])
+        said = filter(None, [plan.reason, f"stain {self._stains.summary}"])
         return replace(plan, reason="; ".join(said))
 
     @cached_property

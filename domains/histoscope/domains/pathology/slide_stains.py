@@ -36,7 +36,7 @@ class SlideStains:
         return isinstance(self._found, Unfit)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """On how many tiles it was fitted, or why it was not."""
         if isinstance(self._found, Unfit):
             return f"left as it is: {self._found.reason}"

@@ -175,7 +175,7 @@ class EachAlone:
             self._fitted += 1
         return normalise(picture, found)
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """How many pictures were fitted, and why others were not."""
         left = [f"{count} {reason}" for reason, count in sorted(self._left.items())]
         return "; left as they are: ".join(

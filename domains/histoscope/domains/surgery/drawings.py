@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Answer, Artefact, Reader, Rendering, Results
+from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results
 from histoscope.core.files import write_csv, write_text
+from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
 from histoscope.domains.surgery.timeline import interval_s, moments
@@ -66,12 +67,14 @@ def by_second(results: Results) -> pa.Table:
     }
     bad = np.array([s != "ok" for s in columns["status"].to_pylist()], bool)
     for answer in results.answers:
-        for name, values in _said(answer, chosen, bad).items():
+        for name, values in _answer_columns(answer, chosen, bad).items():
             columns[f"{answer.task.name}:{name}" if name in columns else name] = values
     return pa.table(columns)
 
 
-def _said(answer: Answer, chosen: NDArray[np.int64], bad: NDArray[np.bool_]) -> dict[str, pa.Array]:
+def _answer_columns(
+    answer: Answer, chosen: NDArray[np.int64], bad: NDArray[np.bool_]
+) -> dict[str, pa.Array]:
     """Answers and scores of one task at chosen rows, null where they are bad."""
     held, task = answer.chosen()[chosen], answer.task
     if task.exclusive:
@@ -101,16 +104,15 @@ def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) ->
     good = max(1, int(_readable(answer).sum()))
     firsts = [_first(times, held[:, place]) for place in range(len(task.classes))]
     columns = {
-        "class": pa.array(task.classes, pa.string()),
-        "first": pa.array([None if t is None else clock(t[0]) for t in firsts], pa.string()),
-        "last": pa.array([None if t is None else clock(t[1]) for t in firsts], pa.string()),
-        "total": pa.array([clock(n * step_s) for n in held.sum(axis=0)], pa.string()),
-        "share": pa.array((held.sum(axis=0) / good).round(6), pa.float64()),
+        Column("class"): task.classes,
+        Column("first"): [None if t is None else clock(t[0]) for t in firsts],
+        Column("last"): [None if t is None else clock(t[1]) for t in firsts],
+        Column("total"): [clock(n * step_s) for n in held.sum(axis=0)],
+        Column("share", "share"): (held.sum(axis=0) / good).round(6),
     }
-    file = f"totals-{task.name}.csv"
-    write_csv(out / file, pa.table(columns))
     said = "First and last moment, time in all, and its part of what could be read."
-    return Artefact(file, "table", task.name.capitalize(), said)
+    file = out / f"totals-{task.name}.csv"
+    return write_typed_csv(file, task.name.capitalize(), said, columns)
 
 
 def _readable(answer: Answer) -> NDArray[np.bool_]:

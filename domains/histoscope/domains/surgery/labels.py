@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import PlanLabels
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
-from histoscope.core.tables.spreadsheet import header_of, read_rows
+from histoscope.core.tables.spreadsheet import read_sheet
 from histoscope.domains.surgery.phase_text import CLOCK, PhaseRows, read_phases
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,
@@ -246,20 +246,14 @@ def _by_key(files: Mapping[str, Path]) -> dict[Key, Path]:
     return {natural_key(name): file for name, file in files.items()}
 
 
-def _read_csv(path: Path, needed: set[str]) -> list[dict[str, str]]:
-    rows = read_rows(path)
-    missing = sorted(needed - (set(rows[0]) if rows else header_of(path)))
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
-    return rows
-
-
 def _read_spans(path: Path) -> tuple[dict[str, list[Span]], tuple[str, ...]]:
     """Spans by case, and the phases: Cholec80's order where all are its, else sorted."""
-    rows = _read_csv(path, {"case", "start", "end", "phase"})
-    names = _canonical([row["phase"] for row in rows], phase_name)
+    sheet = read_sheet(path)
+    for column in ("case", "start", "end", "phase"):
+        sheet.column(column)
+    names = _canonical([row["phase"] for _, row in sheet.rows], phase_name)
     out: dict[str, list[Span]] = {}
-    for line, (row, name) in enumerate(zip(rows, names, strict=True), 2):
+    for (line, row), name in zip(sheet.rows, names, strict=True):
         where = f"{path}, line {line}"
         span = Span(seconds_of(row["start"], where), seconds_of(row["end"], where), name)
         if not 0 <= span.start_s < span.end_s < np.inf or not name:
@@ -287,13 +281,14 @@ def _canonical(names: Sequence[str], known: Callable[[str], str]) -> list[str]:
 def _read_seconds(
     path: Path,
 ) -> tuple[dict[str, dict[int, list[bool | None]]], tuple[str, ...]]:
-    rows = _read_csv(path, {"case", "second"})
-    columns = [name for name in (rows[0] if rows else ()) if name not in ("case", "second", "")]
+    sheet = read_sheet(path)
+    fixed = sheet.column("case"), sheet.column("second")
+    columns = [name for name in map(str.lower, sheet.names) if name not in fixed]
     if not columns:
         raise DataError(f"{path}: no column of a tool beside case and second")
     out: dict[str, dict[int, list[bool | None]]] = {}
     known = {"0": False, "1": True, "": None}
-    for line, row in enumerate(rows, 2):
+    for line, row in sheet.rows:
         values = [row[name] for name in columns]
         if not row["second"].isdecimal() or set(values) - set(known):
             raise DataError(f"{path}, line {line}: a whole second and 0, 1 or nothing a tool")

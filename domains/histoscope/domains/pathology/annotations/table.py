@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass
-class Found:
+class AnnotationSummary:
     """What was written.
 
     Attributes:
@@ -61,7 +61,7 @@ class Found:
 
 def write_annotation_tables(
     store: Store, options: PrepareOptions, classes: Sequence[str], out: Path
-) -> Found:
+) -> AnnotationSummary:
     """Write ``annotations.csv`` and ``labels-TASK.csv``.
 
     Args:
@@ -82,7 +82,7 @@ def write_annotation_tables(
         key: row for key, row in store.manifest.items() if "width_level0_px" in (row["facts"] or "")
     }
     matches = match(options.annotations, {key: row["path"] for key, row in opened.items()})
-    found = Found(f"labels-{options.task}.csv", idle=len(matches.idle))
+    found = AnnotationSummary(f"labels-{options.task}.csv", idle=len(matches.idle))
     folder = OutFolder(out, ANNOTATIONS, closing="annotations.csv", left=[found.file])
     folder.take()
     folder.claim({**options.model_dump(mode="json", include=ASKED), "classes": list(classes)})
@@ -107,7 +107,7 @@ def _slide(
     files: Sequence[Path],
     options: PrepareOptions,
     classes: Sequence[str],
-    found: Found,
+    found: AnnotationSummary,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Rows of the drawings of one slide, and labels of its tiles."""
     facts = json.loads(told["facts"])

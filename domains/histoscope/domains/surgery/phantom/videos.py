@@ -103,14 +103,14 @@ def _write_operation(
     digest = hashlib.sha256(script.phases.tobytes() + script.tools.tobytes())
     name = f"video{operation + 1:02d}"
 
-    def told() -> Iterable[NDArray[np.uint8]]:
+    def hashed() -> Iterable[NDArray[np.uint8]]:
         for frame in frames:
             digest.update(frame.tobytes())
             yield frame
 
     path = folder / "videos" / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(path, told(), Fraction(SOURCE_FPS), {"crf": "23", "preset": "veryfast", "g": "50"})
+    encode(path, hashed(), Fraction(SOURCE_FPS), {"crf": "23", "preset": "veryfast", "g": "50"})
     _write_labels(truth, name, script)
     return digest.hexdigest()
 

@@ -32,7 +32,7 @@ RULES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class ToolsFound:
+class ToolComparison:
     """What ``score tools`` found.
 
     Attributes:
@@ -95,7 +95,7 @@ class ToolsFound:
         }
 
 
-def score(truth: Path, predicted: Path) -> ToolsFound:
+def score(truth: Path, predicted: Path) -> ToolComparison:
     """Score a folder of tool probabilities.
 
     Raises:
@@ -120,7 +120,7 @@ def score(truth: Path, predicted: Path) -> ToolsFound:
         scores.append(right.values[j])
         unpredicted[name] = (np.setdiff1d(left.frames, common), len(left.frames))
         unlabelled[name] = (np.setdiff1d(right.frames, common), len(right.frames))
-    return ToolsFound(
+    return ToolComparison(
         truth=truth,
         predicted=predicted,
         videos=tuple(names),

@@ -1,0 +1,34 @@
+"""CSV files as people and their programs write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from histoscope.core.errors import DataError
+from histoscope.core.tables.spreadsheet import read_sheet
+
+
+def sheet(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_sheet(path)
+
+
+def test_a_row_has_the_number_of_the_line_where_it_begins(tmp_path):
+    found = sheet(tmp_path, '\ufeffFile; ;Note;\n\n a ;x;"two\nlines; one cell"\n;;;;\nb\n')
+    assert found.names == ["File", "Note"]
+    assert found.rows == [
+        (3, {"file": "a", "note": "two\nlines; one cell"}),
+        (6, {"file": "b", "note": ""}),
+    ]
+    assert found.column("path", "file") == "file"
+    with pytest.raises(DataError, match=r"a.csv: no column path or slide \(it has File, Note\)"):
+        found.column("path", "slide")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_any_line_ends_and_columns_divided_by_comma_semicolon_or_tab(tmp_path, ends, between):
+    text = f"a{between}b{ends}1{between}2\u2028{between}{ends}"
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert read_sheet(tmp_path / "a.csv").rows == [(2, {"a": "1", "b": "2"})]
