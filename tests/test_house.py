@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,14 @@ def test_every_preset_is_a_valid_configuration_with_a_head_that_explains_it():
     for file in found:
         build(PretrainSpec, load_preset("recipe", file.stem), str(file))
         assert file.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_picture_shows_the_layers_in_their_order():
+    settings = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = (one["layers"] for one in contracts if one.get("containers"))
+    picture = (HOUSE / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    core = picture[picture.index(">core<") :]
+    names = [name for layer in layers for name in layer.split(" : ")]
+    shown = re.findall(r">([a-z]+)</text>", core.replace(" · ", "</text><text>"))
+    assert [name for name in shown if name in names] == names
