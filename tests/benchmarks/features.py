@@ -1,12 +1,12 @@
-"""``python -m tests.benchmarks.features STORE``: a second ``finetune`` beside the first, and readers.
+"""``python -m tests.benchmarks.features STORE``: what keeping features saves, and two readers.
 
-Seconds of the whole call and images encoded, of an encoder that the store has not seen; then of
-``predict`` on one large section with one reading process and with two.
+Seconds of a whole call and images encoded by it: ``finetune`` and ``evaluate`` of an encoder that
+the store has not seen, and the same again; then ``predict`` on one large section with one reading
+process and with two, the network on one thread.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -32,14 +32,15 @@ from histoscope.domains.pathology.options import ReadOptions
 from tests.benchmarks.stain import tiles
 
 SIDE = 60  # tiles a side of the section
-COUNTED = {"images": 0}
+COUNTED = [0]
 
 
-def timed(act: Callable[[], Any]) -> tuple[float, int]:
-    """Seconds, and images encoded in this process."""
-    COUNTED["images"], began = 0, time.perf_counter()
-    act()
-    return time.perf_counter() - began, COUNTED["images"]
+def tell(name: str, act: Callable[..., Any], *words: Any, **more: Any) -> None:
+    """Call, and print seconds and the images that were encoded in this process."""
+    COUNTED[0], began = 0, time.perf_counter()
+    act(*words, **more, progress=Silent())
+    seconds = time.perf_counter() - began
+    sys.stdout.write(f"{name}: {seconds:.1f} s, {COUNTED[0]} images encoded here\n")
 
 
 def main(store: Path) -> None:
@@ -47,7 +48,7 @@ def main(store: Path) -> None:
     encode = Runner._features
 
     def counting(self: Runner, images: list[Any]) -> Any:
-        COUNTED["images"] += len(images)
+        COUNTED[0] += len(images)
         return encode(self, images)
 
     Runner._features = counting  # type: ignore[method-assign]
@@ -56,35 +57,19 @@ def main(store: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for name in ("first", "second"):
-            package, ours = out / name, {"progress": Silent()}
-            took = timed(lambda: finetune(opened, "random:resnet18", spec, package, **ours))  # noqa: B023
-            scored = timed(
-                lambda: evaluate(open_package(package), opened, out / f"e-{name}", **ours)
-            )  # noqa: B023
-            for what, (seconds, images) in (("finetune", took), ("evaluate", scored)):
-                sys.stdout.write(f"{name} {what}: {seconds:.1f} s, {images} images encoded\n")
+            tell(f"{name} finetune", finetune, opened, "random:resnet18", spec, out / name)
+            package = open_package(out / name)
+            tell(f"{name} evaluate", evaluate, package, opened, out / f"e-{name}")
         side = opened.sampling.size_px
         some = np.resize(tiles(64, side), (SIDE, SIDE, side, side, 3))
         (out / "new").mkdir()
         picture = out / "new" / "section.png"
         Image.fromarray(np.vstack([np.hstack(row) for row in some])).save(picture, compress_level=1)
         options = ReadOptions(default_mpp=opened.sampling.scale()["mpp"])
-        for readers in (1, 2, 1, 2):
-            engine, results = Local(readers), out / f"predicted-{readers}"
-            compute = Compute(threads=1)
-            took = timed(
-                lambda: predict(
-                    out / "first",
-                    {"input": out / "new"},
-                    options,
-                    results,  # noqa: B023
-                    engine=engine,  # noqa: B023
-                    compute=compute,  # noqa: B023
-                    progress=Silent(),
-                )
-            )
-            sys.stdout.write(f"predict, {readers} reading: {took[0]:.1f} s, {SIDE**2} tiles\n")
-            shutil.rmtree(results)
+        for call, readers in enumerate((1, 2, 1, 2)):
+            more = {"engine": Local(readers), "compute": Compute(threads=1)}
+            words = out / "first", {"input": out / "new"}, options, out / f"predicted-{call}"
+            tell(f"predict {SIDE**2} tiles, {readers} reading", predict, *words, **more)
 
 
 if __name__ == "__main__":
