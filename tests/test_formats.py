@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.errors import HistoscopeError
+from histoscope.core.work.local import Local
 from tests.formats_comparison import Comparison
 from tests.formats_page import DOMAINS, GIVEN, Page
 from tests.formats_rows import TABLE, rewritten
@@ -334,7 +335,7 @@ def write_demo(given: Path, out: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(domain, "phantom", phantom)
         for name in ("prepare", "predict"):
-            here = functools.partial(getattr(demonstration, name), workers=0)
+            here = functools.partial(getattr(demonstration, name), engine=Local(0))
             patch.setattr(demonstration, name, here)
         command(0, "demo", "--domain", "pathology", "--draws", 2, "--out", out)
 
