@@ -62,7 +62,8 @@ def write_outcome(file: Path, outcome: Outcome) -> None:
     """Close a source's folder; what the user told of the source is not written."""
     body = asdict(replace(outcome, source=replace(outcome.source, told=None)))
     del body["source"]["told"]
-    write_json(file, *OUTCOME, {**body, **body.pop("more")})
+    more = body.pop("more")
+    write_json(file, *OUTCOME, {**body, **more})
 
 
 def read_outcome(file: Path) -> Outcome:
