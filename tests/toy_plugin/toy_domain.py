@@ -29,7 +29,6 @@ from histoscope.core.contracts import (
     Sample,
     Sampling,
     Source,
-    loads,
     locate,
 )
 from histoscope.core.errors import DataError, UnreadableSource
@@ -113,7 +112,7 @@ class ToyDomain:
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
     options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
-    checks: ClassVar = {"stacks": lambda: "NPY", "press": loads("no_such_press")}
+    checks: ClassVar = {"stacks": "toy_domain:known_stacks", "press": "no_press:version"}
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):
@@ -163,6 +162,10 @@ class ToyDomain:
 
 
 DOMAIN = ToyDomain()
+
+
+def known_stacks():
+    return "NPY"
 
 
 @click.command("toy")

@@ -18,7 +18,6 @@ from histoscope.apps.report.label_page import (
     picture_uri,
     write_label_page,
 )
-from histoscope.apps.report.page import heading
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Artefact, Domain, Source
 from histoscope.core.data.store import Store
@@ -89,7 +88,7 @@ def _items(
     reader = store.reader
     names = [field.name for field in domain.location if field.type != "string"]
     scale = ", ".join(
-        f"{heading(name)} {value:g}" for name, value in store.sampling.scale().items()
+        f"{name.replace('_', ' ')} {value:g}" for name, value in store.sampling.scale().items()
     )
     sources = store.index.column("source")
     for row, told in zip(found.rows.tolist(), found.table.to_pylist(), strict=True):
@@ -101,7 +100,7 @@ def _items(
             for one in domain.around(beside, row - first)
             if store.index.column("shard")[first + one.place].is_valid
         ]
-        place = [f"{heading(n)} {_number(told[n])}" for n in names if told[n] is not None]
+        place = [f"{n.replace('_', ' ')} {_number(told[n])}" for n in names if told[n] is not None]
         facts = {
             "source": f"{manifest[told['source']]['path']} ({told['source']})",
             "case": told["case"] or "unknown",

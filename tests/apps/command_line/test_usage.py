@@ -228,7 +228,7 @@ def test_doctor_runs_the_checks_of_every_domain(call, plugin):
     answer = call("doctor", "--json")
     found = json.loads(answer.out)
     assert answer.code == 2
-    assert "toy needs press (No module named 'no_such_press'): run" in found["problems"]
+    assert "toy needs press (No module named 'no_press'): run" in found["problems"]
     assert found["readers"].pop("press") == "missing"
     assert found["readers"].pop("stacks") == "NPY"
     assert set(found["readers"]) == {"openslide", "tifffile", "av", "decord2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import shutil
@@ -98,9 +99,11 @@ def _readers(domains: list[Domain], problems: list[str]) -> dict[str, str]:
     """What the domains' own checks find; one that fails in whatever way ends no other."""
     found = {}
     for domain in domains:
-        for name, check in domain.checks.items():
+        for name, target in domain.checks.items():
+            module, _, attribute = target.partition(":")
             try:
-                found[name] = check()
+                check = getattr(importlib.import_module(module), attribute)
+                found[name] = str(check() if callable(check) else check)
             except Exception as fault:
                 found[name] = "missing"
                 problems.append(f"{domain.name} needs {name} ({fault}): run 'make setup'")

@@ -94,8 +94,3 @@ def share(part: float) -> str:
 def fraction(value: float | None) -> str:
     """A metric from 0 to 1."""
     return "unknown" if value is None else f"{value:.3f}"
-
-
-def heading(column: str) -> str:
-    """A column's name for a person."""
-    return column.replace("_", " ")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from histoscope.apps.report.page import count, heading, share
+from histoscope.apps.report.page import count, share
 from histoscope.apps.report.pictures import Embedded, embed
 from histoscope.core.contracts import Column
 from histoscope.core.work.outcome import Outcome
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A small table: its columns, with their headings, and its cells as text."""
+    """A small table: its columns, and its cells as text."""
 
     file: str
     title: str
@@ -186,7 +186,7 @@ def _table(folder: Path, artefact: Mapping[str, Any]) -> Table | None:
         artefact["file"],
         artefact["title"],
         artefact["caption"],
-        [replace(one, heading=one.heading or heading(one.name)) for one in columns],
+        columns,
         cells,
         len(rows) - len(cells),
     )

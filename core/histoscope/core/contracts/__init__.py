@@ -8,7 +8,7 @@ domain defines; a *case* is the unit of splits and intervals. Importing this pac
 torch, no pyarrow, no reader.
 """
 
-from histoscope.core.contracts.domain import Check, Domain, Neighbour, Phantom, loads
+from histoscope.core.contracts.domain import Domain, Neighbour, Phantom
 from histoscope.core.contracts.reader import (
     CorruptSample,
     LocationField,
@@ -25,7 +25,6 @@ from histoscope.core.contracts.task import Level, Task
 __all__ = [
     "Answer",
     "Artefact",
-    "Check",
     "Column",
     "CorruptSample",
     "Domain",
@@ -45,6 +44,5 @@ __all__ = [
     "Source",
     "Split",
     "Task",
-    "loads",
     "locate",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -60,19 +59,6 @@ class Phantom:
     tasks: Sequence[str]
 
 
-Check = Callable[[], str]
-
-
-def loads(module: str, version: str = "__version__") -> Check:
-    """A check that a library loads, which tells its version.
-
-    Args:
-        module: imported when the check is called.
-        version: its attribute that holds the version.
-    """
-    return lambda: str(getattr(importlib.import_module(module), version))
-
-
 @runtime_checkable
 class Domain(Protocol):
     """A field of medicine. Found by entry point; declared without torch or a reader.
@@ -83,7 +69,8 @@ class Domain(Protocol):
         sampling: how samples are cut; fields become flags of ``prepare``.
         options: command to a Spec whose fields become flags of that command.
         splits: published splits: name to case to part.
-        checks: what ``doctor`` sees to: name to what tells a finding, or raises with the reason.
+        checks: what ``doctor`` sees to: name to ``"module:attribute"`` of a text, as a version,
+            or of a function that gives one, or raises with what to do.
     """
 
     name: str
@@ -91,7 +78,7 @@ class Domain(Protocol):
     sampling: type[Sampling]
     options: Mapping[str, type[Spec]]
     splits: Mapping[str, Mapping[str, Split]]
-    checks: Mapping[str, Check]
+    checks: Mapping[str, str]
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
         """Sources below the roots, in a stable order, with all that was told of them.

@@ -17,13 +17,7 @@ ARROW = {"text": pa.string(), "count": pa.int64(), "number": pa.float64(), "shar
 def write_typed_csv(
     path: Path, title: str, caption: str, columns: Mapping[Column, Any]
 ) -> Artefact:
-    """Write a table that the report shows.
-
-    Args:
-        path: of the file, in the folder of its source.
-        title, caption: as in :class:`Artefact`.
-        columns: their values, of one length, as their kind says; None where nothing is.
-    """
+    """Write a table that the report shows: columns and their values, None where nothing is."""
     arrays = {one.name: pa.array(values, ARROW[one.kind]) for one, values in columns.items()}
     write_csv(path, pa.table(arrays))
     return Artefact(path.name, "table", title, caption, tuple(columns))

@@ -6,15 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import (
-    Check,
-    LocationField,
-    Phantom,
-    Sampling,
-    Split,
-    loads,
-    locate,
-)
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
@@ -68,9 +60,9 @@ class PathologyDomain:
         "suggest": SuggestOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
-    checks: Mapping[str, Check] = {
-        "openslide": loads("openslide", "__library_version__"),
-        "tifffile": loads("tifffile"),
+    checks: Mapping[str, str] = {
+        "openslide": "openslide:__library_version__",
+        "tifffile": "tifffile:__version__",
     }
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:

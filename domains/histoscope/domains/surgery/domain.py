@@ -6,15 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import (
-    Check,
-    LocationField,
-    Phantom,
-    Sampling,
-    Split,
-    loads,
-    locate,
-)
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.surgery.options import (
     FrameSampling,
@@ -65,7 +57,7 @@ class SurgeryDomain:
         "embed": ReadOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
-    checks: Mapping[str, Check] = {"av": loads("av"), "decord2": loads("decord")}
+    checks: Mapping[str, str] = {"av": "av:__version__", "decord2": "decord:__version__"}
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
         """Operations below the roots, root by root, in natural order.
