@@ -27,7 +27,7 @@ class Outcome:
         samples: images read.
         corrupt: samples that could not be read.
         reason: why failed or empty, or what was left out; one line.
-        facts: what its reader said of it.
+        facts: what its reader said of it, None where it could not be opened.
         more: what a stage adds for those who read its results.
     """
 
@@ -36,7 +36,7 @@ class Outcome:
     samples: int = 0
     corrupt: int = 0
     reason: str = ""
-    facts: Mapping[str, Scalar] = field(default_factory=dict)
+    facts: Mapping[str, Scalar] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
