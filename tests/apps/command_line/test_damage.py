@@ -202,17 +202,17 @@ def test_heads_that_are_not_those_described_are_refused(road, refused, tmp_path,
 
 
 def test_newer_files_are_refused(road, refused, tmp_path):
-    newer = ["is newer than this program reads (1)", "install a newer histoscope"]
+    newer = ["is newer than this program reads", "install a newer histoscope"]
     package = Path(shutil.copytree(road.package, tmp_path / "package"))
-    edit(package / "package.json", version=2, more="what only a newer program knows")
+    edit(package / "package.json", version=9, more="what only a newer program knows")
     sign(package)
-    says = (package / "package.json", "histoscope.package version 2", *newer)
+    says = (package / "package.json", "histoscope.package version 9", *newer)
     refused("predict", road.slides, "--package", package, says=says)
     refused("evaluate", package, road.store, says=says)
 
     other = Path(shutil.copytree(road.run, tmp_path / "run"))
-    edit(other / "encoder.json", version=2)
-    says = (other / "encoder.json", "histoscope.encoder version 2", *newer)
+    edit(other / "encoder.json", version=9)
+    says = (other / "encoder.json", "histoscope.encoder version 9", *newer)
     refused("finetune", road.store, "--encoder", other, says=says)
 
     store = Path(shutil.copytree(road.store, tmp_path / "store"))
@@ -220,8 +220,8 @@ def test_newer_files_are_refused(road, refused, tmp_path):
     write_table(store / "index.parquet", "histoscope.index", 2, table)
     says = (store / "index.parquet", "histoscope.index version 2", *newer)
     refused("pretrain", store, "--config", road.settings, says=says)
-    edit(store / "store.json", version=2)
-    says = (store / "store.json", "histoscope.store version 2", *newer)
+    edit(store / "store.json", version=9)
+    says = (store / "store.json", "histoscope.store version 9", *newer)
     refused("pretrain", store, "--config", road.settings, says=says)
     refused("finetune", store, "--encoder", "colour", says=says)
     refused("evaluate", road.package, store, says=says)

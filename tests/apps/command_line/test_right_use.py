@@ -111,7 +111,7 @@ def test_results_go_to_stdout_and_talk_to_stderr(road, call, tmp_path):
     assert "balanced accuracy" not in answer.err
     answer = call(*words["predict"], "--out", tmp_path / "predicted")
     assert answer.out.startswith("16 samples of 1 sources predicted")
-    assert answer.err == "work: 1 sources\n"
+    assert answer.err == "the network runs on cpu in float32\npredict: 1 sources\n"
 
 
 def test_a_step_of_the_stacke_recipe_on_a_small_network(road, call, tmp_path):

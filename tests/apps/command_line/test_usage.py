@@ -338,4 +338,4 @@ def test_tiles_too_small_are_refused_and_the_mended_command_may_use_the_same_fol
     assert call(*words, *TILE).code == 0
     answer = call(*words, "--size-px", "16")
     assert answer.code == 2
-    assert "prepared with other settings (sampling)" in answer.err
+    assert "was made with other settings (sampling.size_px: 32 there, 16 now)" in answer.err

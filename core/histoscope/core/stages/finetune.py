@@ -71,8 +71,8 @@ def finetune(
     tables = tasks_of(store, tasks, labels)
     loaded = open_encoder(encoder, store, spec.seed)
     runner = Runner.of(loaded, compute)
-    compute.say(progress)
     asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
+    compute.say(progress)
     unlabelled = select(store, "train", split).rows
     fitted = fit_heads(store, loaded, runner, asked, unlabelled, spec, progress)
     seen = loaded.seen
