@@ -148,7 +148,7 @@ def test_results_of_another_package_or_other_options_are_kept(road, call, refuse
     other = tmp_path / "other"
     assert run(["finetune", str(road.store), "--encoder", "colour", "--out", str(other)]) == 0
     words = ("predict", road.slides, "--package", other, *HERE, "--out", out)
-    refused(*words, says=(out, "another package", "--out"))
+    refused(*words, says=(out, "other settings (model: ", "--out"))
     assert snapshot(out) == before
     assert call(*commands_with_out(road)["predict"], "--out", out).code == 0
     assert snapshot(out) == before
