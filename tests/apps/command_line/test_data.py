@@ -144,7 +144,8 @@ def test_results_of_another_package_or_other_options_are_kept(road, call, refuse
     words = commands_with_out(road)["predict"]
     assert call(*words, "--out", out).code == 0
     before = snapshot(out)
-    refused(*words, "--default-mpp", "1", "--out", out, says=(out, "options.default_mpp: None there, 1.0 now", "--out"))
+    says = (out, "options.default_mpp: None there, 1.0 now", "--out")
+    refused(*words, "--default-mpp", "1", "--out", out, says=says)
     other = tmp_path / "other"
     assert run(["finetune", str(road.store), "--encoder", "colour", "--out", str(other)]) == 0
     words = ("predict", road.slides, "--package", other, *HERE, "--out", out)

@@ -197,7 +197,10 @@ def _work(job: Job, pipe: Connection, pause_s: float) -> None:
         nonlocal last
         if time.monotonic() - last >= pause_s:
             last = time.monotonic()
-            pipe.send(None)
+            try:
+                pipe.send(None)
+            except BrokenPipeError:
+                sys.exit(0)  # nobody is there any more
 
     try:
         job.load()
