@@ -191,7 +191,7 @@ def test_a_store_that_was_cut_otherwise_is_other_data(toy, toy_store, toy_folder
     spec = spec_of("adamw", "float32", workers=0)
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
     about = json.loads((toy_store.path / "store.json").read_text())
-    about["scale"] = {name: 2 * value for name, value in about["scale"].items()}
+    about["sampling"]["pitch"] *= 2
     (toy_store.path / "store.json").write_text(json.dumps(about))
     with pytest.raises(UsageError, match="trained on other data"):
         pretrain(Store(toy_store.path), toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
