@@ -62,7 +62,10 @@ class FeatureCache:
         except (pa.ArrowInvalid, OSError) as fault:
             self._progress.say(f"{file}: kept features cannot be read ({fault}); encoded anew")
             return None
-        return table if table.schema.equals(self._schema(), check_metadata=True) else None
+        if not table.schema.equals(self._schema(), check_metadata=True):
+            self._progress.say(f"{file}: kept features of another version; encoded anew")
+            return None
+        return table
 
     def _schema(self) -> pa.Schema:
         fields = [
