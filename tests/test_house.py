@@ -52,6 +52,7 @@ def test_every_core_module_imports_with_only_core_on_the_path():
     assert int(done.stdout) > 40
 
 
+@pytest.mark.slow  # all of tests/core once more
 def test_the_core_passes_its_own_tests_with_only_core_on_the_path():
     options = "-q -p no:cacheprovider -p no:xdist --rootdir . tests/core"
     done = alone(f"import pytest; sys.exit(pytest.main({options.split()!r}))")

@@ -43,7 +43,7 @@ from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
-from histoscope.core.training.curves import read_metrics
+from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
 from histoscope.core.work.local import Local

@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so(toy_store, mon
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("histoscope.core.inference.cache.atomic_path", refuse)
+    monkeypatch.setattr("histoscope.core.inference.features.atomic_path", refuse)
     rows, hearing = rows_of(toy_store), Hearing()
     runner = Runner.of(open_encoder("colour", toy_store, 0), AUTO)
     assert len(of_store.features_of(runner, toy_store, rows, hearing)) == len(rows)

@@ -10,8 +10,7 @@ from histoscope.core.config import build
 from histoscope.core.errors import UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
-from histoscope.core.training.curves import read_metrics
-from histoscope.core.training.journal import Journal
+from histoscope.core.training.journal import Journal, read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from tests.core.training.test_resume import Killed, KilledAfter
 

@@ -13,7 +13,7 @@ from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
-from histoscope.core.training.curves import read_metrics
+from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.monitors import (
     Monitor,
     alarms,

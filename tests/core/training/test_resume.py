@@ -13,7 +13,7 @@ from histoscope.core.errors import UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.checkpoint import finished
-from histoscope.core.training.curves import read_metrics
+from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 
 STEPS, AN_EPOCH = 8, 5  # 40 samples, 8 a step

@@ -58,7 +58,7 @@ def command(
         click.echo(dump(spec), nl=False)
         click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
         return
-    from histoscope.core.runtime.crowd import is_main
+    from histoscope.core.runtime.threads import is_main
     from histoscope.core.stages.pretrain import pretrain
 
     domain = load_domain(opened.domain)

@@ -15,7 +15,7 @@ from torch import nn
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Sampling, Scalar
 from histoscope.core.contracts.installed import sampling_of
-from histoscope.core.data.seen import read_seen, write_seen
+from histoscope.core.data.units import read_seen, write_seen
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.pixels import Normalisation

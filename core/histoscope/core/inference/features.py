@@ -1,19 +1,101 @@
-"""Features of many images of a store: each is encoded once by one encoder, whoever asks."""
+"""Features of many images of a store: each is encoded once by one encoder, whoever asks.
+
+They are kept beside the store in one folder a network, device and precision, ``features/<key>``; in
+it Arrow files, one a call that encoded anything, each row an image's digest and its features. They
+may be deleted at any time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Sample
 from histoscope.core.data.store import Store
-from histoscope.core.inference.cache import FeatureCache, digest_image
+from histoscope.core.files import atomic_path
 from histoscope.core.inference.runner import BATCH, Runner
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.ahead import read_ahead
 
 FOLDER = "features"  # of a store
 KEPT_AT_ONCE = 256 * BATCH  # what an interruption may lose
+KEPT = {b"format": b"histoscope.kept-features", b"version": b"1"}
+DIGEST_BYTES = 16
+
+
+def digest_image(data: bytes) -> bytes:
+    """Digest of an encoded image, 16 bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+class FeatureCache:
+    """What one network gave for the images of a store.
+
+    Args:
+        folder: ``features/<key>`` of the store; the key names network, device and precision.
+        dim: width of a feature row.
+        progress: told of files that cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, dim: int, progress: Progress) -> None:
+        self._folder, self._dim, self._progress = folder, dim, progress
+
+    def find(self, digests: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which images are known, (images,), and their features, 0 where not, (images, dim)."""
+        wanted = pa.array(digests, pa.binary(DIGEST_BYTES))
+        known = np.zeros(len(digests), bool)
+        features = np.zeros((len(digests), self._dim), np.float32)
+        for file in sorted(self._folder.glob("*.arrow")):
+            table = self._read(file)
+            if table is None:
+                continue
+            at = pc.index_in(wanted, value_set=table.column("image").combine_chunks())
+            here = at.is_valid().to_numpy(zero_copy_only=False)
+            kept = table.column("features").combine_chunks()
+            rows = kept.values.to_numpy().reshape(-1, self._dim)
+            features[here] = rows[at.drop_null().to_numpy()]
+            known |= here
+        return known, features
+
+    def _read(self, file: Path) -> pa.Table | None:
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        except (pa.ArrowInvalid, OSError) as fault:
+            self._progress.say(f"{file}: kept features cannot be read ({fault}); encoded anew")
+            return None
+        if not table.schema.equals(self._schema(), check_metadata=True):
+            self._progress.say(f"{file}: kept features of another version; encoded anew")
+            return None
+        return table
+
+    def _schema(self) -> pa.Schema:
+        fields = [
+            ("image", pa.binary(DIGEST_BYTES)),
+            ("features", pa.list_(pa.float32(), self._dim)),
+        ]
+        return pa.schema(fields, KEPT)
+
+    def keep(self, digests: Sequence[bytes], features: NDArray[np.float32]) -> None:
+        """Write what was encoded; a store that cannot be written keeps nothing, and says so."""
+        name = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
+        values = pa.FixedSizeListArray.from_arrays(features.ravel(), self._dim)
+        images = pa.array(digests, pa.binary(DIGEST_BYTES))
+        try:
+            with (
+                atomic_path(self._folder / f"{name}.arrow") as part,
+                pa.OSFile(str(part), "wb") as sink,
+                pa.ipc.new_file(sink, self._schema()) as writer,
+            ):
+                writer.write_table(pa.table([images, values], schema=self._schema()))
+        except OSError as fault:
+            said = fault.strerror or fault
+            self._progress.say(f"{self._folder}: features are not kept ({said})")
 
 
 def features_of(

@@ -23,7 +23,7 @@ from torch import Tensor
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Level, Scalar, Task
-from histoscope.core.data.seen import read_seen, write_seen
+from histoscope.core.data.units import read_seen, write_seen
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, make_module
 from histoscope.core.errors import DataError

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from histoscope.core.errors import UsageError
-from histoscope.core.runtime.crowd import ranks
+from histoscope.core.runtime.threads import ranks
 
 
 def make_fabric(device: torch.device, precision: str) -> Fabric:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 
 from histoscope.core.progress import Progress
-from histoscope.core.runtime.crowd import ranks
+
+
+def ranks() -> tuple[int, int]:
+    """Processes that share this training, in all and on this machine, as torchrun says."""
+    return int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def cores() -> int:

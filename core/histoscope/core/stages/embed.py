@@ -13,16 +13,15 @@ from histoscope.core import __version__
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Roots, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
-from histoscope.core.data.index import sample_keys
+from histoscope.core.data.units import sample_keys
 from histoscope.core.files import write_table
 from histoscope.core.inference.runner import Runner
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import open_folder
 from histoscope.core.tensors import digest_tensors
-from histoscope.core.work.engine import Engine
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
-from histoscope.core.work.job import Turn
+from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.manifest import write_manifest
 from histoscope.core.work.outcome import Outcome, outcome_of

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Task
 from histoscope.core.data.labelled import Labelled, labelled_rows, unit_name
 from histoscope.core.data.labels import read_labels
-from histoscope.core.data.seen import digest_units
 from histoscope.core.data.store import Store
+from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.measure import measure_classes, measure_presence
 from histoscope.core.evaluation.pictures import draw_confusion

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from histoscope.core.contracts import Scalar, Task
 from histoscope.core.data.labelled import Labelled, labelled_rows, tasks_of
-from histoscope.core.data.seen import digest_units
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
+from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
 from histoscope.core.files import digest_of
 from histoscope.core.inference.runner import Runner

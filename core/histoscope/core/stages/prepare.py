@@ -25,16 +25,15 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.contracts.installed import find_sources
 from histoscope.core.data.codec import Encoding, encode
-from histoscope.core.data.index import sample_keys, units
 from histoscope.core.data.labels import LABELS, label_table
 from histoscope.core.data.shard import write_shard
 from histoscope.core.data.store import INDEX, STORE
+from histoscope.core.data.units import sample_keys, units
 from histoscope.core.errors import DataError
 from histoscope.core.files import write_json, write_table
 from histoscope.core.progress import Progress
-from histoscope.core.work.engine import Engine
 from histoscope.core.work.folder import OutFolder, work_through
-from histoscope.core.work.job import Turn
+from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.manifest import write_manifest
 from histoscope.core.work.outcome import Outcome, outcome_of

@@ -12,9 +12,9 @@ from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain
 from histoscope.core.data.loader import ViewDataset
 from histoscope.core.data.order import StepOrder
-from histoscope.core.data.seen import digest_units
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
+from histoscope.core.data.units import digest_units
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.pixels import Normalisation

@@ -1,14 +1,16 @@
-"""What the main process writes down while it trains."""
+"""What the main process writes down while it trains, and its pictures."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
 from histoscope.core.errors import UsageError
-from histoscope.core.training.curves import MetricsFile, draw_curves, read_metrics
+from histoscope.core.files import atomic_path, write_text
 
 UNPLOTTED = {"step"}
 
@@ -82,3 +84,80 @@ def _event_writer(folder: Path, done: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=done + 1)
+
+
+class MetricsFile:
+    """One row a step, flushed at once; cut back to the checkpoint on resume.
+
+    Attributes:
+        last: the last row that counts, when it was opened.
+
+    Args:
+        path: ``metrics.csv``.
+        done: steps that count; later rows are dropped.
+    """
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path = path
+        rows = [row for row in read_metrics(path) if int(row["step"]) <= done]
+        self._names = list(rows[0]) if rows else []
+        self.last = {k: float(v) for k, v in rows[-1].items()} if rows else None
+        lines = [",".join(self._names)] * bool(rows) + [",".join(row.values()) for row in rows]
+        if path.is_file():
+            write_text(path, "".join(line + "\n" for line in lines))
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row; the first row's keys are the columns."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            if not self._names:
+                self._names = list(row)
+                handle.write(",".join(self._names) + "\n")
+            handle.write(",".join(_text(row[name]) for name in self._names) + "\n")
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv`` up to the first that is not whole, empty when absent.
+
+    A machine that loses its power may leave a torn end, which must not keep a run from going on.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace", newline="") as handle:
+        return list(takewhile(_whole, csv.DictReader(line.replace("\0", "") for line in handle)))
+
+
+def _whole(row: Mapping[str | None, str | list[str] | None]) -> bool:
+    """Whether every column has its number, and ``step`` a whole one."""
+    step = row.get("step")
+    return isinstance(step, str) and step.isdecimal() and all(map(_is_number, row.values()))
+
+
+def _is_number(word: object) -> bool:
+    try:
+        float(word if isinstance(word, str) else "")
+    except ValueError:
+        return False
+    return True
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
+    """Draw every column of ``metrics.csv`` against the step, one panel each, as PNG."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in (rows[0] if rows else {}) if name not in {"step", "seconds"}]
+    if not names:
+        return
+    steps = [int(row["step"]) for row in rows]
+    figure = Figure(figsize=(8, 2.2 * len(names)), layout="constrained")
+    for place, name in enumerate(names):
+        panel = figure.add_subplot(len(names), 1, place + 1)
+        panel.plot(steps, [float(row[name]) for row in rows], linewidth=1)
+        panel.set_ylabel(name.replace("_", " "))
+        panel.grid(alpha=0.3)
+    panel.set_xlabel("step")
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=110)

@@ -14,10 +14,9 @@ from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.optim.groups import make_optimiser
-from histoscope.core.runtime.crowd import ranks
 from histoscope.core.runtime.device import choose_device
 from histoscope.core.runtime.fabric import make_fabric
-from histoscope.core.runtime.threads import choose_threads
+from histoscope.core.runtime.threads import choose_threads, ranks
 from histoscope.core.training.checkpoint import (
     finished,
     load_checkpoint,

@@ -18,8 +18,7 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import holds_anything, read_json, write_json
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.stop import StopFlag
-from histoscope.core.work.engine import Engine
-from histoscope.core.work.job import Job, clear
+from histoscope.core.work.job import Engine, Job, clear
 from histoscope.core.work.outcome import DONE, Outcome, read_outcome, still_good, write_outcome
 
 _PART = re.compile(r"(\.\d+\.part)+$")

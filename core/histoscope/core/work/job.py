@@ -1,11 +1,11 @@
-"""Work on one source, and how a failure of it becomes an outcome."""
+"""Work on one source, who does it, and how a failure of it becomes an outcome."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
 from histoscope.core.runtime.allocator import give_back_freed_memory
+from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.outcome import DONE, Outcome
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,22 @@ class Job(Protocol):
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Do the work; raise UnreadableSource with the reason where the source is at fault."""
+
+
+class Engine(Protocol):
+    """Runs one job over many sources: the seam between work and the machines it runs on."""
+
+    def run(self, job: Job, sources: Sequence[Source], stop: StopFlag) -> Iterator[Outcome]:
+        """Outcomes in the order in which they are ready, one a source whatever happens to it.
+
+        Args:
+            job: what to do.
+            sources: on which.
+            stop: read between sources.
+
+        Raises:
+            Interrupted: the flag was set; what is finished stays.
+        """
 
 
 def clear(folder: Path) -> None:

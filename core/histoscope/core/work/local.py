@@ -39,7 +39,7 @@ class Local:
     deadline_s: float = DEADLINE_S
 
     def run(self, job: Job, sources: Sequence[Source], stop: StopFlag) -> Iterator[Outcome]:
-        """See :class:`histoscope.core.work.engine.Engine`."""
+        """See :class:`histoscope.core.work.job.Engine`."""
         if self.workers == 0 or not sources:
             if sources:
                 job.load()

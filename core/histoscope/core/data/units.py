@@ -1,16 +1,36 @@
-"""Digests of what was seen: enough to know a case again."""
+"""Ids of samples, and the units that splits, intervals and "seen before" speak of."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from histoscope.core.contracts import Source
 from histoscope.core.files import read_table, write_table
 
 SEEN = ("histoscope.seen", 1)
+
+
+def sample_keys(source: Source, rows: pa.Table) -> list[str]:
+    """Sample ids: the source's id and a key that is unique inside it."""
+    if "key" in rows.column_names:
+        return [f"{source.id}:{key}" for key in rows.column("key").to_pylist()]
+    return [f"{source.id}:{place}" for place in range(len(rows))]
+
+
+def units(source: Source, ids: Sequence[str], cases: Sequence[str | None]) -> list[str]:
+    """What splits, intervals and "seen before" speak of: the case, else the source or sample."""
+    return [
+        f"case:{case}"
+        if case
+        else f"sample:{sample}"
+        if source.independent
+        else f"source:{source.id}"
+        for sample, case in zip(ids, cases, strict=True)
+    ]
 
 
 def digest_units(units: Iterable[str]) -> frozenset[str]:
