@@ -69,7 +69,7 @@ def draw(domain: Any, reader: Any, results: Any, options: Any, out: Path) -> Ren
 def package_info(evaluation: dict[str, Any] | None) -> PackageInfo:
     """What a package says of itself."""
     encoder = EncoderInfo(
-        architecture="colour",
+        network={"kind": "colour"},
         dim=18,
         domain="toy",
         sampling={"size_px": 16, "pitch": 1.0},

@@ -9,8 +9,9 @@ import time
 
 import torch
 
-from histoscope.core.encoders.pixels import Normalisation, to_tensor
-from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.pixels import to_unit
+from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.runtime.allocator import keep_freed_memory
 from tests.benchmarks.stain import Act, training_step
 
@@ -25,12 +26,13 @@ WORK = {
 
 def features(name: str, batch: int) -> Act:
     """What prediction does with a batch."""
-    encoder = random_encoder(name, 0).eval()
+    encoder = random_encoder(TimmSpec(name=name), 224, 0).eval()
     images = torch.zeros((batch, 224, 224, 3), dtype=torch.uint8)
 
     def act() -> torch.Tensor:
         with torch.inference_mode():
-            return encoder(to_tensor(images, Normalisation()))
+            out: torch.Tensor = encoder(to_unit(images))
+            return out
 
     return act
 

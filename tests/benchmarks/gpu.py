@@ -27,8 +27,9 @@ from PIL import Image
 from histoscope.core.config import build
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
-from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.pixels import to_unit
+from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives import OBJECTIVES
@@ -191,14 +192,14 @@ def measure(
 
 def augment(plan: ViewPlan, raw: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """One view of a batch, on its device."""
-    return normalise(plan.apply_on_device(to_unit(raw), drawn), Normalisation())
+    return plan.apply_on_device(to_unit(raw), drawn)
 
 
 def training_step(
     name: str, spec: PretrainSpec, device: torch.device
 ) -> Callable[[list[torch.Tensor]], None]:
     """Forward in bf16, backward and update of SimCLR."""
-    encoder = random_encoder(name, 0)
+    encoder = random_encoder(TimmSpec(name=name), 224, 0)
     objective: Any = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
     objective = objective.to(device, memory_format=torch.channels_last).train()
     optimiser = make_optimiser(objective, spec.training.optimiser)

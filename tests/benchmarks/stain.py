@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from histoscope.core.encoders.pixels import Normalisation, normalise, to_unit
-from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.training.spec import PretrainSpec
@@ -85,12 +85,12 @@ def albumentations_stain(pictures: NDArray[np.uint8]) -> Act:
 def training_step(batch: int, side_px: int) -> Act:
     """Forward, backward and update of SimCLR with a ResNet-18, without any augmentation."""
     spec = PretrainSpec()
-    encoder = random_encoder("resnet18", 0)
+    encoder = random_encoder(spec.encoder, side_px, 0)
     objective = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
     objective = objective.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective, spec.training.optimiser)
     pictures = images_of(tiles(batch, side_px))
-    views = [normalise(pictures, Normalisation()) for _ in range(2)]
+    views = [pictures for _ in range(2)]
 
     def act() -> None:
         optimiser.zero_grad(set_to_none=True)

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar, get_args
+from typing import IO, Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from histoscope.core.errors import ConfigError, near_word
+from histoscope.core.errors import ConfigError, UsageError, near_word
 
 S = TypeVar("S", bound="Spec")
 
@@ -22,6 +30,30 @@ class Spec(BaseModel):
     """Base of all configuration: frozen, unknown keys refused, a truth value is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """What a short form stands for, for example a name alone."""
+        return given
+
+    @classmethod
+    def chosen(cls, given: Any) -> type[Spec]:
+        """The model that a mapping asks for: where it names a kind, that kind's own.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
+        return cls
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_chosen(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Spec:
+        given = cls.long_form(given)
+        try:
+            kind = cls.chosen(given)
+        except UsageError as fault:
+            raise ValueError(str(fault)) from None
+        return handler(given) if kind is cls else kind.model_validate(given)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -122,7 +154,7 @@ def build(spec: type[S], body: Mapping[str, Any], where: str) -> S:
     try:
         return spec.model_validate(dict(body))
     except ValidationError as fault:
-        lines = [_fault_line(spec, dict(error)) for error in fault.errors()]
+        lines = [_fault_line(spec, body, dict(error)) for error in fault.errors()]
         raise ConfigError(f"{where}: {'; '.join(lines)}") from None
 
 
@@ -131,8 +163,8 @@ def dump(spec: BaseModel) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _fault_line(spec: type[BaseModel], error: Mapping[str, Any]) -> str:
-    place, known = _place_in(spec, [str(part) for part in error["loc"]])
+def _fault_line(spec: type[Spec], body: Any, error: Mapping[str, Any]) -> str:
+    place, known = _place_in(spec, body, [str(part) for part in error["loc"]])
     key = ".".join(place) or "the whole"
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key{near_word(place[-1], known)}"
@@ -142,7 +174,7 @@ def _fault_line(spec: type[BaseModel], error: Mapping[str, Any]) -> str:
     return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
 
 
-def _place_in(spec: type[BaseModel], place: Iterable[str]) -> tuple[list[str], list[str]]:
+def _place_in(spec: type[Spec], body: Any, place: Iterable[str]) -> tuple[list[str], list[str]]:
     """The keys of a fault's place without tags of unions, and the field names beside the last."""
     keys, models = list[str](), [spec]
     beside = models
@@ -152,19 +184,27 @@ def _place_in(spec: type[BaseModel], place: Iterable[str]) -> tuple[list[str], l
             continue
         keys.append(part)
         beside = models
+        body = body.get(part) if isinstance(body, Mapping) else None
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [kind for field in fields for kind in _models_in(field.annotation)]
+        models = [_chosen(kind, body) for field in fields for kind in _models_in(field.annotation)]
     return keys, [name for model in beside for name in model.model_fields]
 
 
-def _kinds_of(model: type[BaseModel]) -> tuple[Any, ...]:
+def _chosen(kind: type[Spec], given: Any) -> type[Spec]:
+    try:
+        return kind.chosen(kind.long_form(given))
+    except UsageError:
+        return kind
+
+
+def _kinds_of(model: type[Spec]) -> tuple[Any, ...]:
     """What tells a model from the others of its union: the words of its ``kind``."""
     field = model.model_fields.get("kind")
     return get_args(field.annotation) if field else ()
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: Any) -> list[type[Spec]]:
     """The models that an annotation names, alone, in a union, or in ``Annotated``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -8,8 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from histoscope.core.contracts import CorruptSample, Sample
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
-from histoscope.core.encoders.pixels import Normalisation
-from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.timm import TimmEncoder, TimmSpec
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.inference import features as of_store
 from histoscope.core.inference.runner import BATCH, Runner
@@ -48,8 +48,7 @@ def test_batches_are_full_and_corrupt_samples_have_no_features():
     module, some = Mean(), images(BATCH + 5)
     samples = [Sample(image) for image in some]
     samples[3] = CorruptSample("bad")
-    plain = Normalisation(mean=(0, 0, 0), std=(1, 1, 1))
-    runner = Runner(module, plain, CPU)
+    runner = Runner(module, CPU)
     first, last = runner.run(samples)
     assert module.sizes == [BATCH, BATCH]
     assert first.good.sum() == len(first.features) == BATCH - 1
@@ -61,10 +60,8 @@ def test_batches_are_full_and_corrupt_samples_have_no_features():
 
 
 def test_bf16_is_near_float32():
-    network = random_encoder("resnet10t", 0).eval()
-    full, half = (
-        Runner(network, Normalisation(), CPU, p).features(images(4)) for p in ("float32", "bf16")
-    )
+    network = random_encoder(TimmSpec(name="resnet10t"), 32, 0).eval()
+    full, half = (Runner(network, CPU, p).features(images(4)) for p in ("float32", "bf16"))
     assert half.dtype == np.float32
     assert not np.array_equal(full, half)
     assert half == pytest.approx(full, abs=float(0.05 * np.abs(full).max()))
@@ -182,15 +179,14 @@ def loaded(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "to", move)
     monkeypatch.setattr("copy.deepcopy", lambda module: module)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        network = random_encoder("resnet10t", 0).eval()
-        info = EncoderInfo(
-            architecture="timm:resnet10t", dim=network.dim, domain="toy", sampling={"size_px": 16}
-        )
+        network = TimmEncoder(TimmSpec(name="resnet10t")).eval()
+        network.dim = 512
+        info = EncoderInfo(network=network.spec, dim=network.dim)
         yield LoadedEncoder(network, info, frozenset())
 
 
 def test_images_and_features_are_on_the_networks_device(loaded):
-    runner = Runner(loaded.module, Normalisation(), torch.device("cuda"))
+    runner = Runner(loaded.module, torch.device("cuda"))
     found = runner.forward(torch.zeros(4, 16, 16, 3, dtype=torch.uint8))
     assert found.device.type == "cuda"
     assert found.shape == (4, loaded.info.dim)

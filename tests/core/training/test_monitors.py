@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from histoscope.core.config import build
-from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import DataError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
@@ -87,7 +86,7 @@ def test_measuring_changes_nothing_of_the_network():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8)
     state = torch.get_rng_state()
-    now, _ = Monitor(images, None, 0, Normalisation()).measure(network, torch.device("cpu"))
+    now, _ = Monitor(images, None, 0).measure(network, torch.device("cpu"))
     assert network.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], v) for name, v in network.state_dict().items())

@@ -54,7 +54,9 @@ def command(
         raise UsageError("embed: give either --package or --encoder")
     folder = package or encoder
     assert folder is not None
-    domain = load_domain(open_folder(folder).info.domain)
+    info = open_folder(folder).info
+    info.cut(str(folder))
+    domain = load_domain(info.domain)
     _, options = split_options(domain, "embed", values)
     outcomes = embed(
         folder,

@@ -1,1 +1,14 @@
-"""Networks that turn images into features: timm's, and the baseline every figure stands beside."""
+"""Networks that turn images into features: timm's, the colour baseline, and a plug-in's."""
+
+from typing import Any
+
+from histoscope.core.registry import Registry
+
+ENCODERS: Registry[Any] = Registry(
+    "encoder",
+    {
+        "colour": "histoscope.core.encoders.colour:ColourEncoder",
+        "timm": "histoscope.core.encoders.timm:TimmEncoder",
+    },
+    group="histoscope.encoders",
+)

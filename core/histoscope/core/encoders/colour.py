@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from histoscope.core.encoders.contract import EncoderSpec, Want
+from histoscope.core.encoders.pixels import IDENTITY
+from histoscope.core.errors import UsageError
+
 SPACES = (None, cv2.COLOR_RGB2HSV, cv2.COLOR_RGB2LAB)
+
+
+class ColourSpec(EncoderSpec):
+    """The baseline of colour statistics."""
+
+    kind: Literal["colour"] = Field("colour", description="colour statistics")
+    name: Literal[""] = Field("", description="there is only one")
+    input_px: None = Field(None, description="takes images of any side")
+    pool: None = Field(None, description="pools by mean and deviation")
 
 
 class ColourEncoder(nn.Module):
@@ -16,14 +32,24 @@ class ColourEncoder(nn.Module):
     Takes RGB in 0..1 (its normalisation is the identity). Hue is in degrees, LAB in D65.
     """
 
-    architecture = "colour"
+    settings: ClassVar[type[EncoderSpec]] = ColourSpec
     dim = 18
+
+    def __init__(self, spec: EncoderSpec | None = None, normalisation: object = None) -> None:
+        super().__init__()
+        self.spec, self.normalisation = spec or ColourSpec(), IDENTITY
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, 3, height, width) in 0..1 to (batch, 18), float32."""
         pixels = images.detach().permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
         rows = [_statistics(image) for image in pixels]
         return torch.from_numpy(np.stack(rows)).to(images.device)
+
+    def encode(self, images: Tensor, want: Want) -> Tensor:
+        """Pooled only."""
+        if want != "pooled":
+            raise UsageError(f"encoder colour: has no {want}, only pooled features")
+        return self.forward(images)
 
 
 def _statistics(image: np.ndarray) -> np.ndarray:

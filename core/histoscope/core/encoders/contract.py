@@ -1,23 +1,89 @@
-"""What an encoder owes."""
+"""What an encoder owes, and the settings that name one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from histoscope.core.config import Spec
+from histoscope.core.encoders import ENCODERS
 
 if TYPE_CHECKING:
     import torch
 
+    from histoscope.core.encoders.pixels import Normalisation
 
-class Encoder(Protocol):
-    """Images to pooled features.
+Want = Literal["pooled", "tokens", "map"]
 
-    Attributes:
-        architecture: for example ``"timm:resnet18"``, ``"colour"``.
-        dim: width of a feature row.
+
+class EncoderSpec(Spec):
+    """Which network; ``resnet18`` alone stands for ``{kind: timm, name: resnet18}``.
+
+    A kind may have settings of its own: those of the class that its ``settings`` name.
     """
 
-    architecture: str
+    kind: str = Field("timm", description="whose network: timm, colour, or a plug-in's")
+    name: str = Field("resnet18", description="of the network, as its kind knows it")
+    input_px: int | None = Field(
+        None,
+        ge=8,
+        description="side of the images it is made for; default: any, or the views' where it asks",
+    )
+    pool: str | None = Field(
+        None, description="how a map becomes a row, as avg or token; default: the network's own way"
+    )
+
+    @property
+    def architecture(self) -> str:
+        """``timm:resnet18``, ``colour``."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """A name alone is one of timm's."""
+        return {"name": given} if isinstance(given, str) else given
+
+    @classmethod
+    def chosen(cls, given: Any) -> type[Spec]:
+        """The settings of the kind that is named."""
+        if cls is not EncoderSpec or not isinstance(given, Mapping):
+            return cls
+        settings: type[Spec] = ENCODERS.load(str(given.get("kind", "timm"))).settings
+        return settings
+
+
+class Encoder(Protocol):
+    """Images to features; a ``torch.nn.Module`` that normalises for itself.
+
+    A kind of encoder is such a class, called with its settings and the normalisation of its images
+    (None: what suits new weights); weights are drawn from torch's generator.
+
+    Attributes:
+        settings: class of the settings that it is made of.
+        spec: its settings.
+        dim: width of a row of pooled features; whoever makes one measures it.
+        normalisation: of its images, where RGB lies in 0..1.
+    """
+
+    settings: ClassVar[type[EncoderSpec]]
+    spec: EncoderSpec
     dim: int
+    normalisation: Normalisation
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, height, width), normalised, to (batch, dim), float32."""
+        """RGB in 0..1, (batch, 3, height, width), to pooled features, (batch, dim), float32."""
+
+    def encode(self, images: torch.Tensor, want: Want) -> torch.Tensor:
+        """As the call, but what is wanted.
+
+        Args:
+            images: RGB in 0..1, (batch, 3, height, width).
+            want: ``pooled`` (batch, dim); ``map`` (batch, channels, rows, columns); ``tokens``
+                (batch, tokens, channels), the rows of the map one after the other, behind those
+                that stand for no place (a class token) where the network has any.
+
+        Raises:
+            UsageError: the network has no such features.
+        """

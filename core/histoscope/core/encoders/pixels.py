@@ -1,9 +1,9 @@
-"""Pixels to tensors: the one function that training, evaluation and prediction go through."""
+"""Pixels to tensors, the same way in training, evaluation and prediction."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from histoscope.core.config import Spec
 
@@ -18,19 +18,30 @@ class Normalisation(Spec):
     std: tuple[float, float, float] = IMAGENET_STD
 
 
+IDENTITY = Normalisation(mean=(0, 0, 0), std=(1, 1, 1))
+
+
+class Normalise(nn.Module):
+    """Float (batch, 3, height, width) in 0..1 to zero mean and unit deviation; layout stays.
+
+    Its numbers are no weights: they stand in the encoder's description, not in its state.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        for name in ("mean", "std"):
+            numbers = torch.tensor(getattr(normalisation, name))[:, None, None]
+            self.register_buffer(name, numbers, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise a batch."""
+        return (images - self.mean) / self.std
+
+
 def to_unit(images: Tensor) -> Tensor:
     """uint8 (batch, height, width, 3) to float32 (batch, 3, height, width) in 0..1."""
     # in two passes, which take half the time of one division of bytes
     return images.permute(0, 3, 1, 2).float().div_(255)
-
-
-def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Float (batch, 3, height, width) in 0..1 to zero mean and unit deviation, channels last."""
-    mean = images.new_tensor(normalisation.mean)[None, :, None, None]
-    std = images.new_tensor(normalisation.std)[None, :, None, None]
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def to_tensor(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """uint8 (batch, height, width, 3) to what an encoder takes."""
-    return normalise(to_unit(images), normalisation)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from histoscope.core.contracts import CorruptSample, Sample
 from histoscope.core.encoders.folder import LoadedEncoder
-from histoscope.core.encoders.pixels import Normalisation, to_tensor
+from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.runtime.device import Compute, Precision
 
 BATCH = 64  # always full: what a sample gives does not depend on how many others there are
@@ -39,9 +39,7 @@ class Runner:
     """Runs one network over images, without gradient.
 
     Args:
-        module: images (batch, 3, height, width), normalised, to (batch, dim); it moves to the
-            device and keeps its mode.
-        normalisation: of its images.
+        module: an encoder, RGB in 0..1 to (batch, dim); it moves to the device and keeps its mode.
         device: where it runs.
         precision: of its passes; features are float32.
         name: of the network, digest of its weights included; what it gives is kept under this.
@@ -53,26 +51,22 @@ class Runner:
     def __init__(
         self,
         module: nn.Module,
-        normalisation: Normalisation,
         device: torch.device,
         precision: Precision = "float32",
         name: str = "",
     ) -> None:
-        self.module, self.normalisation = module.to(device), normalisation
-        self.device, self.precision = device, precision
+        self.module, self.device, self.precision = module.to(device), device, precision
         self.dim, self.key = int(cast(int, module.dim)), f"{name}-{device.type}-{precision}"
         self.encoded = 0
 
     @classmethod
     def of(cls, loaded: LoadedEncoder, compute: Compute) -> Runner:
         """A runner of an encoder that lies on disk."""
-        normalisation, device = loaded.info.normalisation, compute.chosen()
-        return cls(loaded.module, normalisation, device, compute.precision, loaded.digest)
+        return cls(loaded.module, compute.chosen(), compute.precision, loaded.digest)
 
     def like(self, loaded: LoadedEncoder) -> Runner:
         """A runner of another encoder, in the same place."""
-        where = self.device, self.precision
-        return Runner(loaded.module, loaded.info.normalisation, *where, loaded.digest)
+        return Runner(loaded.module, self.device, self.precision, loaded.digest)
 
     def run(self, samples: Iterable[Sample | CorruptSample]) -> Iterator[Encoded]:
         """Encode samples in order, a batch at a time; the last one is padded."""
@@ -97,7 +91,7 @@ class Runner:
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (batch, height, width, 3) on any device to float32 (batch, dim)."""
-        ready = to_tensor(images.to(self.device, non_blocking=True), self.normalisation)
+        ready = to_unit(images.to(self.device, non_blocking=True))
         low = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             return cast(Tensor, self.module(ready)).float()

@@ -16,7 +16,7 @@ from torch.optim import SGD
 
 from histoscope.core.data.labelled import UNKNOWN
 from histoscope.core.encoders.folder import LoadedEncoder
-from histoscope.core.encoders.pixels import to_tensor
+from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, UsageError
 from histoscope.core.heads.contract import EVEN, NEVER
 from histoscope.core.heads.linear import LinearHead, linear
@@ -95,12 +95,11 @@ class Tuning:
             _Loss(truth, len(head.bias), head.exclusive, device)
             for truth, head in zip(truths, heads, strict=True)
         ]
-        self._device, self._normalisation = device, loaded.info.normalisation
+        self._device = device
 
     def loss(self, images: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Of a batch, uint8 (batch, height, width, 3), whose images were ``chosen``."""
-        ready = to_tensor(images.to(self._device), self._normalisation)
-        features = cast(Tensor, self.encoder(ready))
+        features = cast(Tensor, self.encoder(to_unit(images.to(self._device))))
         terms = [
             loss(cast(Tensor, layer(features)), chosen)
             for layer, loss in zip(self.layers, self._losses, strict=True)

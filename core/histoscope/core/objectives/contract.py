@@ -32,7 +32,7 @@ class Views:
 
     Attributes:
         index: dataset index of each image, int64, (batch,).
-        global_views: one float tensor a view, (batch, 3, height, width), normalised.
+        global_views: one float tensor a view, (batch, 3, height, width), RGB in 0..1.
         permutations: name to int64 (batch,), drawn for this step.
     """
 

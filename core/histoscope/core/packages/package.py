@@ -25,7 +25,8 @@ from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Level, Scalar, Task
 from histoscope.core.data.units import read_seen, write_seen
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, make_module
+from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
+from histoscope.core.encoders.making import rebuilt
 from histoscope.core.errors import DataError
 from histoscope.core.files import (
     json_bytes,
@@ -41,7 +42,7 @@ from histoscope.core.heads.neighbours import NeighbourHead
 from histoscope.core.packages.card import model_card
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
-PACKAGE = ("histoscope.package", 2)
+PACKAGE = ("histoscope.package", 3)
 DRAWS = ("histoscope.draws", 1)
 SUMS = "SHA256SUMS"
 FILES = ("MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet")
@@ -248,7 +249,8 @@ def open_package(folder: Path) -> Package:
     groups = _groups(tensors, folder)
     encoders = []
     for draw in range(max(1, len(groups.get("encoder", {})))):
-        module = make_module(info.encoder.architecture)
+        described = info.encoder
+        module = rebuilt(described.network, described.normalisation, described.dim)
         load_weights(module, groups.get("encoder", {}).get(draw, {}), str(folder))
         encoders.append(LoadedEncoder(cast(Encoder, module.eval()), info.encoder, seen))
     heads = [

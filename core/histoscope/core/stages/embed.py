@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from histoscope.core import __version__
-from histoscope.core.config import Spec, build
+from histoscope.core.config import Spec
 from histoscope.core.contracts import Roots, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.units import sample_keys
@@ -104,6 +104,7 @@ def embed(
     """
     opened = open_folder(encoder)
     info = opened.info
+    sampling = info.cut(str(encoder))
     domain = load_domain(info.domain)
     sources = find_sources(domain, roots, options)
     parameters = {
@@ -115,7 +116,6 @@ def embed(
     folder = OutFolder(out, EMBED, parts=PARTS)
     folder.claim(parameters, {"program": __version__})
     compute.say(progress)
-    sampling = build(domain.sampling, info.sampling, str(encoder))
     job = EmbedJob(Opening(domain.name, roots, sampling), encoder, compute, out, info.architecture)
     outcomes = work_through("embed", folder, sources, job, engine, progress)
     write_manifest(out, read_outcomes(out / PARTS))

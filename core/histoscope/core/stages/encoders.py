@@ -9,9 +9,9 @@ from typing import Any
 from histoscope.core.contracts import Scalar
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
+from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder
-from histoscope.core.encoders.pixels import Normalisation
-from histoscope.core.encoders.timm_encoder import TimmEncoder, random_encoder
+from histoscope.core.encoders.making import pretrained_encoder, random_encoder
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.packages.package import open_package
 
@@ -35,16 +35,17 @@ def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
     """
     kind, _, name = word.partition(":")
     if kind in {"timm", "random"} and name:
+        size_px, timm_spec = store.sampling.size_px, EncoderSpec.model_validate(name)
         module = (
-            random_encoder(name, seed) if kind == "random" else TimmEncoder(name, pretrained=True)
+            random_encoder(timm_spec, size_px, seed)
+            if kind == "random"
+            else pretrained_encoder(name, size_px)
         )
-        info = _info_of(module, store, Normalisation(), {"kind": kind, "seed": seed})
+        info = _info_of(module, store, {"kind": kind, "seed": seed})
         return LoadedEncoder(module.eval(), info, frozenset())
     if word == "colour":
-        identity = Normalisation(mean=(0, 0, 0), std=(1, 1, 1))
         colour = ColourEncoder().eval()
-        info = _info_of(colour, store, identity, {"kind": "colour"})
-        return LoadedEncoder(colour, info, frozenset())
+        return LoadedEncoder(colour, _info_of(colour, store, {"kind": "colour"}), frozenset())
     loaded = open_folder(Path(word), FORMS)
     check_fits(loaded.info, store, word)
     return loaded
@@ -71,13 +72,11 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     raise UsageError(f"{folder}: no encoder here; give {wanted}")
 
 
-def _info_of(
-    encoder: Any, store: Store, normalisation: Normalisation, provenance: Mapping[str, Scalar]
-) -> EncoderInfo:
+def _info_of(encoder: Any, store: Store, provenance: Mapping[str, Scalar]) -> EncoderInfo:
     return EncoderInfo(
-        architecture=encoder.architecture,
+        network=encoder.spec,
         dim=encoder.dim,
-        normalisation=normalisation,
+        normalisation=encoder.normalisation,
         domain=store.domain,
         sampling=store.about["sampling"],
         provenance=provenance,

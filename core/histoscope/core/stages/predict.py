@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core import __version__
-from histoscope.core.config import Spec, build
+from histoscope.core.config import Spec
 from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots, Sampling, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.units import sample_keys
@@ -168,7 +168,7 @@ def plan_prediction(
     found = find_sources(domain, roots, options)
     number, count = shard
     mine = [source for place, source in enumerate(found) if place % count == number - 1]
-    return mine, build(domain.sampling, package.info.encoder.sampling, str(package.folder))
+    return mine, package.info.encoder.cut(str(package.folder))
 
 
 def predict(

@@ -15,10 +15,9 @@ from histoscope.core.data.order import StepOrder
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
-from histoscope.core.encoders.contract import Encoder
+from histoscope.core.encoders.contract import Encoder, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
-from histoscope.core.encoders.pixels import Normalisation
-from histoscope.core.encoders.timm_encoder import random_encoder
+from histoscope.core.encoders.making import random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.progress import Logged, Progress, Silent
@@ -64,7 +63,8 @@ def pretrain(
         check_events()
     size_px = store.sampling.size_px
     plan = domain.views(spec.views, size_px)
-    run = start_run(spec, out, plan, _data(store, chosen), lambda: _first(store, spec))
+    view_px = plan.geometry.size_px
+    run = start_run(spec, out, plan, _data(store, chosen), lambda: _first(store, spec, view_px))
     info = _info(store, spec, run)
     views = run.objective.needs.global_views
     dataset = ViewDataset(store.reader, chosen.rows, plan, views, spec.training.seed)
@@ -74,7 +74,7 @@ def pretrain(
     order = StepOrder(
         len(dataset), training.batch_size, training.seed, run.done, training.steps, share
     )
-    monitor = make_monitor(store, chosen.rows, run.normalisation, training.monitor, training.seed)
+    monitor = make_monitor(store, chosen.rows, training.monitor, training.seed)
     progress = _claim(run, chosen.said, progress) if run.main else Silent()
     train(run, dataset, order, monitor, progress)
     if run.main:
@@ -112,7 +112,9 @@ def _check_folder(spec: PretrainSpec, out: Path) -> None:
 def _deciding(spec: PretrainSpec) -> PretrainSpec:
     """The configuration without what changes no number."""
     training = spec.training.model_copy(update={"tensorboard": False})
-    encoder = spec.encoder if spec.init is None else ""  # what it starts from decides
+    encoder = spec.encoder if spec.init is None else None  # what it starts from decides
+    if encoder is not None:  # the size is filled in when the network is made
+        encoder = encoder.model_copy(update={"input_px": None})
     return spec.model_copy(update={"training": training, "encoder": encoder})
 
 
@@ -134,36 +136,29 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
     return progress
 
 
-def _first(store: Store, spec: PretrainSpec) -> First:
+def _first(store: Store, spec: PretrainSpec, view_px: int) -> First:
     """The network that training starts from: random weights, or those of ``init``."""
     if spec.init is None:
-        made = random_encoder(spec.encoder, spec.training.seed)
-        name = _true_name(spec, made.architecture)
-        return First(made, name, frozenset(), Normalisation(), f"random:{spec.encoder}")
+        made = random_encoder(spec.encoder, view_px, spec.training.seed)
+        return First(made, frozenset(), f"random:{spec.encoder.name}")
     loaded = open_encoder(spec.init, store, spec.training.seed)
     if not any(True for _ in loaded.module.parameters()):
         raise UsageError(f"--init {spec.init}: has no weights to train")
+    _check_asked(spec, loaded.info.network)
     init = spec.init
     if Path(init).exists():  # a path may tell a name: the weights' digest stands for it
         init = f"weights {digest_tensors(loaded.module.state_dict())[:16]}"
-    network = loaded.module.train()
-    name = _true_name(spec, loaded.info.architecture)
-    return First(network, name, loaded.seen, loaded.info.normalisation, init)
+    return First(loaded.module.train(), loaded.seen, init)
 
 
-def _true_name(spec: PretrainSpec, architecture: str) -> str:
-    """The network's name at timm: where there is ``init``, that decides.
-
-    Raises:
-        UsageError: another one was asked for.
-    """
-    name = architecture.removeprefix("timm:")
-    if spec.encoder not in (name, PretrainSpec.model_fields["encoder"].default):
+def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
+    """See that no other network is asked for than that of ``init``, which decides."""
+    usual = PretrainSpec().encoder.architecture
+    if spec.encoder.architecture not in (network.architecture, usual):
         raise UsageError(
-            f"--init {spec.init}: is a {name}, but encoder is {spec.encoder}; "
-            f"--set encoder={name}, or start from another"
+            f"--init {spec.init}: is a {network.name}, but encoder is {spec.encoder.name}; "
+            f"--set encoder={network.name}, or start from another"
         )
-    return name
 
 
 def _check_needs(run: Run, samples: int) -> None:
@@ -185,9 +180,9 @@ def _check_needs(run: Run, samples: int) -> None:
 def _info(store: Store, spec: PretrainSpec, run: Run) -> EncoderInfo:
     encoder = cast(Encoder, run.objective.encoder)
     return EncoderInfo(
-        architecture=encoder.architecture,
+        network=encoder.spec,
         dim=encoder.dim,
-        normalisation=run.normalisation,
+        normalisation=encoder.normalisation,
         domain=store.domain,
         sampling=store.about["sampling"],
         provenance={

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.data.loader import Drawn, ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
-from histoscope.core.encoders.pixels import normalise, to_unit
+from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, Interrupted
 from histoscope.core.objectives.contract import Views
 from histoscope.core.optim.schedules import rate_at, set_rate
@@ -123,9 +123,8 @@ def _views(run: Run, batch: Drawn, rows: slice, orders: Mapping[str, NDArray[np.
     """Move rows of a batch to the device and finish their views there."""
     device = run.fabric.device
     views = [
-        normalise(
-            run.plan.apply_on_device(to_unit(images[rows].to(device)), drawn[rows].to(device)),
-            run.normalisation,
+        run.plan.apply_on_device(
+            to_unit(images[rows].to(device)), drawn[rows].to(device)
         ).contiguous(memory_format=memory_format(run.spec))
         for images, drawn in zip(batch.images, batch.drawn, strict=True)
     ]

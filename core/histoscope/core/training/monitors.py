@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from histoscope.core.data.labelled import UNKNOWN, class_ids
 from histoscope.core.data.store import Store
-from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import DataError
 from histoscope.core.heads.neighbours import vote
 from histoscope.core.heads.unit import unit_rows
@@ -98,21 +97,19 @@ class Monitor:
         images: uint8, (images, height, width, 3).
         labels: class ids, -1 where unknown, or None where nobody asked; they only watch.
         classes: how many.
-        normalisation: of the encoder.
         last: the measurement before.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
     classes: int
-    normalisation: Normalisation
     last: dict[str, float] | None = None
 
     def measure(self, encoder: Any, device: torch.device) -> tuple[dict[str, float], list[str]]:
         """The numbers of ``monitors.csv``, and what is alarming about them."""
         was_training = encoder.training
         encoder.eval()
-        features = Runner(encoder, self.normalisation, device).features(self.images)
+        features = Runner(encoder, device).features(self.images)
         encoder.train(was_training)
         if not np.isfinite(features).all():
             return {}, ["features are not finite"]
@@ -134,7 +131,6 @@ class Monitor:
 def make_monitor(
     store: Store,
     rows: NDArray[np.int64],
-    normalisation: Normalisation,
     spec: MonitorSpec,
     seed: int,
 ) -> Monitor | None:
@@ -142,7 +138,6 @@ def make_monitor(
 
     Args:
         store, rows: training images.
-        normalisation: of the encoder.
         spec: how many images, and which labels watch.
         seed: of the run.
 
@@ -161,7 +156,7 @@ def make_monitor(
                 f"{store.path}: of {len(some)} images too few have a label of {spec.task!r} "
                 "to watch by; --set training.monitor.images=N takes more"
             )
-    return Monitor(store.reader.images(some), labels, classes, normalisation)
+    return Monitor(store.reader.images(some), labels, classes)
 
 
 def _unit(features: Features) -> NDArray[np.float64]:

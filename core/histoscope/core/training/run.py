@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from histoscope.core.encoders.pixels import Normalisation
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.optim.groups import make_optimiser
@@ -32,10 +31,9 @@ class Run:
     """What the loop works on.
 
     Attributes:
-        spec: with the true name of the network.
+        spec: with the true settings of the network.
         folder: of the run.
         plan: of the views.
-        normalisation: of the encoder.
         objective, optimiser, fabric, stepper: on the device.
         seen: digests of units that the first weights have seen.
         init: what training began from, for messages.
@@ -46,7 +44,6 @@ class Run:
     spec: PretrainSpec
     folder: Path
     plan: ViewPlan
-    normalisation: Normalisation
     objective: Any
     optimiser: Any
     fabric: Fabric
@@ -73,16 +70,12 @@ class First:
 
     Attributes:
         encoder: the network, in training mode.
-        name: its name at timm.
         seen: digests of units that its weights have seen.
-        normalisation: of its images.
         init: where the weights are from, for messages.
     """
 
     encoder: Any
-    name: str
     seen: frozenset[str]
-    normalisation: Normalisation
     init: str
 
 
@@ -107,7 +100,7 @@ def start_run(
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     begun = first()
-    spec = spec.model_copy(update={"encoder": begun.name})
+    spec = spec.model_copy(update={"encoder": begun.encoder.spec})
     about["init"] = begun.init
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
@@ -120,7 +113,6 @@ def start_run(
         spec=spec,
         folder=out,
         plan=plan,
-        normalisation=begun.normalisation,
         objective=objective,
         optimiser=optimiser,
         fabric=fabric,

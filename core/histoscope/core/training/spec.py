@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from histoscope.core.config import Spec
+from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.objectives.spec import ObjectiveSpec
 from histoscope.core.optim.spec import OptimiserSpec
 from histoscope.core.views.spec import ViewsSpec
@@ -53,7 +54,10 @@ class TrainingSpec(Spec):
 class PretrainSpec(Spec):
     """Everything that ``config.yaml`` of a run holds."""
 
-    encoder: str = Field("resnet18", description="timm's name of the network")
+    encoder: SerializeAsAny[EncoderSpec] = Field(
+        default_factory=lambda: EncoderSpec.model_validate({}),
+        description="the network; a name alone is timm's",
+    )
     init: str | None = Field(None, description="start from a run, a package or timm:NAME")
     marked: bool = Field(False, description="read also samples that prepare marked as unfit")
     objective: ObjectiveSpec = Field(ObjectiveSpec(), description="what is learnt")

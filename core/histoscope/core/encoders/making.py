@@ -1,0 +1,84 @@
+"""Encoders made: with new weights, timm's, or those of a file; measured, never believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from histoscope.core.encoders import ENCODERS
+from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.pixels import Normalisation
+from histoscope.core.encoders.timm import TimmEncoder, TimmSpec
+from histoscope.core.errors import UsageError
+
+Make = Callable[[EncoderSpec], Any]
+
+
+def random_encoder(spec: EncoderSpec, size_px: int, seed: int) -> Any:
+    """Weights drawn under ``seed``; torch's global generator is untouched. See :func:`fitting`."""
+
+    def draw(one: EncoderSpec) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return ENCODERS.load(one.kind)(one)
+
+    return fitting(spec, size_px, draw)
+
+
+def pretrained_encoder(name: str, size_px: int) -> Any:
+    """A timm network with the weights that timm downloads. See :func:`fitting`."""
+    return fitting(TimmSpec(name=name), size_px, lambda one: TimmEncoder(one, pretrained=True))
+
+
+def rebuilt(spec: EncoderSpec, normalisation: Normalisation, dim: int) -> nn.Module:
+    """The network that a file describes, its weights not yet loaded."""
+    made: Any = ENCODERS.load(spec.kind)(spec, normalisation)
+    made.dim = dim
+    module: nn.Module = made
+    return module
+
+
+def fitting(spec: EncoderSpec, size_px: int, make: Make) -> Any:
+    """An encoder for images of this side, its width measured.
+
+    One that takes other sizes only, as a transformer with fixed positions, is made for this one;
+    its ``spec`` says so then.
+
+    Args:
+        spec: as asked.
+        size_px: side of the images.
+        make: of the settings.
+
+    Raises:
+        UsageError: it takes no such images, or gives no finite row of features for each.
+    """
+    encoder = make(spec)
+    fault = _measure(encoder, size_px)
+    if fault and spec.input_px is None:
+        encoder = make(spec.model_copy(update={"input_px": size_px}))
+        fault = _measure(encoder, size_px)
+    if fault:
+        raise UsageError(f"encoder {spec.architecture}: for images of {size_px} px: {fault}")
+    return encoder
+
+
+@torch.no_grad()
+def _measure(encoder: Any, size_px: int) -> str:
+    """Set ``dim`` to the width of what it gives; what is wrong with that, if anything."""
+    trains = encoder.training
+    try:
+        with torch.random.fork_rng(devices=[]):
+            given = encoder.eval()(torch.full((2, 3, size_px, size_px), 0.5))
+    except Exception as fault:  # networks refuse sizes in many ways
+        return " ".join(str(fault).split())[:160] or type(fault).__name__
+    finally:
+        encoder.train(trains)
+    if given.ndim != 2:
+        return f"its features have the shape {tuple(given.shape[1:])}, not one row an image"
+    if not given.isfinite().all():
+        return "its features are not finite"
+    encoder.dim = given.shape[1]
+    return ""

@@ -1,0 +1,114 @@
+"""Networks of the timm library as encoders: pooled features, no classifier."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoscope.core.encoders.contract import EncoderSpec, Want
+from histoscope.core.encoders.pixels import Normalisation, Normalise
+from histoscope.core.errors import DataError, UsageError, near_word
+
+
+class TimmSpec(EncoderSpec):
+    """A network of timm."""
+
+    kind: Literal["timm"] = Field("timm", description="timm's networks")
+
+
+class TimmEncoder(nn.Module):
+    """A timm network without its classifier.
+
+    Args:
+        spec: its name at timm, for example ``resnet18``, the size it is made for, its pooling.
+        normalisation: of its images; None: ImageNet's for new weights, else what timm says of them.
+        pretrained: load the weights that timm downloads.
+
+    Raises:
+        UsageError: timm knows no such network, or it cannot be made like that.
+        DataError: its weights cannot be had on this machine.
+    """
+
+    settings: ClassVar[type[EncoderSpec]] = TimmSpec
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        normalisation: Normalisation | None = None,
+        *,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec, self.dim = spec, 0
+        self.network = _create(TimmSpec.model_validate(spec.model_dump()), pretrained)
+        if normalisation is None:
+            normalisation = said_of(self.network) if pretrained else Normalisation()
+        self.normalisation, self._normalise = normalisation, Normalise(normalisation)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB in 0..1, (batch, 3, height, width), to (batch, dim), float32."""
+        return cast(Tensor, self.network(self._normalise(images))).float()
+
+    def encode(self, images: Tensor, want: Want) -> Tensor:
+        """As the call, but pooled features, a map or tokens."""
+        if want == "pooled":
+            return self.forward(images)
+        features: Any = self.network.forward_features(self._normalise(images))
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            raise UsageError(f"encoder {self.spec.architecture}: has no {want}")
+        if features.ndim == 3:
+            return features.float() if want == "tokens" else self._map_of(features).float()
+        if features.shape[1] != self.network.num_features:  # channels stand last
+            features = features.permute(0, 3, 1, 2)
+        return features.float() if want == "map" else features.flatten(2).transpose(1, 2).float()
+
+    def _map_of(self, tokens: Tensor) -> Tensor:
+        """Tokens of a square image on their grid."""
+        before = int(getattr(self.network, "num_prefix_tokens", 0))
+        side = math.isqrt(tokens.shape[1] - before)
+        if side * side != tokens.shape[1] - before:
+            raise UsageError(f"encoder {self.spec.architecture}: its tokens are no square map")
+        return tokens[:, before:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+
+def said_of(network: Any) -> Normalisation:
+    """The normalisation that timm's ``pretrained_cfg`` states for the weights of a network."""
+    said = network.pretrained_cfg
+    return Normalisation(mean=tuple(said["mean"]), std=tuple(said["std"]))
+
+
+def _create(spec: TimmSpec, pretrained: bool) -> Any:
+    import timm
+
+    if not timm.is_model(spec.name):
+        raise UsageError(f"timm knows no {spec.name!r}{near_word(spec.name, timm.list_models())}")
+    asked: dict[str, Any] = {} if spec.pool is None else {"global_pool": spec.pool}
+    sizes: list[dict[str, Any]] = [{}]
+    if spec.input_px is not None:
+        size: dict[str, Any] = {"img_size": spec.input_px}
+        sizes = [{**size, "dynamic_img_size": True}, size]  # the first takes other crops, too
+    begun, refused = torch.get_rng_state(), ""
+    for size in sizes:
+        torch.set_rng_state(begun)
+        try:
+            return timm.create_model(
+                spec.name, pretrained=pretrained, num_classes=0, **asked, **size
+            )
+        except TypeError as fault:
+            refused = _line(fault)
+        except Exception as fault:  # timm and its hub raise many kinds
+            if not pretrained:
+                raise UsageError(f"encoder timm:{spec.name}: not made: {_line(fault)}") from None
+            raise DataError(
+                f"timm:{spec.name}: its weights cannot be loaded here ({_line(fault)}); without "
+                f"internet give a run, a package or random:{spec.name}"
+            ) from fault
+    raise UsageError(f"encoder timm:{spec.name}: cannot be made like that: {refused}")
+
+
+def _line(fault: Exception) -> str:
+    return " ".join(str(fault).split()).partition(". ")[0][:160]
