@@ -37,6 +37,7 @@ SCALARS: Mapping[str, Callable[[Any], bool]] = {
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
+    "object": lambda value: isinstance(value, dict),
 }
 NUMBER = r"-?\d+(\.\d+)?(e[-+]?\d+)?"
 IN_CSV = {

@@ -17,6 +17,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from histoscope.core.config import Spec
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.spec import MethodSpec
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 TABLE = re.compile(
@@ -46,7 +48,9 @@ def rows(
     """Rows of a model and of those in it, without ``others``."""
     for name, field in spec.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Spec):
+        if kind is MethodSpec:
+            yield from rows_of_methods(f"{above}{name}.")
+        elif isinstance(kind, type) and issubclass(kind, Spec):
             yield from rows(kind, {}, absent, f"{above}{name}.")
         elif name not in others:
             assert field.description, f"{spec.__name__}.{name} has no description"
@@ -55,12 +59,30 @@ def rows(
             yield f"| {' | '.join(cells)} | {field.description} |\n"
 
 
+def rows_of_methods(above: str) -> Iterator[str]:
+    """Rows of all methods of the program, each key once."""
+    names = [n for n, place in OBJECTIVES.targets().items() if place.startswith("histoscope.")]
+    methods = [OBJECTIVES.load(name).settings for name in sorted(names, reverse=True)]
+    cells: dict[str, list[list[str]]] = {}
+    for settings in methods:
+        for row in rows(settings, {}, "", above):
+            key, *others = row.strip("| \n").split(" | ")
+            cells.setdefault(key, []).append(others)
+    for key, found in cells.items():
+        type_, _, default, meaning = found[0]
+        values = ", ".join(dict.fromkeys(one[1] for one in found))
+        absent = "" if len(found) == len(methods) else ", may be absent"
+        yield f"| {key} | {type_}{absent} | {values} | {default} | {meaning} |\n"
+
+
 def type_of(kind: Any) -> str:
     """As the page names types."""
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(type_of(one) for one in get_args(kind)))
     if get_origin(kind) is Literal:
         return "string"
+    if get_origin(kind) is Mapping:
+        return "map of object"
     if get_origin(kind) is tuple:
         return f"list of {type_of(get_args(kind)[0])}"
     return TYPES[kind]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.spec import FinetuneSpec
-from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import Clock, Projected, Rows, Setting, Views
+from histoscope.core.objectives.simclr import SimCLR, SimCLRSpec
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
@@ -200,16 +201,17 @@ def training_step(
 ) -> Callable[[list[torch.Tensor]], None]:
     """Forward in bf16, backward and update of SimCLR."""
     encoder = random_encoder(TimmSpec(name=name), 224, 0)
-    objective: Any = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
+    objective: Any = SimCLR(encoder, cast(SimCLRSpec, spec.objective), cast(Setting, None))
     objective = objective.to(device, memory_format=torch.channels_last).train()
-    optimiser = make_optimiser(objective, spec.training.optimiser)
+    optimiser = make_optimiser(objective.groups(), spec.training.optimiser)
 
     def step(views: list[torch.Tensor]) -> None:
         optimiser.zero_grad(set_to_none=True)
         views = [view.contiguous(memory_format=torch.channels_last) for view in views]
         with torch.autocast(device.type, torch.bfloat16):
-            projections = [one.float() for one in objective(views, {})]
-        objective.loss(projections, torch.arange(len(views[0])), 0).loss.backward()
+            asks = objective.project(Views({"global": views})).asks["views"].float()
+        rows = Rows(torch.arange(len(views[0])))
+        objective.loss(Projected({"views": asks}), rows, {}, Clock(0, 1, 0)).loss.backward()
         optimiser.step()
 
     return step

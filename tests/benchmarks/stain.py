@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from histoscope.core.encoders.making import random_encoder
 from histoscope.core.encoders.pixels import to_unit
-from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import Clock, Rows, Setting, Views
+from histoscope.core.objectives.simclr import SimCLR, SimCLRSpec
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import DeviceOperation
@@ -86,15 +88,17 @@ def training_step(batch: int, side_px: int) -> Act:
     """Forward, backward and update of SimCLR with a ResNet-18, without any augmentation."""
     spec = PretrainSpec()
     encoder = random_encoder(spec.encoder, side_px, 0)
-    objective = OBJECTIVES.load("simclr")(encoder, encoder.dim, spec.objective)
+    objective: Any = SimCLR(encoder, cast(SimCLRSpec, spec.objective), cast(Setting, None))
     objective = objective.to(memory_format=torch.channels_last)
-    optimiser = make_optimiser(objective, spec.training.optimiser)
+    optimiser = make_optimiser(objective.groups(), spec.training.optimiser)
     pictures = images_of(tiles(batch, side_px))
     views = [pictures for _ in range(2)]
 
     def act() -> None:
         optimiser.zero_grad(set_to_none=True)
-        objective.loss(objective(views, {}), torch.arange(batch), 0).loss.backward()
+        projected = objective.project(Views({"global": views}))
+        rows = Rows(torch.arange(batch))
+        objective.loss(projected, rows, {}, Clock(0, 1, 0)).loss.backward()
         optimiser.step()
 
     return act

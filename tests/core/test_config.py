@@ -16,7 +16,10 @@ from histoscope.core.training.spec import PretrainSpec
         ),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
         ({"training": {"steps": 0}}, "training.steps: input should be greater than or equal to 1"),
-        ({"objective": {"base": "moco"}}, "objective.base: input should be 'simclr'"),
+        (
+            {"objective": {"base": "moco"}},
+            "objective: unknown objective 'moco', did you mean 'moco_v2'",
+        ),
     ],
 )
 def test_a_fault_names_place_reason_and_near_word(body, line):

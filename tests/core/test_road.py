@@ -10,7 +10,7 @@ from histoscope.core.config import build
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.learning.spec import FinetuneSpec
-from histoscope.core.objectives.spec import ObjectiveSpec
+from histoscope.core.objectives.moco_v2 import MoCoV2Spec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
@@ -147,7 +147,7 @@ def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
 
 
 def test_a_memory_of_more_than_half_of_the_samples_is_refused(toy, toy_store, tmp_path):
-    spec = small(2).model_copy(update={"objective": ObjectiveSpec(base="moco_v2")})
+    spec = small(2).model_copy(update={"objective": MoCoV2Spec()})
     with pytest.raises(
         UsageError, match=r"1024 keys are more than half of 40 samples; --set .*=20"
     ):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from histoscope.core.data.loader import ViewDataset, view_loader
+from histoscope.core.config import build
+from histoscope.core.data.loader import Family, ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.views.plan import plain_plan
 from histoscope.core.views.spec import ViewsSpec
 
@@ -36,17 +37,39 @@ WARPS = {"distortion": {"p": 0.5, "steps": 4}, "shuffle": {"p": 0.5}}
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_do_not_depend_on_the_number_of_workers(toy_store, workers):
-    plan = plain_plan(ViewsSpec(warp=WARPS), 16)
+    plan, small = plain_plan(ViewsSpec(warp=WARPS), 16), plain_plan(ViewsSpec(), 8)
+    families = {"global": Family(plan, 2), "local": Family(small, 3)}
     rows = np.arange(40, dtype=np.int64)
 
     def batches(count):
-        dataset = ViewDataset(ImageReader(toy_store), rows, plan, 2, seed=4)
+        dataset = ViewDataset(ImageReader(toy_store), rows, families, seed=4)
         return list(view_loader(dataset, StepOrder(40, 8, 4, 3, 6), count))
 
     for ours, theirs in zip(batches(0), batches(workers), strict=True):
         assert torch.equal(ours.index, theirs.index)
-        assert torch.equal(ours.images, theirs.images)
-        assert torch.equal(ours.drawn, theirs.drawn)
+        for name, shape in (("global", (2, 8, 16, 16, 3)), ("local", (3, 8, 8, 8, 3))):
+            assert ours.families[name].images.shape == shape
+            assert torch.equal(ours.families[name].images, theirs.families[name].images)
+            assert torch.equal(ours.families[name].drawn, theirs.families[name].drawn)
+
+
+def test_another_family_changes_no_draw_of_the_first(toy_store):
+    plan = plain_plan(ViewsSpec(), 16)
+    alone, both = {"global": Family(plan, 2)}, {"local": Family(plan, 2), "global": Family(plan, 2)}
+    one, two = (ViewDataset(toy_store.reader, np.arange(3), f, 4)[1, 0][1] for f in (alone, both))
+    assert np.array_equal(one["global"][0], two["global"][0])
+    assert not np.array_equal(two["local"][0], two["global"][0])
+
+
+def test_a_family_changes_what_it_names():
+    body = {"grey": 0.3, "families": {"local": {"geometry": {"size_px": 8, "scale": [0.1, 0.2]}}}}
+    views = build(ViewsSpec, body, "views").of_families("global")
+    assert views["local"].geometry.size_px == 8
+    assert views["local"].grey == 0.3
+    assert views["global"].geometry.size_px is None
+    wrong = build(ViewsSpec, {"families": {"local": {"gray": 1}}}, "views")
+    with pytest.raises(ConfigError, match=r"views.families.local: gray: unknown key, did you mean"):
+        wrong.of_families("global")
 
 
 def draws_by_name(views):

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from histoscope.core.losses.contrast import against_queue, decoupled, infonce
 from histoscope.core.memory.queue import FeatureQueue
-from histoscope.core.objectives.contract import Views
-from histoscope.core.objectives.moco_v2 import ORDERS, MoCoV2
-from histoscope.core.objectives.spec import MomentumSpec, ObjectiveSpec, ProjectorSpec
+from histoscope.core.objectives.contract import Rows
+from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.testing.objectives import Rehearsal
 
 
 def unit(row):
@@ -61,91 +61,69 @@ def test_the_queue_overwrites_the_oldest_and_keeps_the_images_beside():
 
 
 def made(**more):
-    """MoCo on a tiny network with batch norm."""
-    torch.manual_seed(0)
-    encoder = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(12, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU()
-    )
-    momentum = MomentumSpec(**{"rows": 8, "rate": 0.9, "groups": 2, **more})
-    spec = ObjectiveSpec(
-        base="moco_v2", projector=ProjectorSpec(hidden=8, out=4), momentum=momentum
-    )
-    return MoCoV2(encoder, 8, spec).train()
-
-
-def stepped(method, views, step):
-    """Up to the loss, as the loop does it."""
-    method.before_step(step)
-    return method.loss(method(views.global_views, views.permutations), views.index, step)
-
-
-def batch(first, count=8, seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    views = [torch.rand(count, 3, 2, 2, generator=rng) for _ in range(2)]
-    orders = {name: torch.randperm(count, generator=rng) for name in ORDERS}
-    return Views(torch.arange(first, first + count), views, orders)
+    """MoCo on a small network in float64."""
+    momentum = {"rows": 16, "rate": 0.9, "groups": 2, **more}
+    return Rehearsal("moco_v2", {"projector": {"hidden": 8, "out": 4}, "momentum": momentum})
 
 
 def test_with_a_queue_of_one_batch_the_negatives_are_the_last_batchs_keys():
-    method = made(symmetric=False)
-    stepped(method, batch(0), 0)
-    last = method._aside[0].clone()
-    method.after_step(0)
-    assert torch.equal(method.queue.features, last)
-    views = batch(100, seed=1)
-    report = stepped(method, views, 1)
-    keys = method._aside[0].double().numpy()
-    method.train()
-    with torch.no_grad():
-        straight = torch.arange(8)
-        queries = method._in_groups(method._fast, views.global_views[0], straight)
+    ready = made(symmetric=False)
+    last = ready.begin(0)[0].answers["keys"][:, 0].clone()
+    ready.step(0)
+    assert torch.allclose(ready.objective.queue.features, last, atol=1e-12)
+    projected, rows, draws, clock = ready.begin(1)
+    report = ready.objective.loss(projected, rows, draws, clock)
     expected = by_loops(
-        queries.double().numpy(),
-        keys,
-        np.arange(100, 108),
-        last.double().numpy(),
-        range(8),
+        projected.asks["queries"][:, 0].detach().numpy(),
+        projected.answers["keys"][:, 0].numpy(),
+        rows.index.numpy(),
+        last.numpy(),
+        ready.batch(0)[1].index.numpy(),
         0.2,
         True,
     )
-    assert report.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert report.loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduce", [infonce, decoupled])
+def test_without_negatives_there_is_nothing_to_learn(reduce):
+    query = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    empty = torch.zeros(5, 4, dtype=torch.float64), torch.full((5,), -1)
+    loss = reduce(against_queue(query, query.detach().flip(0), torch.arange(3), *empty), 0.2).mean()
+    loss.backward()
+    assert loss.item() == 0
+    assert not query.grad.any()
 
 
 def test_own_images_in_the_queue_are_no_negatives():
-    method = made()
-    stepped(method, batch(0), 0)
-    method.after_step(0)
-    again = stepped(method, batch(0), 1)  # all rows of the queue are own or of the same batch
-    method.queue.index.fill_(3)  # every row is image 3's
-    alone = against_queue(
-        torch.ones(1, 4),
-        torch.ones(1, 4),
-        torch.tensor([3]),
-        method.queue.features,
-        method.queue.index,
-    )
-    assert infonce(alone, 0.2).item() == pytest.approx(0, abs=1e-6)
-    assert torch.isfinite(again.loss)
+    ready = made()
+    ready.step(0)
+    projected, rows, draws, clock = ready.begin(1)
+    ready.objective.queue.index.fill_(3)  # every row is image 3's
+    own = Rows(torch.full_like(rows.index, 3))
+    assert ready.objective.loss(projected, own, draws, clock).loss.item() == 0
+    assert ready.objective.loss(projected, rows, draws, clock).loss.item() > 0
 
 
 def test_the_slow_copy_moves_by_its_rate_and_gets_no_gradient():
-    method = made()
-    stepped(method, batch(0), 0)
-    method.after_step(0)
-    before = [p.clone() for p in method.slow.parameters()]
+    ready = made()
+    ready.step(0)
+    objective = ready.objective
+    before = [p.clone() for p in objective.slow.parameters()]
     with torch.no_grad():
-        for parameter in method.encoder.parameters():
+        for parameter in objective.encoder.parameters():
             parameter.add_(1.0)
-    fast = [*method.encoder.parameters(), *method.projector.parameters()]
-    stepped(method, batch(50), 1).loss.backward()
-    for slow, old, now in zip(method.slow.parameters(), before, fast, strict=True):
-        assert torch.allclose(slow, 0.9 * old + 0.1 * now, atol=1e-6)
+    fast = [*objective.encoder.parameters(), *objective.projector.parameters()]
+    projected, rows, draws, clock = ready.begin(1)
+    objective.loss(projected, rows, draws, clock).loss.backward()
+    for slow, old, now in zip(objective.slow.parameters(), before, fast, strict=True):
+        assert torch.allclose(slow, 0.9 * old + 0.1 * now, atol=1e-12)
         assert slow.grad is None
-    assert all(parameter.grad is not None for parameter in method.encoder.parameters())
+    assert all(parameter.grad is not None for parameter in objective.encoder.parameters())
 
 
 def test_keys_come_back_in_the_order_of_their_images():
-    method = made(groups=3)
+    method = made(groups=3).objective
     images, order = torch.rand(8, 5), torch.randperm(8)
     assert torch.equal(method._in_groups(lambda part: part, images, order), images)
     sizes = []
@@ -153,22 +131,10 @@ def test_keys_come_back_in_the_order_of_their_images():
     assert sizes == [3, 3, 2]
 
 
-def test_all_state_is_in_the_state_dict():
-    method = made()
-    for step in range(3):
-        stepped(method, batch(8 * step, seed=step), step)
-        method.after_step(step)
-    other = made()
-    other.load_state_dict(method.state_dict())
-    views = batch(77, seed=9)
-    assert stepped(method, views, 3).loss.item() == stepped(other, views, 3).loss.item()
-
-
 def test_it_asks_for_two_images_a_group():
-    assert made(groups=5).needs.least_part == 10
+    assert made(groups=5).objective.needs.least_part == 10
 
 
 def test_a_base_and_its_negatives_must_fit():
-    assert ObjectiveSpec(base="moco_v2").negatives is None
-    with pytest.raises(ValidationError, match="negatives of moco_v2 come from queue"):
-        ObjectiveSpec(base="moco_v2", negatives="in_batch")
+    with pytest.raises(ValidationError, match="negatives"):
+        MethodSpec.model_validate({"base": "moco_v2", "negatives": "in_batch"})

@@ -9,6 +9,7 @@ import pytest
 
 from histoscope.core.config import build, load_yaml
 from histoscope.core.data.store import Store
+from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
@@ -204,11 +205,13 @@ def test_another_start_is_refused_and_the_network_is_that_of_the_start(toy, toy_
             update={"training": spec.training.model_copy(update={"seed": seed})}
         )
         pretrain(toy_store, toy.DOMAIN, changed, tmp_path / name, progress=Silent())
-    start = spec.model_copy(update={"encoder": "resnet18", "init": str(tmp_path / "one")})
+    start = spec.model_copy(
+        update={"encoder": TimmSpec(name="resnet18"), "init": str(tmp_path / "one")}
+    )
     run = tmp_path / "run"
     with pytest.raises(Killed):
         pretrain(toy_store, toy.DOMAIN, start, run, progress=KilledAfter(3))
-    assert load_yaml(run / "config.yaml")["encoder"] == "resnet10t"
+    assert load_yaml(run / "config.yaml")["encoder"]["name"] == "resnet10t"
     (tmp_path / "one").rename(tmp_path / "kept")
     (tmp_path / "other").rename(tmp_path / "one")
     with pytest.raises(UsageError, match=r"began from weights \w+, --init is now weights \w+"):
@@ -216,7 +219,7 @@ def test_another_start_is_refused_and_the_network_is_that_of_the_start(toy, toy_
     (tmp_path / "one").rename(tmp_path / "other")
     (tmp_path / "kept").rename(tmp_path / "one")
     pretrain(toy_store, toy.DOMAIN, start, run, progress=Silent())
-    wrong = start.model_copy(update={"encoder": "resnet50"})
+    wrong = start.model_copy(update={"encoder": TimmSpec(name="resnet50")})
     with pytest.raises(UsageError, match="is a resnet10t, but encoder is resnet50"):
         pretrain(toy_store, toy.DOMAIN, wrong, tmp_path / "wrong", progress=Silent())
 

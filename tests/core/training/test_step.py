@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,40 +11,71 @@ from pathlib import Path
 import pytest
 import torch
 
+from histoscope.core.config import build
+from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.timm import TimmSpec
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import Projected, Views
+from histoscope.core.progress import Silent
 from histoscope.core.runtime.fabric import make_fabric
+from histoscope.core.stages.pretrain import pretrain
+from histoscope.core.tensors import load_tensors
+from histoscope.core.testing.objectives import BATCH, Rehearsal
+from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.training.step import Batch, Stepper
 
-sys.path.insert(0, str(Path(__file__).parent))
-import networks
-
-sys.path.pop(0)
-
-
-def alone(base, network, accumulate):
-    """Two steps in this process."""
-    fabric = make_fabric(torch.device("cpu"), "float32")
-    return networks.trained(fabric, base, network, accumulate)
+HERE = Path(__file__).parent
+PLUGIN = HERE.parents[1] / "toy_plugin"
+HOUSE = HERE.parents[2]
+NARROW = {"projector": {"hidden": 16, "out": 8}}
+SETTINGS = {
+    "simclr": NARROW,
+    "moco_v2": {**NARROW, "momentum": {"rows": 12, "rate": 0.5, "groups": 1}},
+}
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """The same in two processes that see different halves, by case."""
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(__file__).with_name("two_processes.py")
-    started = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(port), str(folder)])
-        for rank in range(2)
+def ready_of(base, network="small"):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        wide = random_encoder(TimmSpec(name="resnet10t"), 16, 0) if network != "small" else None
+        return Rehearsal(base, SETTINGS.get(base), wide)
+
+
+def parts_of(views, count):
+    """A batch in parts; orders of keys are straight, as batch norm sees one group."""
+    size = BATCH // count
+    straight = {name: torch.arange(size) for name in views.draws}
+    return [
+        Views(
+            {name: [v[a : a + size] for v in family] for name, family in views.families.items()},
+            straight,
+        )
+        for a in range(0, BATCH, size)
     ]
-    assert [process.wait(timeout=300) for process in started] == [0, 0]
-    return {
-        case: [
-            torch.load(folder / f"{'-'.join(case)}-{rank}.pt", weights_only=True)
-            for rank in range(2)
-        ]
-        for case in networks.CASES
-    }
+
+
+def descend(objective):
+    """A step down the gradient; returns it."""
+    gradients = {n: p.grad.clone() for n, p in objective.named_parameters() if p.grad is not None}
+    with torch.no_grad():
+        for name, parameter in objective.named_parameters():
+            if name in gradients:
+                parameter -= 0.1 * gradients[name]
+    return gradients
+
+
+def trained(base, network, parts):
+    """Two steps of plain gradient descent: loss, gradients and buffers of the last."""
+    ready = ready_of(base, network)
+    stepper = Stepper(make_fabric(torch.device("cpu"), "float64"), ready.objective, 0)
+    for step in range(2):
+        views, rows, clock = ready.batch(step)
+        ready.objective.zero_grad(set_to_none=True)
+        report = stepper.gradient(Batch(rows.index, parts_of(views, parts), views.draws), clock)
+        gradients = descend(ready.objective)
+        stepper.after(clock)
+    buffers = {name: buffer.clone() for name, buffer in ready.objective.named_buffers()}
+    return {"loss": report.loss.detach(), "gradients": gradients, "buffers": buffers}
 
 
 def assert_same(found, expected):
@@ -54,43 +86,131 @@ def assert_same(found, expected):
         assert (found["gradients"][name] - gradient).abs().max().item() <= 1e-9 * max(size, 1e-3)
 
 
-@pytest.mark.parametrize(("base", "network"), networks.CASES)
-def test_two_processes_are_one(two, base, network):
-    """With batch norm: one process whose batch norm sees the same halves."""
-    expected = alone(base, network, 2 if network == "resnet18" else 1)
-    found = two[base, network]
-    for one in found:
-        assert_same(one, expected)
-    for name, buffer in found[0]["buffers"].items():
-        assert torch.equal(buffer, found[1]["buffers"][name]), name
-
-
-@pytest.mark.parametrize("base", ["simclr", "moco_v2"])
+@pytest.mark.parametrize("base", ["moco_v2", "follow"])  # SimCLR's head has batch norm
 def test_parts_make_no_difference_without_batch_norm(base):
-    expected = alone(base, "plain", 1)
-    for accumulate in (2, 4):
-        assert_same(alone(base, "plain", accumulate), expected)
+    expected = trained(base, "small", 1)
+    for parts in (2, 4):
+        assert_same(trained(base, "small", parts), expected)
 
 
 def test_batch_norm_sees_the_parts_and_keeps_their_statistics_once():
     """Parts equal a network that is called on each half and differentiated by hand."""
-    found = alone("simclr", "resnet18", 2)
-    method = networks.objective("simclr", "resnet18")
+    found = trained("simclr", "resnet10t", 2)
+    ready = ready_of("simclr", "resnet10t")
+    objective = ready.objective
     for step in range(2):
-        method.zero_grad(set_to_none=True)
-        halves = [method(p.global_views, {}) for p in networks.parts(step, 0, 1, 2)]
-        whole = [torch.cat(rows) for rows in zip(*halves, strict=True)]
-        loss = method.loss(whole, networks.images(step, 0, 1)[0], step).loss
+        views, rows, clock = ready.batch(step)
+        objective.zero_grad(set_to_none=True)
+        halves = [objective.project(part).asks["views"] for part in parts_of(views, 2)]
+        whole = Projected({"views": torch.cat(halves)})
+        loss = objective.loss(whole, rows, views.draws, clock).loss
         loss.backward()
-        gradients = networks.descend(method)
+        gradients = descend(objective)
     assert_same(found, {"loss": loss.detach(), "gradients": gradients})
-    for name, buffer in method.named_buffers():
+    for name, buffer in objective.named_buffers():
         assert torch.allclose(found["buffers"][name].double(), buffer.double(), rtol=1e-12), name
 
 
 def test_a_batch_in_halves_is_another_batch_to_batch_norm():
-    """The comparison above can fail: without the same halves gradients differ."""
-    halves = alone("simclr", "resnet18", 2)
-    whole = alone("simclr", "resnet18", 1)
+    """The comparisons can fail: without the same halves gradients differ."""
+    halves, whole = (trained("simclr", "resnet10t", parts) for parts in (2, 1))
     with pytest.raises(AssertionError):
         assert_same(whole, halves)
+
+
+def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
+    """Three steps in float64, plain gradient descent."""
+    small = {"size_px": 8, "scale": [0.2, 0.5]}
+    families = {"local": {"geometry": small}} if base == "follow" else {}
+    optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
+    body = {
+        "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
+        "objective": {"base": base, **SETTINGS.get(base, {})},
+        "views": {"families": families},
+        "training": {
+            "steps": 3,
+            "batch_size": 16,
+            "precision": "float64",
+            "threads": 1,
+            "workers": 0,
+            "accumulate": accumulate,
+            "optimiser": optimiser,
+            "monitor": {"every": 0},
+        },
+    }
+    return build(PretrainSpec, body, "test")
+
+
+def cases() -> list[tuple[str, str]]:
+    """Every objective that is registered, without and with batch norm."""
+    names = sorted(OBJECTIVES.names())
+    return [(base, encoder) for base in names for encoder in ("noisy", "resnet10t")]
+
+
+def run_all(store: Path, out: Path, accumulate: int) -> None:
+    """Train every case through the real command's stage."""
+    import toy_domain
+
+    from histoscope.core.data.store import Store
+
+    for base, encoder in cases():
+        spec, folder = spec_of(base, encoder, accumulate), out / f"{base}-{encoder}"
+        pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
+
+
+@pytest.fixture
+def two_processes(toy_store, tmp_path):
+    """All cases in two processes that see different halves of each batch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(PLUGIN), str(HOUSE), *sys.path])
+    usual = {**os.environ, "PYTHONPATH": path, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
+    usual |= {"TORCHELASTIC_RUN_ID": "test"}
+    code = (
+        "import sys; from pathlib import Path; from tests.core.training.test_step import run_all; "
+        "run_all(Path(sys.argv[1]), Path(sys.argv[2]), 1)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(toy_store.path), str(tmp_path / "two")],
+            env={**usual, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=500) for process in started] == [0, 0]
+    return tmp_path / "two"
+
+
+def test_two_processes_are_one_in_two_parts(toy_store, two_processes, tmp_path):
+    """Of everything that is registered, plug-ins included; dropout draws alike, too."""
+    run_all(toy_store.path, tmp_path / "one", 2)
+    assert ("follow", "noisy") in cases()
+    for base, encoder in cases():
+        files = [
+            folder / f"{base}-{encoder}" / "checkpoints" / "step-000003" / "model.safetensors"
+            for folder in (two_processes, tmp_path / "one")
+        ]
+        found, expected = (load_tensors(file) for file in files)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            if "running" in name or "num_batches" in name:
+                continue  # two parts are two steps of the running statistics, two processes one
+            apart = (found[name] - value).abs().max().item() if value.numel() else 0.0
+            assert apart <= 1e-9, (base, encoder, name, apart)
+
+
+def test_the_comparison_of_processes_can_fail(toy_store, tmp_path):
+    """Another seed of what the network draws is another run."""
+    import toy_domain
+
+    spec = spec_of("moco_v2", "noisy", 2)
+    other = spec.model_copy(update={"training": spec.training.model_copy(update={"accumulate": 4})})
+    for name, one in (("two", spec), ("four", other)):
+        pretrain(toy_store, toy_domain.DOMAIN, one, tmp_path / name, progress=Silent())
+    found, expected = (
+        load_tensors(tmp_path / name / "checkpoints" / "step-000003" / "model.safetensors")
+        for name in ("two", "four")
+    )
+    assert any((found[n].double() - v.double()).abs().max() > 1e-9 for n, v in expected.items())

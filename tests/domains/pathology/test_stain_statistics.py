@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histoscope.apps.cli import run
 from histoscope.core.config import build, load_yaml
-from histoscope.core.data.loader import ViewDataset, view_loader
+from histoscope.core.data.loader import Family, ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import ConfigError, DataError
@@ -359,12 +359,13 @@ def test_draws_do_not_depend_on_the_number_of_workers(store, workers):
     rows = np.arange(20, dtype=np.int64)
 
     def batches(count: int):
-        dataset = ViewDataset(ImageReader(Store(store)), rows, plan, 2, seed=4)
+        dataset = ViewDataset(ImageReader(Store(store)), rows, {"global": Family(plan, 2)}, seed=4)
         return list(view_loader(dataset, StepOrder(20, 5, 4, 0, 3), count))
 
     for ours, theirs in zip(batches(0), batches(workers), strict=True):
-        assert torch.equal(ours.images, theirs.images)
-        assert torch.equal(ours.drawn, theirs.drawn)
+        one, other = ours.families["global"], theirs.families["global"]
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.drawn, other.drawn)
 
 
 def test_the_stain_changes_no_other_draw():

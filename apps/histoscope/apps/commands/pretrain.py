@@ -43,25 +43,19 @@ def command(
     """
     from histoscope.core.config import dump
     from histoscope.core.contracts.installed import load_domain
-    from histoscope.core.data.order import StepOrder
-    from histoscope.core.data.selection import select
     from histoscope.core.data.store import Store
+    from histoscope.core.runtime.threads import is_main
+    from histoscope.core.stages.pretrain import pretrain, rehearse
 
     asked = {"training": given_flags(training), **given_flags({"init": init})}
     spec = resolve_settings(PretrainSpec, "recipe", preset, config, sets, asked)
     opened = Store(store)
-    if dry_run:
-        chosen = select(opened, "train", split, marked=spec.marked)
-        count, batch = len(chosen.rows), spec.training.batch_size
-        order = StepOrder(count, batch, spec.training.seed, 0, spec.training.steps)
-        epochs = len(order) * batch / count
-        click.echo(dump(spec), nl=False)
-        click.echo(f"# reads {chosen.said}; {epochs:.1f} epochs; would write {out}")
-        return
-    from histoscope.core.runtime.threads import is_main
-    from histoscope.core.stages.pretrain import pretrain
-
     domain = load_domain(opened.domain)
+    if dry_run:
+        resolved, said = rehearse(opened, domain, spec, out, split)
+        click.echo(dump(resolved), nl=False)
+        click.echo(f"# reads {said}; would write {out}")
+        return
     info = pretrain(opened, domain, spec, out, split=split, progress=Console())
     if not is_main():
         return

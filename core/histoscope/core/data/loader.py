@@ -7,7 +7,7 @@ permutation of epoch s div S. So a step number is all that resuming needs.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,29 @@ from histoscope.core.data.store import ImageReader
 from histoscope.core.runtime.stop import deaf_children
 from histoscope.core.views.plan import ViewPlan
 
+Item = tuple[int, dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Views of one kind: how each is made, and how many of an image there are."""
+
+    plan: ViewPlan
+    count: int
+
+
+@dataclass(frozen=True)
+class DrawnViews:
+    """Views of one family of a batch.
+
+    Attributes:
+        images: uint8, (views, batch, height, width, 3).
+        drawn: the operations' numbers, float32, (views, batch, numbers).
+    """
+
+    images: Tensor
+    drawn: Tensor
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -29,45 +52,49 @@ class Drawn:
 
     Attributes:
         index: dataset positions, int64, (batch,).
-        images: uint8, (views, batch, height, width, 3).
-        drawn: the operations' numbers, float32, (views, batch, numbers).
+        families: its views by the name of their family.
     """
 
     index: Tensor
-    images: Tensor
-    drawn: Tensor
+    families: Mapping[str, DrawnViews]
 
 
-class ViewDataset(Dataset[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]):
+class ViewDataset(Dataset[Item]):
     """Views of the images at index rows, with the numbers that the device operations need."""
 
     def __init__(
-        self, reader: ImageReader, rows: NDArray[np.int64], plan: ViewPlan, views: int, seed: int
+        self,
+        reader: ImageReader,
+        rows: NDArray[np.int64],
+        families: Mapping[str, Family],
+        seed: int,
     ) -> None:
-        self.reader, self.rows, self.plan = reader, rows, plan
-        self.views, self.seed = views, seed
+        self.reader, self.rows, self.families, self.seed = reader, rows, families, seed
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(
-        self, key: tuple[int, int]
-    ) -> tuple[int, NDArray[np.uint8], NDArray[np.float32]]:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         position, epoch = key
         image = self.reader.image(int(self.rows[position]))
-        pairs = [self.plan.draw(self.seed, epoch, position, view) for view in range(self.views)]
-        images = np.stack([self.plan.apply_on_worker(image, rows) for rows, _ in pairs])
-        return position, images, np.stack([numbers for _, numbers in pairs])
+        views = {}
+        for name, family in self.families.items():
+            place = [(self.seed, epoch, position, view) for view in range(family.count)]
+            pairs = [family.plan.draw(*one, family=name) for one in place]
+            made = [family.plan.apply_on_worker(image, rows) for rows, _ in pairs]
+            views[name] = np.stack(made), np.stack([numbers for _, numbers in pairs])
+        return position, views
 
 
-def collate(items: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]) -> Drawn:
+def collate(items: list[Item]) -> Drawn:
     """Stack items; view-major, so that ``images[v]`` is one view of the batch."""
-    index, images, drawn = zip(*items, strict=True)
-    return Drawn(
-        torch.tensor(index),
-        torch.from_numpy(np.stack(images, axis=1)),
-        torch.from_numpy(np.stack(drawn, axis=1)),
-    )
+
+    def stacked(name: str, place: int) -> Tensor:
+        return torch.from_numpy(np.stack([views[name][place] for _, views in items], axis=1))
+
+    index = torch.tensor([position for position, _ in items])
+    names = items[0][1]
+    return Drawn(index, {name: DrawnViews(stacked(name, 0), stacked(name, 1)) for name in names})
 
 
 def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterator[Drawn]:

@@ -41,6 +41,11 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.std
 
 
+def at_least_float32(rows: Tensor) -> Tensor:
+    """Float64 as it is, all else as float32."""
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
 def to_unit(images: Tensor) -> Tensor:
     """uint8 (batch, height, width, 3) to float32 (batch, 3, height, width) in 0..1."""
     # in two passes, which take half the time of one division of bytes

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from histoscope.core.encoders.contract import EncoderSpec, Want
-from histoscope.core.encoders.pixels import Normalisation, Normalise
+from histoscope.core.encoders.pixels import Normalisation, Normalise, at_least_float32
 from histoscope.core.errors import DataError, UsageError, near_word
 
 
@@ -51,7 +51,7 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB in 0..1, (batch, 3, height, width), to (batch, dim), float32."""
-        return cast(Tensor, self.network(self._normalise(images))).float()
+        return at_least_float32(cast(Tensor, self.network(self._normalise(images))))
 
     def encode(self, images: Tensor, want: Want) -> Tensor:
         """As the call, but pooled features, a map or tokens."""
@@ -61,10 +61,10 @@ class TimmEncoder(nn.Module):
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise UsageError(f"encoder {self.spec.architecture}: has no {want}")
         if features.ndim == 3:
-            return features.float() if want == "tokens" else self._map_of(features).float()
+            return at_least_float32(features if want == "tokens" else self._map_of(features))
         if features.shape[1] != self.network.num_features:  # channels stand last
             features = features.permute(0, 3, 1, 2)
-        return features.float() if want == "map" else features.flatten(2).transpose(1, 2).float()
+        return at_least_float32(features if want == "map" else features.flatten(2).transpose(1, 2))
 
     def _map_of(self, tokens: Tensor) -> Tensor:
         """Tokens of a square image on their grid."""

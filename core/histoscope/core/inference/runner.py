@@ -39,7 +39,8 @@ class Runner:
     """Runs one network over images, without gradient.
 
     Args:
-        module: an encoder, RGB in 0..1 to (batch, dim); it moves to the device and keeps its mode.
+        module: RGB in 0..1 to (batch, dim), as an encoder; it moves to the device and keeps its
+            mode.
         device: where it runs.
         precision: of its passes; features are float32.
         name: of the network, digest of its weights included; what it gives is kept under this.
@@ -56,7 +57,7 @@ class Runner:
         name: str = "",
     ) -> None:
         self.module, self.device, self.precision = module.to(device), device, precision
-        self.dim, self.key = int(cast(int, module.dim)), f"{name}-{device.type}-{precision}"
+        self.dim, self.key = int(getattr(module, "dim", 0)), f"{name}-{device.type}-{precision}"
         self.encoded = 0
 
     @classmethod

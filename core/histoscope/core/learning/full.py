@@ -22,8 +22,7 @@ from histoscope.core.heads.contract import EVEN, NEVER
 from histoscope.core.heads.linear import LinearHead, linear
 from histoscope.core.heads.unit import unit_rows
 from histoscope.core.learning.spec import FullSpec, SwavSpec
-from histoscope.core.optim.groups import make_optimiser
-from histoscope.core.optim.schedules import rate_at, set_rate
+from histoscope.core.optim.groups import descend, make_optimiser, usual_groups
 from histoscope.core.optim.spec import OptimiserSpec
 from histoscope.core.randomness import generator
 
@@ -166,7 +165,7 @@ class _Schedule:
             self._shape = OptimiserSpec(
                 learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
             )
-            self._optimiser = make_optimiser(both, self._shape)
+            self._optimiser = make_optimiser(usual_groups(both), self._shape)
         else:
             groups = [
                 {"params": encoder.parameters(), "lr": spec.learning_rate},
@@ -177,16 +176,16 @@ class _Schedule:
     def step(self, loss: Tensor, step: int) -> None:
         """Down the gradient, at the rate of this step."""
         spec = self._spec
-        if isinstance(spec, FullSpec):
-            set_rate(self._optimiser, rate_at(step, spec.steps, self._shape))
-        else:
-            drop = 0.2 ** sum(step >= share * spec.steps for share in (0.6, 0.8))
-            for group, rate in zip(
-                self._optimiser.param_groups, (spec.learning_rate, spec.head_rate), strict=True
-            ):
-                group["lr"] = rate * drop
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if isinstance(spec, FullSpec):
+            descend(self._optimiser, self._shape, step, spec.steps)
+            return
+        drop = 0.2 ** sum(step >= share * spec.steps for share in (0.6, 0.8))
+        for group, rate in zip(
+            self._optimiser.param_groups, (spec.learning_rate, spec.head_rate), strict=True
+        ):
+            group["lr"] = rate * drop
         self._optimiser.step()
 
 

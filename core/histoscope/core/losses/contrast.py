@@ -20,13 +20,31 @@ class Similarities:
 
     Attributes:
         logits: cosines before temperature, float32 or better, (rows, columns).
-        positive: bool, (rows, columns).
         ignored: bool, disjoint from ``positive``: in neither numerator nor denominator.
+        positive: bool, (rows, columns); None: the first column, which holds each row's own.
     """
 
     logits: Tensor
-    positive: Tensor
     ignored: Tensor
+    positive: Tensor | None = None
+
+    def attraction(self) -> Tensor:
+        """Mean over the positives of each row of its cosine, (rows,)."""
+        return self.over_positives(self.logits)
+
+    def over_positives(self, values: Tensor) -> Tensor:
+        """Mean over the positives of each row, of (rows, columns), (rows,)."""
+        if self.positive is None:
+            return values[:, 0]
+        return values.masked_fill(~self.positive, 0).sum(1) / self.positive.sum(1)
+
+    def without_positives(self) -> Tensor:
+        """Which columns are no negatives, bool, (rows, columns)."""
+        if self.positive is not None:
+            return self.ignored | self.positive
+        out = self.ignored.clone()
+        out[:, 0] = True
+        return out
 
 
 def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
@@ -45,7 +63,7 @@ def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
     place = torch.arange(2 * count, device=z.device)
     other = (place + count) % (2 * count)
     ignored = place[:, None] == place[None]
-    return Similarities(z @ z.T, other[:, None] == place[None], ignored)
+    return Similarities(z @ z.T, ignored, other[:, None] == place[None])
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -67,11 +85,7 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ keys.T], dim=1)
     first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
     ignored = (index[None] == own[:, None]) | (index[None] < 0)
-    return Similarities(
-        logits,
-        torch.cat([~first, torch.zeros_like(ignored)], dim=1),
-        torch.cat([first, ignored], dim=1),
-    )
+    return Similarities(logits, torch.cat([first, ignored], dim=1))
 
 
 def _unit(rows: Tensor) -> Tensor:
@@ -81,11 +95,11 @@ def _unit(rows: Tensor) -> Tensor:
 def infonce(sim: Similarities, temperature: float) -> Tensor:
     """Rows of -mean over positives of log softmax over all columns that are not ignored.
 
-    Source: van den Oord et al. 2018, eq. 4, with temperature as in Chen et al. 2020, eq. 1.
+    0 where a row has no negative. Source: van den Oord et al. 2018, eq. 4, with temperature as in
+    Chen et al. 2020, eq. 1.
     """
     logits = (sim.logits / temperature).masked_fill(sim.ignored, -torch.inf)
-    surprise = torch.logsumexp(logits, dim=1, keepdim=True) - logits
-    return surprise.masked_fill(~sim.positive, 0).sum(1) / sim.positive.sum(1)
+    return sim.over_positives(torch.logsumexp(logits, dim=1, keepdim=True) - logits)
 
 
 def decoupled(sim: Similarities, temperature: float) -> Tensor:
@@ -93,7 +107,16 @@ def decoupled(sim: Similarities, temperature: float) -> Tensor:
 
     Source: Yeh et al. 2021, "Decoupled Contrastive Learning", eq. 5 (DCL, without weights).
     """
-    logits = sim.logits / temperature
-    others = torch.logsumexp(logits.masked_fill(sim.ignored | sim.positive, -torch.inf), dim=1)
-    attraction = logits.masked_fill(~sim.positive, 0).sum(1) / sim.positive.sum(1)
-    return others - attraction
+    logits, left_out = sim.logits / temperature, sim.without_positives()
+    alone = left_out.all(dim=1)  # nothing repels: nothing to learn
+    others = logits.masked_fill(left_out, -torch.inf).masked_fill(alone[:, None], 0)
+    rows = torch.logsumexp(others, dim=1) - sim.over_positives(logits)
+    return rows.masked_fill(alone, 0)
+
+
+REDUCTIONS = {"infonce": infonce, "decoupled": decoupled}
+
+
+def reduced(sim: Similarities, how: str, temperature: float) -> Tensor:
+    """Mean over rows of a reduction by its name."""
+    return REDUCTIONS[how](sim, temperature).mean()

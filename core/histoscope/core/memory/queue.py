@@ -46,8 +46,7 @@ class FeatureQueue(nn.Module):
         """
         rows = len(self.index)
         features, index = features[-rows:], index[-rows:]
-        start = int(self.pointer)
-        places = (torch.arange(len(index), device=self.index.device) + start) % rows
+        places = (torch.arange(len(index), device=self.index.device) + self.pointer) % rows
         self.features[places] = features.detach().to(self.features.dtype)
         self.index[places] = index
-        self.pointer.fill_((start + len(index)) % rows)
+        self.pointer.copy_((self.pointer + len(index)) % rows)

@@ -1,8 +1,10 @@
 """Self-supervised objectives, one short file a method."""
 
+from typing import Any
+
 from histoscope.core.registry import Registry
 
-OBJECTIVES: Registry[type] = Registry(
+OBJECTIVES: Registry[Any] = Registry(
     "objective",
     {
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",

@@ -2,83 +2,220 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
+from torch import Tensor, nn
+
+from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.optim.groups import Group, usual_groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class ViewNeeds:
+class Draw:
+    """Numbers that are drawn for each step, for the global batch, by their name.
+
+    Attributes:
+        kind: ``permutation`` of the rows; ``uniform`` in [low, high); ``integers`` in [low, high);
+            ``beta`` with its two parameters in ``low`` and ``high``.
+        per_row: one a row of the batch; else one for all.
+        low, high: see ``kind``.
+    """
+
+    kind: Literal["permutation", "uniform", "integers", "beta"]
+    per_row: bool = True
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Needs:
     """What an objective wants from the loader and the loop.
 
     Attributes:
-        global_views: how many views of an image.
-        permutations: names of permutations of each part of a batch, wanted drawn each step.
-        memory_rows: features of earlier batches that it holds.
+        families: how many views of an image, by the name of their augmentation.
+        draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
     """
 
-    global_views: int = 2
-    permutations: Sequence[str] = ()
-    memory_rows: int = 0
+    families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
+    draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
 
 
 @dataclass(frozen=True)
 class Views:
-    """One batch, or the part of it that passes the network at once.
+    """The part of a batch that passes the network at once.
 
     Attributes:
-        index: dataset index of each image, int64, (batch,).
-        global_views: one float tensor a view, (batch, 3, height, width), RGB in 0..1.
-        permutations: name to int64 (batch,), drawn for this step.
+        families: by name one float tensor a view, (part, 3, height, width), RGB in 0..1.
+        draws: the step's numbers for these rows, (part,), or (1,) where there is one for all.
     """
 
-    index: torch.Tensor
-    global_views: Sequence[torch.Tensor]
-    permutations: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    families: Mapping[str, Sequence[Tensor]]
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What a part's views became, by name, each (part, slots, dim).
+
+    Slots are fixed, so that parts, processes and second passes line up.
+
+    Attributes:
+        asks: carry a gradient.
+        answers: need none, as keys of a slow copy.
+    """
+
+    asks: Mapping[str, Tensor]
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of the global batch: ``index`` is the dataset index of each, int64, (batch,)."""
+
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a run stands: ramps and freezes are shares of it, not steps."""
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def share(self) -> float:
+        """Part of the run that is done, 0 to 1."""
+        return self.step / self.steps
 
 
 @dataclass(frozen=True)
 class LossReport:
-    """A differentiable scalar and the numbers worth writing down."""
-
-    loss: torch.Tensor
-    terms: Mapping[str, float] = field(default_factory=dict)
-
-
-class Objective(Protocol):
-    """A method of self-supervised learning; also a ``torch.nn.Module`` with all its state.
-
-    A step is ``before_step``; then, for each part of the batch, the call; then ``loss`` on the
-    projections of all parts of all processes; then the optimiser and ``after_step``.
+    """What a step has lost.
 
     Attributes:
+        terms: weight and differentiable scalar of each part of the loss.
+        shown: numbers worth writing down, tensors of any shape, of which the mean is written.
+    """
+
+    terms: Sequence[tuple[float, Tensor]]
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Tensor:
+        """The weighted sum."""
+        (weight, whole), *rest = self.terms
+        whole = whole if weight == 1 else weight * whole
+        for weight, term in rest:
+            whole = whole + weight * term
+        return whole
+
+    def read(self) -> tuple[float, dict[str, float]]:
+        """The loss and what is shown, in one reading of the device."""
+        parts = [self.loss.detach(), *(value.detach() for value in self.shown.values())]
+        numbers = torch.cat([part.reshape(-1).double() for part in parts]).tolist()
+        loss, rest, shown = numbers[0], numbers[1:], dict[str, float]()
+        for name, value in self.shown.items():
+            here, rest = rest[: value.numel()], rest[value.numel() :]
+            shown[name] = sum(here) / len(here)
+        return loss, shown
+
+
+class Corpus(Protocol):
+    """The data set of a run, as it is."""
+
+    def encode(self, module: nn.Module) -> Tensor:
+        """What a network gives for every image, unaugmented, in evaluation mode, (samples, dim)."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective is made for.
+
+    Attributes:
+        samples: images of the data set.
+        steps, steps_an_epoch: of the run.
+        batch_size: of the global batch.
+        size_px: side of a view.
+        table: ``source`` and ``case`` by dataset index.
+        open: an encoder by the word of the command line, as a teacher; what it has seen counts as
+            seen by the run.
+    """
+
+    samples: int
+    steps: int
+    steps_an_epoch: int
+    batch_size: int
+    size_px: int
+    table: pa.Table
+    open: Callable[[str], nn.Module]
+
+
+class Objective(nn.Module):
+    """A method of self-supervised learning, with all its state as parameters and buffers.
+
+    A step is ``before_step``; then, for each part of the batch, ``project``; then ``loss`` on the
+    projections of all parts of all processes; then the optimiser and ``after_step``. A method is
+    such a class, called with an encoder, its settings and the setting.
+
+    Attributes:
+        settings: class of its settings.
         needs: what it wants from the loader and the loop.
     """
 
-    needs: ViewNeeds
+    settings: ClassVar[type[MethodSpec]]
+    needs: Needs
 
-    def __call__(
-        self, global_views: Sequence[torch.Tensor], permutations: Mapping[str, torch.Tensor]
-    ) -> Sequence[torch.Tensor]:
-        """Projections of a part, one (part, dim) tensor each; calling twice changes nothing."""
+    @property
+    def published(self) -> nn.Module:
+        """The network that is saved: where there is a slow copy, maybe that."""
+        network: nn.Module = self.get_submodule("encoder")
+        return network
 
-    def before_step(self, step: int) -> None:
-        """What moves before the projections, for example a slow copy of the network."""
+    def project(self, views: Views) -> Projected:
+        """Projections of a part; calling twice changes nothing.
+
+        Every trained parameter is used here. Of several processes each has a gradient for its own
+        rows alone, and the loss is multiplied by their number: a predictor used in ``loss`` would
+        get its whole gradient on each.
+        """
+        raise NotImplementedError
 
     def loss(
-        self, projections: Sequence[torch.Tensor], index: torch.Tensor, step: int
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
-        """Loss of the global batch.
+        """Loss of the global batch. Pure: changes no state, and may be called twice.
 
         Args:
-            projections: as the call gives them, (batch, dim) each, of the whole batch in order.
-            index: dataset index of each image, int64, (batch,).
-            step: number of the step.
+            projected: as ``project`` gives them, of the whole batch in order.
+            rows: of the batch.
+            draws: the step's numbers, (batch,) or (1,).
+            clock: where the run stands.
         """
+        raise NotImplementedError
 
-    def after_step(self, step: int) -> None:
+    def begin_epoch(self, corpus: Corpus, clock: Clock) -> None:
+        """What is made anew once an epoch, for example clusters of the data set's features."""
+
+    def before_step(self, clock: Clock) -> None:
+        """What moves before the projections, for example a slow copy of the network."""
+
+    def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """What moves after the optimiser, for example keys that are enqueued."""
+
+    def groups(self) -> Iterable[Group]:
+        """Parameters with their own rates, decay and freezes."""
+        return usual_groups(self)
+
+    def forward(self, families: Any, draws: Any) -> dict[str, Mapping[str, Tensor]]:
+        """:meth:`project` as wrappers of networks want it: no dataclass goes in or out."""
+        projected = self.project(Views(families, draws))
+        return {"asks": projected.asks, "answers": projected.answers}

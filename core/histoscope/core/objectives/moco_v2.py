@@ -3,98 +3,132 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping
+from typing import ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from histoscope.core.losses.contrast import against_queue, decoupled, infonce
+from histoscope.core.config import Spec
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.errors import UsageError
+from histoscope.core.losses.contrast import against_queue, reduced
 from histoscope.core.memory.queue import FeatureQueue
-from histoscope.core.objectives.contract import LossReport, ViewNeeds
+from histoscope.core.objectives.contract import (
+    Clock,
+    Draw,
+    LossReport,
+    Needs,
+    Objective,
+    Projected,
+    Rows,
+    Setting,
+    Views,
+)
 from histoscope.core.objectives.heads import plain_projector
-from histoscope.core.objectives.spec import ObjectiveSpec
+from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
+from histoscope.core.optim.ema import move_towards
 
 ORDERS = ("keys of view 0", "keys of view 1")
 
 
-class MoCoV2(nn.Module):
+class MomentumSpec(Spec):
+    """The slow copy of the network whose keys fill a queue."""
+
+    rate: float = Field(0.99, ge=0, lt=1, description="part of the slow copy kept each step")
+    rows: int = Field(1024, ge=1, description="keys in the queue, at most half of the samples")
+    groups: int = Field(
+        4, ge=1, description="batch norm sees this part of a batch, keys in another order"
+    )
+    symmetric: bool = Field(True, description="each view is query once and key once")
+
+
+class MoCoV2Spec(ContrastSpec):
+    """Settings of MoCo v2."""
+
+    base: Literal["moco_v2"] = Field("moco_v2", description="the method")
+    negatives: Literal["queue"] | None = Field(None, description="where negatives come from")
+    momentum: MomentumSpec = Field(MomentumSpec(), description="the slow copy and its keys")
+
+
+class MoCoV2(Objective):
     """He et al. 2020 (MoCo) with the head and views of Chen et al. 2020 (MoCo v2).
 
     The slow copy moves before the keys are computed: parameters by a moving average, batch norm's
     running statistics by its own forward passes. Batch norm sees a part of the batch at a time, and
     keys pass in a drawn order (the paper shuffles over processes), so that it cannot tell which key
     belongs to which query. With ``symmetric`` both directions use one snapshot of the queue. Keys
-    are put aside by ``loss`` and enqueued in ``after_step``, all at once.
+    are enqueued after the step, all at once.
 
     Args:
         encoder: images to features.
-        dim: width of the features.
         spec: temperature, reduction, head, momentum.
+        setting: how many samples there are.
+
+    Raises:
+        UsageError: the queue holds more than half of the samples: a query would meet itself.
     """
 
-    def __init__(self, encoder: nn.Module, dim: int, spec: ObjectiveSpec) -> None:
+    settings: ClassVar[type[MethodSpec]] = MoCoV2Spec
+
+    def __init__(self, encoder: Encoder, spec: MoCoV2Spec, setting: Setting) -> None:
         super().__init__()
+        held, half = spec.momentum.rows, setting.samples // 2
+        if held > half:
+            raise UsageError(
+                f"objective.momentum.rows: {held} keys are more than half of {setting.samples} "
+                f"samples; --set objective.momentum.rows={half}"
+            )
         self.encoder = encoder
-        self.projector = plain_projector(dim, spec.projector)
-        self.slow = copy.deepcopy(nn.Sequential(self.encoder, self.projector))
-        self.slow.requires_grad_(False)
-        self.queue = FeatureQueue(spec.momentum.rows, spec.projector.out)
+        self.projector = plain_projector(encoder.dim, spec.projector)
+        network = nn.Sequential(cast(nn.Module, self.encoder), self.projector)
+        self.slow = copy.deepcopy(network).requires_grad_(False)
+        self.queue = FeatureQueue(held, spec.projector.out)
         self.spec = spec
-        self.needs = ViewNeeds(
-            permutations=ORDERS,
-            memory_rows=spec.momentum.rows,
-            least_part=2 * spec.momentum.groups,
-        )
+        orders = {name: Draw("permutation") for name in ORDERS}
+        self.needs = Needs(draws=orders, least_part=2 * spec.momentum.groups)
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
-        self._aside: tuple[Tensor, Tensor] | None = None
 
-    @torch.no_grad()
-    def before_step(self, step: int) -> None:
+    def before_step(self, clock: Clock) -> None:
         """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""
-        fast = [*self.encoder.parameters(), *self.projector.parameters()]
-        for slow, now in zip(self.slow.parameters(), fast, strict=True):
-            slow.lerp_(now.detach(), 1 - self.spec.momentum.rate)
+        fast = [*cast(nn.Module, self.encoder).parameters(), *self.projector.parameters()]
+        move_towards(self.slow.parameters(), fast, 1 - self.spec.momentum.rate)
 
-    def forward(
-        self, global_views: Sequence[Tensor], permutations: Mapping[str, Tensor]
-    ) -> list[Tensor]:
-        """Queries of the views that ask, then keys of the views that answer."""
-        straight = torch.arange(len(global_views[0]), device=global_views[0].device)
-        queries = [self._in_groups(self._fast, global_views[q], straight) for q, _ in self._pairs]
+    def project(self, views: Views) -> Projected:
+        """Queries of the views that ask, keys of the views that answer, at unit length."""
+        images = views.families["global"]
+        straight = torch.arange(len(images[0]), device=images[0].device)
+        queries = [self._in_groups(self._fast, images[q], straight) for q, _ in self._pairs]
         with torch.no_grad():
             keys = [
-                normalize(
-                    self._in_groups(self.slow, global_views[k], permutations[ORDERS[k]]), dim=1
-                )
+                self._in_groups(self.slow, images[k], views.draws[ORDERS[k]].argsort())
                 for _, k in self._pairs
             ]
-        return [*queries, *keys]
+            answers = torch.stack([normalize(key, dim=1) for key in keys], dim=1)
+        return Projected({"queries": torch.stack(queries, dim=1)}, {"keys": answers})
 
-    def loss(self, projections: Sequence[Tensor], index: Tensor, step: int) -> LossReport:
+    def loss(
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
+    ) -> LossReport:
         """Mean over queries (of both directions) of the contrast with the queue."""
-        queries = projections[: len(self._pairs)]
-        keys = [key.detach() for key in projections[len(self._pairs) :]]
-        reduce = infonce if self.spec.reduction == "infonce" else decoupled
-        terms, attraction = [], []
-        for query, key in zip(queries, keys, strict=True):
-            sim = against_queue(query, key, index, self.queue.features, self.queue.index)
-            if self.queue.filled.any():
-                terms.append(reduce(sim, self.spec.temperature.value).mean())
-            else:  # the first step has no negatives: nothing to learn, keys are enqueued
-                terms.append(0 * sim.logits[:, 0].mean())
-            attraction.append(sim.logits[:, 0].mean().item())
-        self._aside = (torch.cat(keys), index.repeat(len(keys)))
-        loss = torch.stack(terms).mean()
-        return LossReport(loss, {"positive_cosine": sum(attraction) / len(attraction)})
+        pairs = zip(
+            projected.asks["queries"].unbind(dim=1),
+            projected.answers["keys"].unbind(dim=1),
+            strict=True,
+        )
+        memory = self.queue.features, self.queue.index
+        sims = [against_queue(query, key, rows.index, *memory) for query, key in pairs]
+        how = self.spec.reduction, self.spec.temperature.value
+        loss = torch.stack([reduced(sim, *how) for sim in sims]).mean()
+        attraction = torch.stack([sim.attraction().mean() for sim in sims])
+        return LossReport([(1, loss)], {"positive_cosine": attraction})
 
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
+    def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Enqueue the keys of this step, of all processes."""
-        if self._aside is not None:
-            self.queue.put(*self._aside)
-            self._aside = None
+        keys = projected.answers["keys"].unbind(dim=1)
+        self.queue.put(torch.cat(keys), rows.index.repeat(len(keys)))
 
     def _fast(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.projector(self.encoder(images)))

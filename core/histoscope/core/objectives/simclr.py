@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+import torch
+from pydantic import Field
+from torch import Tensor
 
-from histoscope.core.losses.contrast import decoupled, in_batch, infonce
-from histoscope.core.objectives.contract import LossReport, ViewNeeds
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.losses.contrast import in_batch, reduced
+from histoscope.core.objectives.contract import (
+    Clock,
+    LossReport,
+    Needs,
+    Objective,
+    Projected,
+    Rows,
+    Setting,
+    Views,
+)
 from histoscope.core.objectives.heads import projector
-from histoscope.core.objectives.spec import ObjectiveSpec
+from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
+
+OF_MOMENTUM = {"rate", "rows", "groups", "symmetric"}
 
 
-class SimCLR(nn.Module):
+class SimCLRSpec(ContrastSpec):
+    """Settings of SimCLR."""
+
+    base: Literal["simclr"] = Field("simclr", description="the method")
+    negatives: Literal["in_batch"] | None = Field(None, description="where negatives come from")
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """Older resolved files hold MoCo's settings for SimCLR, too, which never did anything."""
+        if isinstance(given, Mapping) and set(given.get("momentum") or ()) == OF_MOMENTUM:
+            return {name: value for name, value in given.items() if name != "momentum"}
+        return given
+
+
+class SimCLR(Objective):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning", eq. 1, mean over rows.
 
     Args:
         encoder: images to features.
-        dim: width of the features.
         spec: temperature, reduction and head.
+        setting: any.
     """
 
-    needs = ViewNeeds(global_views=2)
+    settings: ClassVar[type[MethodSpec]] = SimCLRSpec
+    needs = Needs()
 
-    def __init__(self, encoder: nn.Module, dim: int, spec: ObjectiveSpec) -> None:
+    def __init__(self, encoder: Encoder, spec: SimCLRSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = projector(dim, spec.projector)
+        self.projector = projector(encoder.dim, spec.projector)
         self.spec = spec
 
-    def before_step(self, step: int) -> None:
-        """Nothing moves outside the optimiser."""
+    def project(self, views: Views) -> Projected:
+        """Both views, passed one after the other, as separate BN batches."""
+        passed = [self.projector(self.encoder(view)) for view in views.families["global"]]
+        return Projected({"views": torch.stack(passed, dim=1)})
 
-    def forward(
-        self, global_views: Sequence[Tensor], permutations: Mapping[str, Tensor]
-    ) -> list[Tensor]:
-        """Projections of both views, passed one after the other, as separate BN batches."""
-        return [cast(Tensor, self.projector(self.encoder(view))) for view in global_views]
-
-    def loss(self, projections: Sequence[Tensor], index: Tensor, step: int) -> LossReport:
+    def loss(
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
+    ) -> LossReport:
         """Mean over both views of all images."""
-        sim = in_batch(*projections)
-        reduce = infonce if self.spec.reduction == "infonce" else decoupled
-        loss = reduce(sim, self.spec.temperature.value).mean()
-        attraction = sim.logits[sim.positive].mean().item()
-        return LossReport(loss, {"positive_cosine": attraction})
-
-    def after_step(self, step: int) -> None:
-        """Nothing moves outside the optimiser."""
+        sim = in_batch(*projected.asks["views"].unbind(dim=1))
+        loss = reduced(sim, self.spec.reduction, self.spec.temperature.value)
+        return LossReport([(1, loss)], {"positive_cosine": sim.attraction().mean()})

@@ -16,13 +16,13 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     """One process, or those that torchrun started; launched.
 
     Gradients are averaged over processes by DistributedDataParallel; buffers are left to the
-    stepper.
+    stepper. float64 is what the module and its images are made of: nothing casts here.
 
     Raises:
         UsageError: one GPU is named for several processes.
     """
     world, local = ranks()
-    kind: Any = {"float32": "32-true", "bf16": "bf16-mixed"}[precision]
+    kind: Any = "bf16-mixed" if precision == "bf16" else "32-true"
     if world == 1:
         devices: Any = [device.index or 0] if device.type == "cuda" else 1
         return Fabric(accelerator=device.type, devices=devices, precision=kind)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from histoscope.core import __version__
 from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain
-from histoscope.core.data.loader import ViewDataset
+from histoscope.core.data.loader import Family, ViewDataset
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
@@ -24,12 +25,13 @@ from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.threads import choose_workers, warn_of_crowding
 from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.tensors import digest_tensors
-from histoscope.core.training.checkpoint import finished
+from histoscope.core.training.checkpoint import finished, save_objective
 from histoscope.core.training.journal import check_events, draw_journal
 from histoscope.core.training.loop import train
 from histoscope.core.training.monitors import make_monitor
-from histoscope.core.training.run import First, Run, start_run
+from histoscope.core.training.run import Data, First, Run, start_run
 from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.views.plan import GLOBAL
 
 
 def pretrain(
@@ -57,40 +59,86 @@ def pretrain(
         Diverged: the loss is not finite; the last good checkpoint is named.
         Interrupted: a checkpoint of the last whole step is written.
     """
-    chosen = select(store, "train", split, marked=spec.marked)
-    _check_folder(spec, out)
-    if spec.training.tensorboard:
-        check_events()
-    size_px = store.sampling.size_px
-    plan = domain.views(spec.views, size_px)
-    view_px = plan.geometry.size_px
-    run = start_run(spec, out, plan, _data(store, chosen), lambda: _first(store, spec, view_px))
-    info = _info(store, spec, run)
-    views = run.objective.needs.global_views
-    dataset = ViewDataset(store.reader, chosen.rows, plan, views, spec.training.seed)
-    _check_needs(run, len(dataset))
-    share = (run.fabric.global_rank, run.fabric.world_size)
-    training = spec.training
-    order = StepOrder(
-        len(dataset), training.batch_size, training.seed, run.done, training.steps, share
-    )
-    monitor = make_monitor(store, chosen.rows, training.monitor, training.seed)
-    progress = _claim(run, chosen.said, progress) if run.main else Silent()
-    train(run, dataset, order, monitor, progress)
+    begun = _begin(store, domain, spec, out, split)
+    run, training = begun.run, spec.training
+    monitor = make_monitor(store, begun.dataset.rows, training.monitor, training.seed)
+    progress = _claim(run, begun.said, progress) if run.main else Silent()
+    train(run, begun.dataset, begun.order, monitor, progress)
+    info = _info(store, run)
     if run.main:
-        units = store.index.column("unit").take(chosen.rows).to_pylist()
-        save_encoder(out, run.objective.encoder, info, run.seen | digest_units(units))
+        units = store.index.column("unit").take(begun.dataset.rows).to_pylist()
+        save_objective(out, run.objective)
+        save_encoder(out, run.objective.published, info, run.seen | digest_units(units))
         draw_journal(out)
     run.fabric.barrier()
     return info
 
 
-def _data(store: Store, chosen: Selection) -> str:
-    """Digest of what is trained on: which samples, and how their images were cut and kept."""
-    ids = store.index.column("id").take(chosen.rows).to_pylist()
+def rehearse(
+    store: Store, domain: Domain, spec: PretrainSpec, out: Path, split: str | None = None
+) -> tuple[PretrainSpec, str]:
+    """All that :func:`pretrain` does before the first step, and nothing is written.
+
+    Returns:
+        The resolved settings, and one sentence that says what is read.
+
+    Raises:
+        UsageError: as there.
+    """
+    begun = _begin(store, domain, spec, out, split)
+    make_monitor(store, begun.dataset.rows, spec.training.monitor, spec.training.seed)
+    epochs = len(begun.order) * spec.training.batch_size / len(begun.dataset)
+    return begun.run.spec, f"{begun.said}; {epochs:.1f} epochs"
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run and what it reads, in which order."""
+
+    run: Run
+    dataset: ViewDataset
+    order: StepOrder
+    said: str
+
+
+def _begin(
+    store: Store, domain: Domain, spec: PretrainSpec, out: Path, split: str | None
+) -> _Begun:
+    """Make all that the loop works on, or refuse what cannot be."""
+    chosen = select(store, "train", split, marked=spec.marked)
+    _check_folder(spec, out)
+    training = spec.training
+    if training.tensorboard:
+        check_events()
+    size_px = store.sampling.size_px
+    made = spec.views.of_families(GLOBAL)
+    plans = {name: domain.views(views, size_px) for name, views in made.items()}
+    run = start_run(
+        spec,
+        out,
+        plans,
+        _data(store, chosen),
+        lambda: _first(store, spec, plans[GLOBAL].geometry.size_px),
+        lambda word: open_encoder(word, store, training.seed),
+    )
+    _check_needs(run)
+    counts = run.objective.needs.families.items()
+    families = {name: Family(plans[name], count) for name, count in counts}
+    dataset = ViewDataset(store.reader, chosen.rows, families, training.seed)
+    share = (run.fabric.global_rank, run.fabric.world_size)
+    steps = run.done, training.steps
+    order = StepOrder(len(dataset), training.batch_size, training.seed, *steps, share)
+    return _Begun(run, dataset, order, chosen.said)
+
+
+def _data(store: Store, chosen: Selection) -> Data:
+    """Which samples, and how their images were cut and kept; their sources and cases."""
+    table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
     how = [about["domain"], about["sampling"], scale, about["encoding"]]
-    return hashlib.blake2b("\n".join([json.dumps(how), *ids]).encode(), digest_size=16).hexdigest()
+    told = "\n".join([json.dumps(how), *table.column("id").to_pylist()])
+    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return Data(digest, table.drop_columns(["id"]))
 
 
 def _check_folder(spec: PretrainSpec, out: Path) -> None:
@@ -161,24 +209,25 @@ def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
         )
 
 
-def _check_needs(run: Run, samples: int) -> None:
-    """Refuse parts too small for batch norm, and a memory of mostly own images."""
-    rows, least = run.objective.needs.memory_rows, run.objective.needs.least_part
+def _check_needs(run: Run) -> None:
+    """Refuse parts too small for batch norm, and families of views that do not fit."""
+    least, wanted = run.objective.needs.least_part, run.objective.needs.families
+    for name in wanted.keys() ^ run.plans.keys():
+        said = "wants" if name in wanted else "has no use for"
+        raise UsageError(
+            f"views.families.{name}: {run.spec.objective.base} {said} views of this family; its "
+            f"families are {', '.join(wanted)}"
+        )
     if run.part_size < least:
         raise UsageError(
             f"training.batch_size: parts of {run.part_size}, but {run.spec.objective.base} needs "
             f"{least} (batch norm); set a larger batch, or fewer processes, training.accumulate or "
-            "objective.momentum.groups"
-        )
-    if rows > samples // 2:
-        raise UsageError(
-            f"objective.momentum.rows: {rows} keys are more than half of {samples} samples; "
-            f"--set objective.momentum.rows={samples // 2}"
+            "groups of the objective"
         )
 
 
-def _info(store: Store, spec: PretrainSpec, run: Run) -> EncoderInfo:
-    encoder = cast(Encoder, run.objective.encoder)
+def _info(store: Store, run: Run) -> EncoderInfo:
+    spec, encoder = run.spec, cast(Encoder, run.objective.published)
     return EncoderInfo(
         network=encoder.spec,
         dim=encoder.dim,
@@ -192,7 +241,7 @@ def _info(store: Store, spec: PretrainSpec, run: Run) -> EncoderInfo:
             "steps": spec.training.steps,
             "batch_size": spec.training.batch_size,
             "seed": spec.training.seed,
-            "view_size_px": run.plan.geometry.size_px,
+            "view_size_px": run.plans[GLOBAL].geometry.size_px,
             "program": __version__,
         },
     )

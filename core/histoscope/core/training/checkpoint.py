@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from histoscope.core.errors import UsageError
 from histoscope.core.files import read_json, write_json
+from histoscope.core.objectives.contract import Objective
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
 CHECKPOINT = ("histoscope.checkpoint", 1)
@@ -43,6 +44,14 @@ def save_checkpoint(
     for old in finished(folder)[:-2]:
         shutil.rmtree(old)
     return path
+
+
+def save_objective(folder: Path, objective: Objective) -> None:
+    """Write ``objective.safetensors``: what the objective holds beside the published network."""
+    published = {id(value) for value in objective.published.state_dict(keep_vars=True).values()}
+    state = objective.state_dict(keep_vars=True)
+    kept = {name: value for name, value in state.items() if id(value) not in published}
+    save_tensors(folder / "objective.safetensors", kept)
 
 
 def finished(folder: Path) -> list[Path]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from histoscope.core.data.loader import Drawn, ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, Interrupted
-from histoscope.core.objectives.contract import Views
-from histoscope.core.optim.schedules import rate_at, set_rate
+from histoscope.core.objectives.contract import Clock, Draw, Views
+from histoscope.core.optim.groups import descend
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
 from histoscope.core.runtime.stop import StopFlag
@@ -28,9 +27,11 @@ from histoscope.core.training.checkpoint import (
     save_checkpoint,
     step_of,
 )
+from histoscope.core.training.corpus import StoreCorpus
 from histoscope.core.training.journal import Journal
 from histoscope.core.training.monitors import Monitor
 from histoscope.core.training.run import Run, memory_format
+from histoscope.core.training.step import Batch
 
 
 def train(
@@ -53,21 +54,22 @@ def train(
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     began = time.perf_counter()
+    corpus, an_epoch = StoreCorpus(dataset, run.fabric), len(dataset) // training.batch_size
     with StopFlag() as stop, torch.random.fork_rng(), journal or nullcontext():
         batches = view_loader(dataset, order, choose_workers(training.workers))
         for step, batch in enumerate(batches, start=run.done):
-            set_rate(run.optimiser, rate_at(step, training.steps, training.optimiser))
+            clock = Clock(step, training.steps, step // an_epoch)
+            if step % an_epoch == 0:
+                run.objective.begin_epoch(corpus, clock)
             run.optimiser.zero_grad(set_to_none=True)
-            report = run.stepper.gradient(_parts(run, batch, step), step)
-            loss = report.loss.item()
+            loss, shown = run.stepper.gradient(_batch(run, batch, step), clock).read()
             if not math.isfinite(loss):
                 raise Diverged(_diverged(step, checkpoints))
-            run.optimiser.step()
-            run.stepper.after(step)
+            rate = descend(run.optimiser, training.optimiser, step, training.steps)
+            run.stepper.after(clock)
             now = time.perf_counter()
             if journal:
-                rate = run.optimiser.param_groups[0]["lr"]
-                row = {"step": step + 1, "loss": loss, **report.terms, "learning_rate": rate}
+                row = {"step": step + 1, "loss": loss, **shown, "learning_rate": rate}
                 journal.trained({**row, "seconds": now - began})
             began = now
             progress.advance()
@@ -84,7 +86,7 @@ def train(
 
 def _watch(run: Run, monitor: Monitor, journal: Journal, done: int, progress: Progress) -> None:
     """Measure, write down, and say what looks like a collapse."""
-    now, alarming = monitor.measure(run.objective.encoder, run.fabric.device)
+    now, alarming = monitor.measure(run.objective.published, run.fabric.device)
     if now:
         journal.measured({"step": done, **now})
     for line in alarming:
@@ -99,37 +101,53 @@ def _any_asked(run: Run, stop: StopFlag) -> bool:
     return float(cast(torch.Tensor, run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
 
 
-def _parts(run: Run, batch: Drawn, step: int) -> list[Views]:
-    """This process's parts of the batch, on the device, each with the step's own draws."""
-    size, training = run.part_size, run.spec.training
-    places = range(0, len(batch.index), size)
-    first = run.fabric.global_rank * len(batch.index)  # of this process in the global batch
-    orders = {
-        name: generator(training.seed, f"step/{name}", step).permutation(training.batch_size)
-        for name in run.objective.needs.permutations
+def _batch(run: Run, batch: Drawn, step: int) -> Batch:
+    """This process's part of the global batch, on the device, with the step's own draws."""
+    device, size, training = run.fabric.device, run.part_size, run.spec.training
+    draws = {
+        name: torch.from_numpy(
+            numbers_of(draw, generator(training.seed, f"step/{name}", step), training.batch_size)
+        ).to(device)
+        for name, draw in run.objective.needs.draws.items()
     }
-    return [
-        _views(
-            run,
-            batch,
-            slice(place, place + size),
-            {name: o[first + place : first + place + size].argsort() for name, o in orders.items()},
+    own = len(batch.index)
+    first = run.fabric.global_rank * own  # of this process in the global batch
+    parts = [
+        Views(
+            {name: _views(run, batch, name, slice(place, place + size)) for name in batch.families},
+            {
+                name: numbers[first + place : first + place + size] if len(numbers) > 1 else numbers
+                for name, numbers in draws.items()
+            },
         )
-        for place in places
+        for place in range(0, own, size)
     ]
+    return Batch(batch.index.to(device), parts, draws)
 
 
-def _views(run: Run, batch: Drawn, rows: slice, orders: Mapping[str, NDArray[np.int64]]) -> Views:
+def numbers_of(draw: Draw, rng: np.random.Generator, batch: int) -> NDArray[Any]:
+    """What a step draws, (batch,) or (1,)."""
+    count = batch if draw.per_row else 1
+    if draw.kind == "permutation":
+        return rng.permutation(batch)
+    if draw.kind == "integers":
+        return rng.integers(int(draw.low), int(draw.high), count)
+    if draw.kind == "beta":
+        return rng.beta(draw.low, draw.high, count)
+    return rng.uniform(draw.low, draw.high, count)
+
+
+def _views(run: Run, batch: Drawn, family: str, rows: slice) -> list[torch.Tensor]:
     """Move rows of a batch to the device and finish their views there."""
-    device = run.fabric.device
-    views = [
-        run.plan.apply_on_device(
-            to_unit(images[rows].to(device)), drawn[rows].to(device)
-        ).contiguous(memory_format=memory_format(run.spec))
-        for images, drawn in zip(batch.images, batch.drawn, strict=True)
+    device, plan, training = run.fabric.device, run.plans[family], run.spec.training
+    views = batch.families[family]
+    dtype = torch.float64 if training.precision == "float64" else torch.float32
+    return [
+        plan.apply_on_device(to_unit(images[rows].to(device)), drawn[rows].to(device)).to(
+            dtype, memory_format=memory_format(run.spec)
+        )
+        for images, drawn in zip(views.images, views.drawn, strict=True)
     ]
-    drawn = {name: torch.from_numpy(order).to(device) for name, order in orders.items()}
-    return Views(batch.index[rows].to(device), views, drawn)
 
 
 def _diverged(step: int, checkpoints: Path) -> str:

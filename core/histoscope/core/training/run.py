@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import Optimizer
 
+from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import Objective, Setting
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.runtime.device import choose_device
 from histoscope.core.runtime.fabric import make_fabric
@@ -23,7 +28,7 @@ from histoscope.core.training.checkpoint import (
 )
 from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 from histoscope.core.training.step import Stepper
-from histoscope.core.views.plan import ViewPlan
+from histoscope.core.views.plan import GLOBAL, ViewPlan
 
 
 @dataclass
@@ -33,9 +38,9 @@ class Run:
     Attributes:
         spec: with the true settings of the network.
         folder: of the run.
-        plan: of the views.
+        plans: of the views, by their family.
         objective, optimiser, fabric, stepper: on the device.
-        seen: digests of units that the first weights have seen.
+        seen: digests of units that the first weights, or a teacher's, have seen.
         init: what training began from, for messages.
         about: what a checkpoint says beside its step.
         done: steps done.
@@ -43,9 +48,9 @@ class Run:
 
     spec: PretrainSpec
     folder: Path
-    plan: ViewPlan
-    objective: Any
-    optimiser: Any
+    plans: Mapping[str, ViewPlan]
+    objective: Objective
+    optimiser: Optimizer
     fabric: Fabric
     stepper: Stepper
     seen: frozenset[str]
@@ -65,6 +70,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Data:
+    """What is trained on: its digest, and ``source`` and ``case`` by dataset index."""
+
+    digest: str
+    table: pa.Table
+
+
+@dataclass(frozen=True)
 class First:
     """What training starts from.
 
@@ -80,44 +93,68 @@ class First:
 
 
 def start_run(
-    spec: PretrainSpec, out: Path, plan: ViewPlan, data: str, first: Callable[[], First]
+    spec: PretrainSpec,
+    out: Path,
+    plans: Mapping[str, ViewPlan],
+    data: Data,
+    first: Callable[[], First],
+    teacher: Callable[[str], LoadedEncoder],
 ) -> Run:
     """Build the network, and load the last checkpoint if there is one.
 
     Args:
         spec: as asked.
         out: the run's folder.
-        plan: of the views.
-        data: digest of what is trained on.
+        plans: of the views, by their family.
+        data: what is trained on.
         first: makes the network, called when threads and devices are chosen.
+        teacher: opens an encoder that the method asks for.
 
     Raises:
         UsageError: a batch that cannot be divided, or a checkpoint of other data.
     """
     training = spec.training
     checkpoints = finished(out / "checkpoints")
-    about = _about(training, data, checkpoints)
+    about = _about(training, data.digest, checkpoints)
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     begun = first()
     spec = spec.model_copy(update={"encoder": begun.encoder.spec})
     about["init"] = begun.init
+    seen = set(begun.seen)
+
+    def opened(word: str) -> nn.Module:
+        loaded = teacher(word)
+        seen.update(loaded.seen)
+        return loaded.module.requires_grad_(False)
+
+    setting = Setting(
+        samples=len(data.table),
+        steps=training.steps,
+        steps_an_epoch=max(1, len(data.table) // training.batch_size),
+        batch_size=training.batch_size,
+        size_px=plans[GLOBAL].geometry.size_px,
+        table=data.table,
+        open=opened,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         method = OBJECTIVES.load(spec.objective.base)
-        objective: Any = method(begun.encoder, begun.encoder.dim, spec.objective)
-    objective = objective.to(fabric.device, memory_format=memory_format(spec))
-    optimiser = make_optimiser(objective, training.optimiser)
+        objective: Objective = method(begun.encoder, spec.objective, setting)
+    if training.precision == "float64":
+        objective = objective.double()
+    objective = objective.to(fabric.device, memory_format=memory_format(spec))  # type: ignore[call-overload]
+    optimiser = make_optimiser(objective.groups(), training.optimiser)
     done = load_checkpoint(checkpoints[-1], objective, optimiser, about) if checkpoints else 0
     return Run(
         spec=spec,
         folder=out,
-        plan=plan,
+        plans=plans,
         objective=objective,
         optimiser=optimiser,
         fabric=fabric,
         stepper=Stepper(fabric, objective.train(), training.seed),
-        seen=begun.seen,
+        seen=frozenset(seen),
         init=begun.init,
         about=about,
         done=done,

@@ -8,7 +8,7 @@ from pydantic import Field, SerializeAsAny
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import EncoderSpec
-from histoscope.core.objectives.spec import ObjectiveSpec
+from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.optim.spec import OptimiserSpec
 from histoscope.core.views.spec import ViewsSpec
 
@@ -38,8 +38,8 @@ class TrainingSpec(Spec):
     accumulate: int = Field(
         1, ge=1, description="parts of a process's batch that pass one after the other"
     )
-    precision: Literal["float32", "bf16"] = Field(
-        "float32", description="of the network's passes; weights are float32"
+    precision: Literal["float32", "bf16", "float64"] = Field(
+        "float32", description="of the network's passes; weights are float32, with float64 float64"
     )
     memory_format: Literal["channels_last", "contiguous"] = Field(
         "channels_last", description="how images lie in memory"
@@ -60,6 +60,8 @@ class PretrainSpec(Spec):
     )
     init: str | None = Field(None, description="start from a run, a package or timm:NAME")
     marked: bool = Field(False, description="read also samples that prepare marked as unfit")
-    objective: ObjectiveSpec = Field(ObjectiveSpec(), description="what is learnt")
+    objective: SerializeAsAny[MethodSpec] = Field(
+        default_factory=lambda: MethodSpec.model_validate({}), description="what is learnt"
+    )
     views: ViewsSpec = Field(ViewsSpec(), description="augmentations")
     training: TrainingSpec = Field(TrainingSpec(), description="how")

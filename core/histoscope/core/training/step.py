@@ -7,17 +7,40 @@ negatives do not depend on how the batch is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from histoscope.core.objectives.contract import LossReport, Views
+from histoscope.core.objectives.contract import (
+    Clock,
+    LossReport,
+    Objective,
+    Projected,
+    Rows,
+    Views,
+)
 from histoscope.core.randomness import generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A process's share of the global batch.
+
+    Attributes:
+        index: dataset index of its images, int64.
+        parts: of its images, all of one size.
+        draws: the step's numbers, of the global batch.
+    """
+
+    index: Tensor
+    parts: Sequence[Views]
+    draws: Mapping[str, Tensor]
 
 
 class Stepper:
@@ -29,68 +52,77 @@ class Stepper:
 
     Args:
         fabric: launched; its processes share the work.
-        objective: on the device, see :class:`histoscope.core.objectives.contract.Objective`.
+        objective: on the device.
         seed: of torch's generator, which the network's own randomness uses.
     """
 
-    def __init__(self, fabric: Fabric, objective: Any, seed: int) -> None:
+    def __init__(self, fabric: Fabric, objective: Objective, seed: int) -> None:
         self.objective = objective
         self._fabric = fabric
         self._network = fabric.setup(objective, move_to_device=False)
         self._seed = seed
+        self._last: tuple[Projected, Rows] | None = None
 
-    def gradient(self, parts: Sequence[Views], step: int) -> LossReport:
+    def gradient(self, batch: Batch, clock: Clock) -> LossReport:
         """Add the mean gradient of the global batch to the parameters' ``grad``.
-
-        Args:
-            parts: this process's parts of the batch, all of one size.
-            step: number of the step, which names its draws.
 
         Returns:
             The loss of the global batch, the same on every process.
         """
-        self.objective.before_step(step)
-        index = self._whole(torch.cat([part.index for part in parts]))
+        with torch.no_grad():
+            self.objective.before_step(clock)
+        rows, parts, world = Rows(self._whole(batch.index)), batch.parts, self._fabric.world_size
         if len(parts) == 1:
-            own = self._project(parts[0], step, 0)
-            report = self._loss(own, index, step)
-            self._fabric.backward(report.loss * self._fabric.world_size)
+            own = self._project(parts[0], clock, 0, 1)
+            report = self._loss(own, rows, batch, clock)
+            self._fabric.backward(report.loss * world)
             return report
         with torch.no_grad(), _frozen_statistics(self.objective):
-            ahead = [self._project(part, step, place) for place, part in enumerate(parts)]
-        own = [torch.cat(rows).requires_grad_() for rows in zip(*ahead, strict=True)]
-        report = self._loss(own, index, step)
+            ahead = [self._project(part, clock, n, len(parts)) for n, part in enumerate(parts)]
+        asks = {name: torch.cat([one.asks[name] for one in ahead]) for name in ahead[0].asks}
+        answers = {
+            name: torch.cat([one.answers[name] for one in ahead]) for name in ahead[0].answers
+        }
+        own = Projected({name: ask.requires_grad_() for name, ask in asks.items()}, answers)
+        report = self._loss(own, rows, batch, clock)
         report.loss.backward()  # type: ignore[no-untyped-call]
         for place, part in enumerate(parts):
             last = place == len(parts) - 1
             with self._fabric.no_backward_sync(self._network, enabled=not last):
-                again = self._project(part, step, place)
+                again = self._project(part, clock, place, len(parts))
                 terms = [
-                    (rows * _part_of(whole.grad, place, len(parts))).sum()
-                    for rows, whole in zip(again, own, strict=True)
-                    if whole.grad is not None and rows.requires_grad
+                    (ask * _part_of(own.asks[name].grad, place, len(parts))).sum()
+                    for name, ask in again.asks.items()
+                    if own.asks[name].grad is not None
                 ]
-                self._fabric.backward(torch.stack(terms).sum() * self._fabric.world_size)
+                self._fabric.backward(torch.stack(terms).sum() * world)
         return report
 
-    def after(self, step: int) -> None:
+    @torch.no_grad()
+    def after(self, clock: Clock) -> None:
         """To be called after the optimiser's step: processes agree on batch norm's statistics."""
-        self.objective.after_step(step)
+        assert self._last is not None
+        self.objective.after_step(*self._last, clock)
+        self._last = None
         if self._fabric.world_size > 1:
             for statistic in _statistics(self.objective):
                 agreed = self._fabric.all_reduce(statistic.clone(), reduce_op="mean")
                 statistic.copy_(cast(Tensor, agreed))
 
-    def _project(self, part: Views, step: int, place: int) -> Sequence[Tensor]:
-        number = self._fabric.global_rank * 2**16 + place
-        drawn = generator(self._seed, "torch", step, number).integers(2**63)
+    def _project(self, part: Views, clock: Clock, place: int, parts: int) -> Projected:
+        number = self._fabric.global_rank * parts + place  # of this part in the global batch
+        drawn = generator(self._seed, "torch", clock.step, number).integers(2**63)
         torch.manual_seed(int(drawn))
-        projections: Sequence[Tensor] = self._network(part.global_views, part.permutations)
-        return projections
+        return Projected(**self._network(part.families, part.draws))
 
-    def _loss(self, own: Sequence[Tensor], index: Tensor, step: int) -> LossReport:
-        report: LossReport = self.objective.loss([self._whole(rows) for rows in own], index, step)
-        return report
+    def _loss(self, own: Projected, rows: Rows, batch: Batch, clock: Clock) -> LossReport:
+        whole = Projected(
+            {name: self._whole(ask) for name, ask in own.asks.items()},
+            {name: self._whole(answer) for name, answer in own.answers.items()},
+        )
+        kept = {name: ask.detach() for name, ask in whole.asks.items()}
+        self._last = Projected(kept, whole.answers), rows
+        return self.objective.loss(whole, rows, batch.draws, clock)
 
     def _whole(self, rows: Tensor) -> Tensor:
         """Rows of all processes, in order; only one's own carry a gradient."""
@@ -101,7 +133,8 @@ class Stepper:
         return torch.cat(everyone)
 
 
-def _part_of(rows: Tensor, place: int, parts: int) -> Tensor:
+def _part_of(rows: Tensor | None, place: int, parts: int) -> Tensor:
+    assert rows is not None
     size = len(rows) // parts
     return rows[place * size : (place + 1) * size]
 

@@ -1,7 +1,7 @@
 """A view: crop and warps on the worker, the rest on the device, each with drawn numbers.
 
-Every number is drawn by Philox under (seed, operation) at (epoch, sample, view), so adding an
-operation changes no other's draws, and neither workers nor devices change any.
+Every number is drawn by Philox under (seed, family, operation) at (epoch, sample, view), so adding
+an operation or a family changes no other's draws, and neither workers nor devices change any.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from histoscope.core.views.colour import Blur, Grey, Jitter
 from histoscope.core.views.geometry import Geometry
 from histoscope.core.views.spec import ViewsSpec
 from histoscope.core.views.warp import Warp, warps
+
+GLOBAL = "global"  # the family of views that every objective has
 
 
 class DeviceOperation(Protocol):
@@ -53,12 +55,13 @@ class ViewPlan:
         return [self.geometry, *self.warps]
 
     def draw(
-        self, seed: int, epoch: int, sample: int, view: int
+        self, seed: int, epoch: int, sample: int, view: int, family: str = GLOBAL
     ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
         """Numbers of one view: the worker's rows, and those of all operations in one row."""
         makers: list[Geometry | Warp | DeviceOperation] = [*self.on_worker, *self.operations]
+        of = "views" if family == GLOBAL else f"views/{family}"
         drawn = [
-            maker.draw(generator(seed, f"views/{maker.name}", epoch, sample, view))
+            maker.draw(generator(seed, f"{of}/{maker.name}", epoch, sample, view))
             for maker in makers
         ]
         rest = len(self.on_worker)

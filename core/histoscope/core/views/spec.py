@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from histoscope.core.config import Spec
+from histoscope.core.config import Spec, build, merge
 
 
 def rising(given: tuple[float, float], *, most: float = math.inf) -> tuple[float, float]:
@@ -87,3 +87,19 @@ class ViewsSpec(Spec):
     grey: float = Field(0.1, ge=0, le=1, description="probability of a grey view")
     blur: BlurSpec = Field(BlurSpec(), description="Gaussian blur")
     domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
+    families: Mapping[str, Mapping[str, Any]] = Field(
+        {}, description="by its name what another family of views changes, as small crops"
+    )
+
+    def of_families(self, usual: str) -> dict[str, ViewsSpec]:
+        """The settings of each family: those of the usual one, and what another changes.
+
+        Raises:
+            ConfigError: a family changes what there is not.
+        """
+        whole = self.model_dump(exclude={"families"})
+        others = {
+            name: build(ViewsSpec, merge(whole, changes), f"views.families.{name}")
+            for name, changes in self.families.items()
+        }
+        return {usual: self, **others}

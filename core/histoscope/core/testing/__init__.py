@@ -1,0 +1,1 @@
+"""What every part owes, as checks that plug-ins may run over theirs as well."""

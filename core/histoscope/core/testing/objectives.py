@@ -1,0 +1,259 @@
+"""What every objective owes: ``check_objective("simclr")``, or a plug-in's name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.pixels import IDENTITY
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.contract import (
+    Clock,
+    LossReport,
+    Objective,
+    Projected,
+    Rows,
+    Setting,
+    Views,
+)
+from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.randomness import generator
+from histoscope.core.training.loop import numbers_of
+
+SAMPLES, BATCH, STEPS = 4096, 16, 8
+SIDES = {"global": 16}  # px; views of other families are of 8
+
+
+class SmallEncoder(nn.Module):
+    """A network without batch norm, small enough for float64."""
+
+    spec = EncoderSpec.model_construct(kind="check", name="small")
+    normalisation, dim = IDENTITY, 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Conv2d(3, 12, 3, stride=2),
+            nn.GroupNorm(3, 12),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, 3, height, width) to (batch, 12)."""
+        out: Tensor = self.network(images)
+        return out
+
+
+class Rehearsal:
+    """An objective on a small network in float64, stepped by plain gradient descent.
+
+    Args:
+        base: name of the objective.
+        settings: of it.
+        encoder: the network; None: a small one without batch norm.
+    """
+
+    def __init__(
+        self, base: str, settings: Mapping[str, Any] | None = None, encoder: Any = None
+    ) -> None:
+        spec = MethodSpec.model_validate({"base": base, **(settings or {})})
+        names = pa.array([str(place // 64) for place in range(SAMPLES)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            setting = Setting(
+                samples=SAMPLES,
+                steps=STEPS,
+                steps_an_epoch=STEPS // 2,
+                batch_size=BATCH,
+                size_px=SIDES["global"],
+                table=pa.table({"source": names, "case": names}),
+                open=lambda word: SmallEncoder().double(),
+            )
+            made: Objective = OBJECTIVES.load(base)(encoder or SmallEncoder(), spec, setting)
+        self.objective = made.double().train()
+
+    def batch(self, step: int) -> tuple[Views, Rows, Clock]:
+        """What the loop would hand over at a step."""
+        rng, needs = torch.Generator().manual_seed(step), self.objective.needs
+        families = {
+            name: [
+                torch.rand(BATCH, 3, side, side, generator=rng).double()
+                for side in [SIDES.get(name, 8)] * count
+            ]
+            for name, count in needs.families.items()
+        }
+        draws = {
+            name: torch.from_numpy(numbers_of(draw, generator(0, f"step/{name}", step), BATCH))
+            for name, draw in needs.draws.items()
+        }
+        index = (torch.arange(BATCH) * 5 + 7 * step) % SAMPLES
+        return Views(families, draws), Rows(index), Clock(step, STEPS, step * 2 // STEPS)
+
+    def begin(self, step: int) -> tuple[Projected, Rows, dict[str, Tensor], Clock]:
+        """Up to the loss."""
+        views, rows, clock = self.batch(step)
+        if step * 2 % STEPS == 0:
+            self.objective.begin_epoch(_Corpus(), clock)
+        with torch.no_grad():
+            self.objective.before_step(clock)
+        return self.objective.project(views), rows, dict(views.draws), clock
+
+    def step(self, number: int) -> float:
+        """A whole step; its loss."""
+        projected, rows, draws, clock = self.begin(number)
+        report = self.objective.loss(projected, rows, draws, clock)
+        self.objective.zero_grad(set_to_none=True)
+        report.loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter in self.objective.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=0.1)
+            self.objective.after_step(_detached(projected), rows, clock)
+        return report.loss.item()
+
+
+class _Corpus:
+    """Features that stand for those of a data set."""
+
+    def encode(self, module: nn.Module) -> Tensor:
+        """Drawn, the same every time."""
+        rng = torch.Generator().manual_seed(0)
+        return torch.rand(SAMPLES, SmallEncoder.dim, generator=rng, dtype=torch.float64)
+
+
+def check_objective(base: str, settings: Mapping[str, Any] | None = None) -> None:
+    """See that an objective keeps its contract.
+
+    Args:
+        base: its name in the registry.
+        settings: of it, where its defaults do not suit batches of 16.
+
+    Raises:
+        AssertionError: saying what it owes.
+    """
+    ready = Rehearsal(base, settings)
+    for number in range(2):  # so that queues hold something
+        ready.step(number)
+    _check_published(ready.objective)
+    _check_groups(ready.objective)
+    _check_projection(ready)
+    _check_loss(ready)
+    _check_no_synchronisation(ready)
+    _check_state(base, settings)
+
+
+def _check_published(objective: Objective) -> None:
+    network = objective.published
+    for name in ("spec", "dim", "normalisation"):
+        assert hasattr(network, name), f"published: {name} is missing: it is no encoder"
+    ours = {id(module) for module in objective.modules()}
+    assert id(network) in ours, "published: is no part of the objective, so no checkpoint has it"
+
+
+def _check_groups(objective: Objective) -> None:
+    held = [id(p) for group in objective.groups() for p in group.parameters]
+    trained = {name: id(p) for name, p in objective.named_parameters() if p.requires_grad}
+    for name, place in trained.items():
+        assert held.count(place) == 1, f"groups: {name} is in {held.count(place)} of them, not one"
+    assert set(held) <= set(trained.values()), "groups: a parameter that is not trained"
+
+
+def _check_projection(ready: Rehearsal) -> None:
+    views, _, _ = ready.batch(4)
+    projected = ready.objective.project(views)
+    assert projected.asks, "project: nothing asks"
+    half = BATCH // 2
+    part = Views(
+        {name: [view[:half] for view in family] for name, family in views.families.items()},
+        {name: _part(draw, half) for name, draw in views.draws.items()},
+    )
+    smaller = ready.objective.project(part)
+    for kind in ("asks", "answers"):
+        mine, less = getattr(projected, kind), getattr(smaller, kind)
+        assert mine.keys() == less.keys(), f"project: other {kind} of a smaller part"
+        for name, rows in mine.items():
+            assert rows.ndim == 3, f"project: {kind} {name} is not (part, slots, dim)"
+            assert len(rows) == BATCH, f"project: {kind} {name} has {len(rows)} rows, not {BATCH}"
+            assert rows.shape[1:] == less[name].shape[1:], f"project: slots of {name} differ"
+            assert rows.dtype == torch.float64, f"project: {name} is cast to {rows.dtype}"
+    ready.objective.zero_grad(set_to_none=True)
+    whole = sum((rows**2).sum() for rows in projected.asks.values())
+    whole.backward()  # type: ignore[union-attr]
+    idle = [n for n, p in ready.objective.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle, f"project: does not use {', '.join(idle[:3])}, which is trained"
+
+
+def _part(draw: Tensor, half: int) -> Tensor:
+    return draw[:half] if len(draw) > 1 else draw
+
+
+def _check_loss(ready: Rehearsal) -> None:
+    projected, rows, draws, clock = ready.begin(5)
+    before = copy.deepcopy(ready.objective.state_dict())
+    reports = [ready.objective.loss(projected, rows, draws, clock) for _ in range(2)]
+    one, other = (report.loss for report in reports)
+    assert torch.equal(one, other), "loss: another value when it is called twice"
+    for name, value in ready.objective.state_dict().items():
+        assert torch.equal(value, before[name]), f"loss: changes {name}"
+    assert one.requires_grad, "loss: has no gradient"
+    assert one.shape == (), f"loss: a scalar is wanted, not {tuple(one.shape)}"
+    alone = ready.objective.loss(_detached(projected), rows, draws, clock).loss
+    assert not alone.requires_grad, (
+        "loss: uses a trained parameter, which belongs into project: of several processes each "
+        "would give it its whole gradient"
+    )
+    single = copy.deepcopy(ready.objective).float()
+    low = Projected(
+        {name: ask.bfloat16() for name, ask in projected.asks.items()},
+        {name: answer.float() for name, answer in projected.answers.items()},
+    )
+    found = single.loss(low, rows, draws, clock).loss.dtype
+    assert found in (torch.float32, torch.float64), f"loss: computed in {found} from bf16"
+
+
+def _check_no_synchronisation(ready: Rehearsal) -> None:
+    """On tensors without values nothing can be read: what waits for the device fails here."""
+    projected, rows, draws, clock = ready.begin(6)
+    meta = copy.deepcopy(ready.objective).to("meta")
+    far = Projected(
+        {name: ask.detach().to("meta") for name, ask in projected.asks.items()},
+        {name: answer.to("meta") for name, answer in projected.answers.items()},
+    )
+    index = Rows(rows.index.to("meta"))
+    try:
+        there = {name: draw.to("meta") for name, draw in draws.items()}
+        report: LossReport = meta.loss(far, index, there, clock)
+        assert report.loss.device.type == "meta", "loss: is computed elsewhere than the projections"
+        with torch.no_grad():
+            meta.after_step(far, index, clock)
+    except (NotImplementedError, RuntimeError) as fault:
+        raise AssertionError(f"loss or after_step reads values of the device: {fault}") from fault
+
+
+def _check_state(base: str, settings: Mapping[str, Any] | None) -> None:
+    """A run that goes on from its state ends as an unbroken one."""
+    whole, again = Rehearsal(base, settings), Rehearsal(base, settings)
+    for number in range(3):
+        whole.step(number)
+    again.objective.load_state_dict(copy.deepcopy(whole.objective.state_dict()))
+    losses = [(whole.step(number), again.step(number)) for number in (3, 4)]
+    assert all(one == other for one, other in losses), (
+        "state: a run that is resumed has another loss: something is neither parameter nor buffer"
+    )
+    ends = whole.objective.state_dict(), again.objective.state_dict()
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), f"state: {name} differs after resuming"
+
+
+def _detached(projected: Projected) -> Projected:
+    return Projected(
+        {name: ask.detach() for name, ask in projected.asks.items()}, projected.answers
+    )

@@ -1,0 +1,120 @@
+"""Every objective keeps its contract, one from outside as well; planted faults are found."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.moco_v2 import MoCoV2, MoCoV2Spec
+from histoscope.core.objectives.simclr import SimCLR
+from histoscope.core.testing.objectives import Rehearsal, check_objective
+
+BUILT_IN = ["moco_v2", "simclr"]
+
+
+def test_the_list_below_is_the_whole_registry():
+    names = [n for n, place in OBJECTIVES.targets().items() if place.startswith("histoscope.")]
+    assert sorted(names) == BUILT_IN
+
+
+@pytest.mark.parametrize("base", [*BUILT_IN, "follow"])
+def test_it_keeps_its_contract(base):
+    check_objective(base)
+
+
+@pytest.mark.parametrize("base", BUILT_IN)
+def test_it_keeps_its_contract_decoupled(base):
+    check_objective(base, {"reduction": "decoupled"})
+
+
+def planted(monkeypatch, kind: type, base: str, said: str) -> None:
+    """A method of that class is refused in these words."""
+    monkeypatch.setattr(OBJECTIVES, "load", lambda name: kind)
+    with pytest.raises(AssertionError, match=said):
+        check_objective(base)
+
+
+def test_a_predictor_in_the_loss_is_found(monkeypatch):
+    class Wrong(SimCLR):
+        def __init__(self, encoder, spec, setting):
+            super().__init__(encoder, spec, setting)
+            self.predictor = nn.Linear(spec.projector.out, spec.projector.out)
+
+        def project(self, views):
+            projected = super().project(views)
+            self.predictor(projected.asks["views"])  # so that it seems to be used
+            return projected
+
+        def loss(self, projected, rows, draws, clock):
+            predicted = self.predictor(projected.asks["views"])
+            return super().loss(type(projected)({"views": predicted}), rows, draws, clock)
+
+    planted(monkeypatch, Wrong, "simclr", "does not use predictor")
+
+
+def test_a_parameter_that_both_use_is_found(monkeypatch):
+    class Wrong(SimCLR):
+        def __init__(self, encoder, spec, setting):
+            super().__init__(encoder, spec, setting)
+            self.scale = nn.Parameter(torch.ones(spec.projector.out))
+
+        def project(self, views):
+            projected = super().project(views)
+            return type(projected)({"views": projected.asks["views"] * self.scale})
+
+        def loss(self, projected, rows, draws, clock):
+            scaled = projected.asks["views"] * self.scale
+            return super().loss(type(projected)({"views": scaled}), rows, draws, clock)
+
+    planted(monkeypatch, Wrong, "simclr", "uses a trained parameter, which belongs into project")
+
+
+def test_a_queue_that_is_not_saved_is_found(monkeypatch):
+    class Wrong(MoCoV2):
+        settings: ClassVar = MoCoV2Spec
+
+        def __init__(self, encoder, spec, setting):
+            super().__init__(encoder, spec, setting)
+            for name, value in dict(self.queue.named_buffers()).items():
+                self.queue.register_buffer(name, value, persistent=False)
+
+    planted(monkeypatch, Wrong, "moco_v2", "a run that is resumed has another loss")
+
+
+def test_a_loss_that_waits_for_the_device_is_found(monkeypatch):
+    class Wrong(MoCoV2):
+        def loss(self, projected, rows, draws, clock):
+            if self.queue.filled.any():
+                return super().loss(projected, rows, draws, clock)
+            return super().loss(projected, rows, draws, clock)
+
+    planted(monkeypatch, Wrong, "moco_v2", "reads values of the device")
+
+
+def test_a_loss_that_moves_the_queue_is_found(monkeypatch):
+    class Wrong(MoCoV2):
+        def loss(self, projected, rows, draws, clock):
+            report = super().loss(projected, rows, draws, clock)
+            super().after_step(projected, rows, clock)
+            return report
+
+    planted(monkeypatch, Wrong, "moco_v2", "loss: (another value|changes queue)")
+
+
+def test_a_network_that_no_checkpoint_holds_is_found(monkeypatch):
+    class Wrong(SimCLR):
+        @property
+        def published(self):
+            return Rehearsal("moco_v2").objective.encoder
+
+    planted_wrong = Wrong
+    usual = OBJECTIVES.load
+    monkeypatch.setattr(
+        OBJECTIVES, "load", lambda name: planted_wrong if name == "simclr" else usual(name)
+    )
+    with pytest.raises(AssertionError, match="is no part of the objective"):
+        check_objective("simclr")

@@ -1,0 +1,102 @@
+"""An objective and an encoder from outside the package.
+
+``follow`` has what the first methods of the program lack: a predictor, a slow copy that is
+published, small crops and settings of its own. ``noisy`` has dropout, so that it tells whether
+processes and parts draw alike.
+"""
+
+import copy
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.functional import cosine_similarity
+
+from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.pixels import IDENTITY, Normalise
+from histoscope.core.objectives.contract import LossReport, Needs, Objective, Projected
+from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.optim.ema import move_towards
+from histoscope.core.optim.groups import usual_groups
+
+
+class NoisySpec(EncoderSpec):
+    kind: Literal["noisy"] = "noisy"
+    name: str = "noisy"
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class Noisy(nn.Module):
+    settings: ClassVar = NoisySpec
+
+    def __init__(self, spec, normalisation=None):
+        super().__init__()
+        self.spec, self.dim, self.normalisation = spec, 0, normalisation or IDENTITY
+        self._normalise = Normalise(self.normalisation)
+        self.network = nn.Sequential(
+            nn.Conv2d(3, 12, 3, stride=2), nn.GroupNorm(3, 12), nn.ReLU(), nn.Dropout(spec.dropout)
+        )
+
+    def forward(self, images):
+        return self.network(self._normalise(images)).mean(dim=(2, 3))
+
+    def encode(self, images, want):
+        place = self.network(self._normalise(images))
+        tokens = place.flatten(2).transpose(1, 2)
+        return {"map": place, "tokens": tokens, "pooled": place.mean(dim=(2, 3))}[want]
+
+
+class FollowSpec(MethodSpec):
+    base: Literal["follow"] = "follow"
+    width: int = Field(8, ge=2)
+    rate: float = Field(0.9, ge=0, lt=1)
+    teacher: str | None = None
+
+
+class Follow(Objective):
+    settings: ClassVar = FollowSpec
+    needs = Needs(families={"global": 2, "local": 4})
+
+    def __init__(self, encoder, spec, setting):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = nn.Linear(encoder.dim, spec.width)
+        self.predictor = nn.Linear(spec.width, spec.width)
+        self.slow = copy.deepcopy(nn.Sequential(encoder, self.projector)).requires_grad_(False)
+        self.teacher = setting.open(spec.teacher) if spec.teacher else None
+        self.rate = spec.rate
+
+    @property
+    def published(self):
+        return self.slow[0]
+
+    def before_step(self, clock):
+        fast = [*self.encoder.parameters(), *self.projector.parameters()]
+        move_towards(self.slow.parameters(), fast, 1 - self.rate)
+
+    def project(self, views):
+        every = [*views.families["global"], *views.families["local"]]
+        asked = [self.predictor(self.projector(self.encoder(view))) for view in every]
+        with torch.no_grad():
+            targets = [self.slow(view) for view in views.families["global"]]
+        return Projected({"asked": torch.stack(asked, 1)}, {"targets": torch.stack(targets, 1)})
+
+    def loss(self, projected, rows, draws, clock):
+        asked, targets = projected.asks["asked"], projected.answers["targets"]
+        away = [
+            2 - 2 * cosine_similarity(asked[:, view].float(), targets[:, target].float()).mean()
+            if asked.dtype != torch.float64
+            else 2 - 2 * cosine_similarity(asked[:, view], targets[:, target]).mean()
+            for target in range(targets.shape[1])
+            for view in range(asked.shape[1])
+            if view != target
+        ]
+        return LossReport([(1, torch.stack(away).mean())])
+
+    def groups(self):
+        return [
+            *usual_groups(self.encoder),
+            *usual_groups(self.projector),
+            *usual_groups(self.predictor, rate=10.0, frozen_until=0.25),
+        ]
