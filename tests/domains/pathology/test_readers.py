@@ -15,9 +15,8 @@ from histoscope.core.contracts import Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers import choose, flat_pyramid
-from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background
+from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background, words_of
 from histoscope.domains.pathology.readers.choose import open_pyramid
-from histoscope.domains.pathology.readers.faults import words_of
 from histoscope.domains.pathology.thumbnail import make_thumbnail
 from histoscope.domains.pathology.tiling import Box
 

@@ -11,10 +11,9 @@ from PIL import Image
 from histoscope.core.contracts import Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology import DOMAIN
-from histoscope.domains.pathology.coverage import tissue_parts
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.tiling import Grid
-from histoscope.domains.pathology.tissue import tissue_mask
+from histoscope.domains.pathology.tissue import tissue_mask, tissue_parts
 
 CUT = TileSampling(size_px=64, tile_mpp=0.5)
 TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}

@@ -21,15 +21,16 @@ from histoscope.apps.cli import run
 from histoscope.core.data.store import Store
 from histoscope.core.files import read_table
 from histoscope.domains.pathology.options import TileSampling
-from histoscope.domains.pathology.slide_stains import SlideStains, spread
 from histoscope.domains.pathology.stain_normalisation import (
     LAB_MEAN,
     LAB_STD,
     EachAlone,
+    SlideStains,
     Unfit,
     fit,
     normalise,
     restained,
+    spread,
 )
 from tests.domains.pathology.test_colour_spaces import lab
 from tests.domains.pathology.test_one_road import make_package, tensors_of_both

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoscope.domains.pathology.tiling import places_of
+
 NOTHING = -1
-PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,6 @@ class ClassMap:
         return np.where(inside, picked, np.int16(NOTHING))
 
 
-def has_places(rows: pa.Table) -> bool:
-    """Whether every row says where on the slide it lies."""
-    return len(rows) > 0 and all(rows.column(name).null_count == 0 for name in PLACE)
-
-
 def class_map(
     rows: pa.Table, probabilities: NDArray[np.float32], size: tuple[int, int]
 ) -> ClassMap:
@@ -75,9 +71,7 @@ def class_map(
         probabilities: (tiles, classes); NaN where a tile is unreadable.
         size: width and height of level 0; what reaches over the edge is cut off.
     """
-    x, y, width, height = (
-        rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in PLACE
-    )
+    x, y, width, height = places_of(rows)
     right, bottom = np.minimum(x + width, size[0]), np.minimum(y + height, size[1])
     x_edges, y_edges = np.unique(np.concatenate([x, right])), np.unique(np.concatenate([y, bottom]))
     spans = [

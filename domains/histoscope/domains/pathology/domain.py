@@ -171,7 +171,7 @@ class PathologyDomain:
 
     def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
         """Tiles that touch one, or overlap it."""
-        from histoscope.domains.pathology.surroundings import around
+        from histoscope.domains.pathology.tiling import around
 
         return around(rows, place)
 

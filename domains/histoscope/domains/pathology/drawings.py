@@ -17,8 +17,9 @@ from histoscope.core.contracts import Answer, Artefact, Column, Reader, Renderin
 from histoscope.core.files import atomic_path
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
-from histoscope.domains.pathology.class_map import ClassMap, class_map, has_places
+from histoscope.domains.pathology.class_map import ClassMap, class_map
 from histoscope.domains.pathology.thumbnail import Thumbnail
+from histoscope.domains.pathology.tiling import has_places
 
 LONGEST_PX = 1600
 SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be read

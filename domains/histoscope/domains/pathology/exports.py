@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Artefact, Reader, Scalar
 from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
-from histoscope.domains.pathology.class_map import has_places
 from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.tiling import has_places
 
 CHUNK_ROWS = 256
 NOMINAL = 0.02  # a magnification this near to a whole number is that number

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from histoscope.core.contracts import Artefact, Scalar, Source
 from histoscope.core.files import write_text
-from histoscope.domains.pathology.class_map import PLACE, has_places
 from histoscope.domains.pathology.options import Coordinates
+from histoscope.domains.pathology.tiling import PLACE, has_places
 
 _FEATURES = uuid.UUID("6f2d2f0e-0c0e-5b5e-9a53-6f3b1d1c7a10")  # ids are made from sample ids in it
 

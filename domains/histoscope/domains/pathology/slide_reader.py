@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
 from histoscope.core.errors import UnreadableSource
-from histoscope.domains.pathology.coverage import tissue_parts
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import Pyramid, RegionFault
 from histoscope.domains.pathology.readers.choose import why_no_pixels
@@ -22,6 +21,7 @@ from histoscope.domains.pathology.resample import resample
 from histoscope.domains.pathology.scale import Scale, check
 from histoscope.domains.pathology.thumbnail import Thumbnail, make_thumbnail, thumbnail_size
 from histoscope.domains.pathology.tiling import (
+    PLACE,
     Grid,
     Rectangle,
     downsample,
@@ -30,11 +30,11 @@ from histoscope.domains.pathology.tiling import (
     on_level,
     pick_level,
 )
-from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, void_free
+from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, tissue_parts, void_free
 
 if TYPE_CHECKING:
     from histoscope.domains.pathology.annotations.drawn import Drawn
-    from histoscope.domains.pathology.slide_stains import SlideStains
+    from histoscope.domains.pathology.stain_normalisation import SlideStains
 
 SEARCH_UM = 8.0
 PARTS_OF_A_TILE = 8  # a tile spans at least this many pixels of the search picture
@@ -181,7 +181,7 @@ class SlideReader:
 
     def _read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """Tiles as the slide has them."""
-        columns = [rows.column(name).to_pylist() for name in _PLACE]
+        columns = [rows.column(name).to_pylist() for name in PLACE]
         for x, y, width, height in zip(*columns, strict=True):
             try:
                 yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
@@ -193,7 +193,7 @@ class SlideReader:
         """The slide's stain fit, on tiles spread evenly over its plan; None where none is asked."""
         if self._sampling.stain_normalisation == "none":
             return None
-        from histoscope.domains.pathology.slide_stains import SlideStains, spread
+        from histoscope.domains.pathology.stain_normalisation import SlideStains, spread
 
         rows = self._plan.rows
         some = rows.take(spread(len(rows)))
@@ -246,9 +246,6 @@ class SlideReader:
             "bounds_height_level0_px": box.height,
             "partial_tiles": "white fill" if self._sampling.partial == "fill" else "dropped",
         }
-
-
-_PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 
 
 def _rows(tiles: Grid, parts: NDArray[np.float64]) -> pa.Table:

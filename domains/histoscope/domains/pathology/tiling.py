@@ -1,4 +1,4 @@
-"""Where tiles lie and which pixels make them: pure functions, no file is touched.
+"""Where tiles lie, which pixels make them and which lie around one: no file is touched.
 
 Coordinates are stored at level 0. A tile of ``size_px`` at ``wanted_um`` spans
 ``size_px * wanted_um / mpp`` level-0 pixels along each axis, a fraction kept as it is; its corner
@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoscope.core.contracts import Neighbour
+
+PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 LEVEL_TOLERANCE = 0.01
 _EDGE = 1e-6  # level-0 px; a tile may end on the edge in spite of rounding
 
@@ -129,3 +133,29 @@ def enclosing(rectangle: Rectangle, limit: tuple[int, int] | None = None) -> Box
         left, top = max(0, left), max(0, top)
         right, bottom = min(limit[0], right), min(limit[1], bottom)
     return Box(left, top, max(0, right - left), max(0, bottom - top))
+
+
+def has_places(rows: pa.Table) -> bool:
+    """Whether every row says where on the slide it lies."""
+    return len(rows) > 0 and all(rows.column(name).null_count == 0 for name in PLACE)
+
+
+def places_of(rows: pa.Table) -> list[NDArray[np.float64]]:
+    """Left and top edge, width and height of tiles, level-0 px, (tiles,) each."""
+    return [rows.column(n).to_numpy(zero_copy_only=False).astype(np.float64) for n in PLACE]
+
+
+def around(rows: pa.Table, place: int) -> Sequence[Neighbour]:
+    """Tiles of the same slide that begin less than two sides away; none in a labelled set.
+
+    Args:
+        rows: all tiles of one slide, with their place.
+        place: row of the tile.
+    """
+    if not has_places(rows):
+        return ()
+    x, y, width, height = places_of(rows)
+    right, down = (x - x[place]) / width[place], (y - y[place]) / height[place]
+    near = (np.abs(right) < 2) & (np.abs(down) < 2)
+    near[place] = False
+    return [Neighbour(int(n), float(right[n]), float(down[n])) for n in np.flatnonzero(near)]

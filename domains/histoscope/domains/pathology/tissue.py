@@ -1,4 +1,4 @@
-"""Where tissue lies on a thumbnail: stain colour against the glass.
+"""Where tissue lies on a thumbnail, stain colour against the glass, and how much of a tile it is.
 
 The measure is how much more green than red or blue light is taken away, in optical density
 relative to the glass. Haematoxylin, eosin, DAB and Giemsa all do this; grey things (coverslip
@@ -13,6 +13,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from histoscope.domains.pathology.tiling import Grid
 
 VOID_LEVEL = 10  # brightest channel below this: never scanned, or a mask
 STAIN_OD = 0.05  # glass of 8 real slides stays below 0.03, the palest sections reach 0.07
@@ -100,3 +102,39 @@ def _separate(
     rest = seen & ~found
     beside = float(stain[rest].mean()) if rest.any() else 0.0
     return float(stain[found].mean()) - beside >= SEPARATION_OD
+
+
+def tissue_parts(
+    tissue: NDArray[np.bool_], ratio: tuple[float, float], tiles: Grid
+) -> NDArray[np.float64]:
+    """Part of every tile that is tissue, 0 to 1.
+
+    Args:
+        tissue: mask of the whole canvas, (height, width).
+        ratio: level-0 px per mask px, x and y.
+        tiles: where they lie; what reaches over the canvas counts as no tissue.
+    """
+    total = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1))
+    total[1:, 1:] = tissue.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    left, top = tiles.x_level0_px / ratio[0], tiles.y_level0_px / ratio[1]
+    width, height = tiles.width_level0_px / ratio[0], tiles.height_level0_px / ratio[1]
+    inside = (
+        _sum_to(total, left + width, top + height)
+        - _sum_to(total, left, top + height)
+        - _sum_to(total, left + width, top)
+        + _sum_to(total, left, top)
+    )
+    return np.clip(inside / (width * height), 0.0, 1.0)
+
+
+def _sum_to(
+    total: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Summed-area table read between its entries: exact for fractions of pixels."""
+    x, y = np.clip(x, 0, total.shape[1] - 1), np.clip(y, 0, total.shape[0] - 1)
+    left = np.minimum(x.astype(np.intp), total.shape[1] - 2)
+    top = np.minimum(y.astype(np.intp), total.shape[0] - 2)
+    part_x, part_y = x - left, y - top
+    upper = total[top, left] * (1 - part_x) + total[top, left + 1] * part_x
+    lower = total[top + 1, left] * (1 - part_x) + total[top + 1, left + 1] * part_x
+    return np.asarray(upper * (1 - part_y) + lower * part_y)

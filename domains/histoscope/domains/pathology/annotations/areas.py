@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from histoscope.domains.pathology.annotations.qupath import Drawing
-from histoscope.domains.pathology.class_map import PLACE
+from histoscope.domains.pathology.tiling import places_of
 
 LEAST = 0.5  # of a tile's area
 _ROUNDING = 1e-9
@@ -33,9 +33,7 @@ class TileClasses:
 
 def boxes_of(rows: pa.Table) -> NDArray[Any]:
     """Tiles as rectangles, level-0 px."""
-    x, y, width, height = (
-        rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in PLACE
-    )
+    x, y, width, height = places_of(rows)
     return np.asarray(shapely.box(x, y, x + width, y + height))
 
 

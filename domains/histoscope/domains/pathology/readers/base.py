@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -78,3 +80,15 @@ def on_background(
         return colour, None
     colour[~seen] = background
     return colour, seen
+
+
+def words_of(fault: BaseException, file: object) -> str:
+    """The fault's message on one line, without the file's path and name."""
+    text = " ".join(str(fault).split())
+    if isinstance(file, Path):
+        for name in (str(file), str(file.parent), file.name):
+            if len(name) > 1:
+                text = text.replace(name, "the file")
+    text = re.sub(r"^Reading [^:]*: ", "", text)
+    text = text.replace("file the file", "the file")
+    return text or type(fault).__name__

@@ -18,8 +18,7 @@ from histoscope.domains.pathology.formats import (
     TO_CONVERT,
     suffix_of,
 )
-from histoscope.domains.pathology.readers.base import Pyramid, RegionFault
-from histoscope.domains.pathology.readers.faults import words_of
+from histoscope.domains.pathology.readers.base import Pyramid, RegionFault, words_of
 from histoscope.domains.pathology.readers.flat_pyramid import FlatPyramid
 from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
 from histoscope.domains.pathology.readers.tiff_pyramid import TiffPyramid

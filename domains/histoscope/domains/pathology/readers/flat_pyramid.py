@@ -13,8 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
-from histoscope.domains.pathology.readers.base import Region, on_background
-from histoscope.domains.pathology.readers.faults import words_of
+from histoscope.domains.pathology.readers.base import Region, on_background, words_of
 from histoscope.domains.pathology.tiling import Box
 
 

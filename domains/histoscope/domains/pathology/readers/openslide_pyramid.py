@@ -19,8 +19,13 @@ import numpy as np
 import openslide
 
 from histoscope.core.contracts import Scalar
-from histoscope.domains.pathology.readers.base import WHITE, Region, RegionFault, on_background
-from histoscope.domains.pathology.readers.faults import words_of
+from histoscope.domains.pathology.readers.base import (
+    WHITE,
+    Region,
+    RegionFault,
+    on_background,
+    words_of,
+)
 from histoscope.domains.pathology.tiling import Box
 
 

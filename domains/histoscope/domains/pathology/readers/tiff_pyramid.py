@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
-from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background
-from histoscope.domains.pathology.readers.faults import words_of
+from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background, words_of
 from histoscope.domains.pathology.tiling import Box
 
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
