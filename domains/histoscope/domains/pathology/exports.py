@@ -35,10 +35,7 @@ class Cut(Protocol):
     """A reader of a slide, which knows how it is cut."""
 
     facts: Mapping[str, Scalar]
-
-    @property
-    def sampling(self) -> TileSampling:
-        """How tiles are cut."""
+    sampling: TileSampling
 
 
 def export_features(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.files import digest_of
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.resample import resample
@@ -69,7 +68,7 @@ class SetReader:
 
             self._stains = EachAlone(sampling.stain_normalisation)
         first = self._first()
-        self._facts: Mapping[str, Scalar] = {
+        self._facts: dict[str, Scalar] = {
             "reader": tiles.kind,
             "mpp_x": mpp,
             "mpp_y": mpp,
@@ -82,21 +81,13 @@ class SetReader:
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """What is known of the set, and how many of the pictures read so far were normalised."""
-        return (
-            self._facts
-            if self._stains is None
-            else {**self._facts, "stain_fit": self._stains.summary()}
-        )
+        fitted = {} if self._stains is None else {"stain_fit": self._stains.summary()}
+        return self._facts | fitted
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         self._tiles.close()
 
     def plan(self) -> Plan:
@@ -190,7 +181,7 @@ def _rows(
     members: Sequence[Member], tiles: TileSet, case_of: Callable[[str], str | None]
 ) -> pa.Table:
     count = len(members)
-    keys = [hashlib.blake2b(member.name.encode(), digest_size=8).hexdigest() for member in members]
+    keys = [digest_of([member.name]) for member in members]
     columns = {
         "key": pa.array(keys, pa.string()),
         "x_level0_px": pa.nulls(count, pa.int64()),

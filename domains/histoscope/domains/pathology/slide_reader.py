@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -70,7 +69,7 @@ class SlideReader:
         check(scale, sampling.tile_mpp, allow_anisotropic=allow_anisotropic)
         self._pyramid = pyramid
         self._mpp = (scale.x_um, scale.y_um)
-        self._sampling = sampling
+        self.sampling = sampling
         self._drawn = drawn
         self._level = pick_level(pyramid.levels, self._mpp, sampling.tile_mpp)
         self._ratio = downsample(pyramid.levels, self._level)
@@ -81,35 +80,20 @@ class SlideReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         self._pyramid.close()
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """What is known of the slide; with stain normalisation also what was fitted."""
-        return (
-            self._told
-            if self._stains is None
-            else {**self._told, "stain_fit": self._stains.summary}
-        )
-
-    @property
-    def sampling(self) -> TileSampling:
-        """How tiles are cut."""
-        return self._sampling
+        fitted = {} if self._stains is None else {"stain_fit": self._stains.summary}
+        return self._told | fitted
 
     @cached_property
     def search_picture(self) -> Thumbnail:
         """The thumbnail on which tissue was looked for, also a ground for drawings."""
-        tile_um = self._sampling.size_px * self._sampling.tile_mpp
-        wanted_um = min(SEARCH_UM, tile_um / PARTS_OF_A_TILE)
-        size = thumbnail_size(self._pyramid, self._mpp, wanted_um, LONGEST_SEARCH_PX)
-        return make_thumbnail(self._pyramid, size)
+        tile_um = self.sampling.size_px * self.sampling.tile_mpp
+        return self.overview(LONGEST_SEARCH_PX, min(SEARCH_UM, tile_um / PARTS_OF_A_TILE))
 
     @cached_property
     def tissue(self) -> NDArray[np.bool_]:
@@ -118,9 +102,9 @@ class SlideReader:
         found = tissue_mask(picture.image, picture.valid & picture.readable)
         return found | ~picture.readable
 
-    def overview(self, longest_px: int) -> Thumbnail:
-        """A picture of the whole slide, no side longer than ``longest_px``."""
-        size = thumbnail_size(self._pyramid, self._mpp, 0.0, longest_px)
+    def overview(self, longest_px: int, wanted_um: float = 0.0) -> Thumbnail:
+        """The whole slide near ``wanted_um`` per px, no side longer than ``longest_px``."""
+        size = thumbnail_size(self._pyramid, self._mpp, wanted_um, longest_px)
         return make_thumbnail(self._pyramid, size)
 
     def plan(self) -> Plan:
@@ -144,17 +128,9 @@ class SlideReader:
         return self._drawn.labelled(pa.concat_tables([plan.rows, _rows(extra, parts)]), plan)
 
     def _grid_plan(self) -> tuple[Plan, Grid]:
-        cut = self._sampling
-        tiles = grid(
-            self._pyramid.scanned,
-            self._mpp,
-            cut.tile_mpp,
-            cut.size_px,
-            cut.stride_px,
-            cut.partial,
-        )
+        cut, box = self.sampling, self._pyramid.scanned
+        tiles = grid(box, self._mpp, cut.tile_mpp, cut.size_px, cut.stride_px, cut.partial)
         if not len(tiles.x_level0_px):
-            box = self._pyramid.scanned
             reason = (
                 f"smaller than one tile ({box.width} x {box.height} px, a tile spans "
                 f"{tiles.width_level0_px:.0f} x {tiles.height_level0_px:.0f} px)"
@@ -162,12 +138,8 @@ class SlideReader:
             return Plan(_rows(tiles, np.zeros(0)), reason=reason), tiles
         parts = tissue_parts(self.tissue, self.search_picture.ratio, tiles)
         kept = (parts >= cut.min_tissue) & ((parts > 0) | (cut.min_tissue == 0))
-        chosen = Grid(
-            tiles.x_level0_px[kept],
-            tiles.y_level0_px[kept],
-            tiles.width_level0_px,
-            tiles.height_level0_px,
-        )
+        x, y = tiles.x_level0_px[kept], tiles.y_level0_px[kept]
+        chosen = replace(tiles, x_level0_px=x, y_level0_px=y)
         reason = "" if kept.any() else self._why_empty()
         return Plan(_rows(chosen, parts[kept]), reason=reason), tiles
 
@@ -191,21 +163,21 @@ class SlideReader:
     @cached_property
     def _stains(self) -> SlideStains | None:
         """The slide's stain fit, on tiles spread evenly over its plan; None where none is asked."""
-        if self._sampling.stain_normalisation == "none":
+        if self.sampling.stain_normalisation == "none":
             return None
         from histoscope.domains.pathology.stain_normalisation import SlideStains, spread
 
         rows = self._plan.rows
         some = rows.take(spread(len(rows)))
         tiles = (one.image for one in self._read(some) if isinstance(one, Sample))
-        return SlideStains(self._sampling.stain_normalisation, tiles)
+        return SlideStains(self.sampling.stain_normalisation, tiles)
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """None: tissue is chosen when tiles are planned."""
         return [None] * len(rows)
 
     def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
-        side = (self._sampling.size_px, self._sampling.size_px)
+        side = (self.sampling.size_px, self.sampling.size_px)
         level = self._pyramid.levels[self._level]
         region = self._pyramid.read(self._level, enclosing(place, level))
         corner = place.x - region.x, place.y - region.y
@@ -224,7 +196,7 @@ class SlideReader:
         if not seen.any() or is_dark_field(picture.image, seen):
             return "no tissue found: a dark picture, fluorescence or a mask"
         if self.tissue.any():
-            part = self._sampling.min_tissue
+            part = self.sampling.min_tissue
             return f"no tile has enough tissue (at least {part:.0%} is asked for)"
         return "no tissue found"
 
@@ -244,7 +216,7 @@ class SlideReader:
             "bounds_y_level0_px": box.y,
             "bounds_width_level0_px": box.width,
             "bounds_height_level0_px": box.height,
-            "partial_tiles": "white fill" if self._sampling.partial == "fill" else "dropped",
+            "partial_tiles": "white fill" if self.sampling.partial == "fill" else "dropped",
         }
 
 
