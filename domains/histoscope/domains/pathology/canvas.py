@@ -96,24 +96,22 @@ def with_strip(image: NDArray[np.uint8], um_per_px: float, legend: Sequence[Entr
     unit = max(12, max(image.shape[:2]) // LETTERS)
     font = _font(unit)
     across = max(width, NARROWEST_PX)
-    length = nice_length(width * BAR_PART * um_per_px)
-    bar = _Bar(length / um_per_px, length_name(length))
-    places, lines = _lay_out(bar, legend, font, unit, across)
+    length_um = nice_length(width * BAR_PART * um_per_px)
+    length_px, said = length_um / um_per_px, length_name(length_um)
+    start = round(2.5 * unit + length_px + font.getlength(said) + 1.5 * unit)
+    places = _lay_out(start, legend, font, unit, across)
+    lines = places[-1][2] + 1 if places else 1
     canvas = Image.new("RGB", (across, height + round((lines * 1.6 + 0.8) * unit)), "white")
     canvas.paste(Image.fromarray(image), (0, 0))
     draw = ImageDraw.Draw(canvas)
-    _draw_bar(draw, bar, (unit, height + unit), unit, font)
-    for entry, name, (x, line) in zip(legend, *places, strict=True):
+    left, middle, right = unit, height + unit + unit // 4, unit + round(length_px)
+    _draw_bar(draw, left, right, middle, unit)
+    draw.text((right + unit // 2, middle), said, INK, font, anchor="lm")
+    for entry, (name, x, line) in zip(legend, places, strict=True):
         top = height + round((0.8 + 1.6 * line) * unit)
-        _draw_swatch(draw, entry, (x, top), unit)
+        _draw_swatch(draw, entry, x, top, unit)
         draw.text((x + round(1.4 * unit), top + unit // 2), name, INK, font, anchor="lm")
     return canvas
-
-
-@dataclass(frozen=True)
-class _Bar:
-    length_px: float
-    name: str
 
 
 @cache
@@ -123,21 +121,19 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def _lay_out(
-    bar: _Bar, legend: Sequence[Entry], font: ImageFont.FreeTypeFont, unit: int, across: int
-) -> tuple[tuple[list[str], list[tuple[int, int]]], int]:
-    """Names as they fit, left edge and line of each entry, and the number of lines."""
-    start = round(2.5 * unit + bar.length_px + font.getlength(bar.name) + 1.5 * unit)
-    names, places = list[str](), list[tuple[int, int]]()
+    start: int, legend: Sequence[Entry], font: ImageFont.FreeTypeFont, unit: int, across: int
+) -> list[tuple[str, int, int]]:
+    """Name as it fits, left edge and line of each entry."""
+    places = list[tuple[str, int, int]]()
     x, line = start, 0
     for entry in legend:
         name = _shortened(entry.name, font, across - 4 * unit)
         need = round(font.getlength(name) + 3 * unit)
         if x + need > across and x > unit:
             x, line = unit, line + 1
-        names.append(name)
-        places.append((x, line))
+        places.append((name, x, line))
         x += need
-    return (names, places), line + 1
+    return places
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont, room: float) -> str:
@@ -148,26 +144,14 @@ def _shortened(name: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     return name + "…"
 
 
-def _draw_bar(
-    draw: ImageDraw.ImageDraw,
-    bar: _Bar,
-    corner: tuple[int, int],
-    unit: int,
-    font: ImageFont.FreeTypeFont,
-) -> None:
-    left, middle = corner[0], corner[1] + unit // 4
-    right = left + round(bar.length_px)
+def _draw_bar(draw: ImageDraw.ImageDraw, left: int, right: int, middle: int, unit: int) -> None:
     thick = max(2, unit // 8)
     draw.rectangle((left, middle - thick // 2, right, middle + thick // 2), INK)
     for end in (left, right):
         draw.rectangle((end, middle - unit // 3, end + thick // 2, middle + unit // 3), INK)
-    draw.text((right + unit // 2, middle), bar.name, INK, font, anchor="lm")
 
 
-def _draw_swatch(
-    draw: ImageDraw.ImageDraw, entry: Entry, corner: tuple[int, int], unit: int
-) -> None:
-    x, y = corner
+def _draw_swatch(draw: ImageDraw.ImageDraw, entry: Entry, x: int, y: int, unit: int) -> None:
     draw.rectangle((x, y, x + unit, y + unit), entry.colour or GROUND, LINE)
     if entry.colour is None:
         for shift in range(0, unit + 1, max(3, unit // 4)):

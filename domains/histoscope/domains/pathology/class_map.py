@@ -25,24 +25,19 @@ class ClassMap:
         x_edges, y_edges: level-0 px, ascending, (columns + 1,) and (rows + 1,).
         cells: class id, int16, (rows, columns); ``NOTHING`` where no tile lies, the number of
             classes where only unreadable tiles lie.
-        classes: the number of classes.
+        unreadable: the id of those: the number of classes.
     """
 
     x_edges: NDArray[np.float64]
     y_edges: NDArray[np.float64]
     cells: NDArray[np.int16]
-    classes: int
-
-    @property
-    def unreadable(self) -> int:
-        """The id of cells that only unreadable tiles cover."""
-        return self.classes
+    unreadable: int
 
     def areas_px(self) -> NDArray[np.float64]:
         """Level-0 pixels of each class, then of what is unreadable, (classes + 1,)."""
         sizes = np.diff(self.y_edges)[:, None] * np.diff(self.x_edges)[None, :]
         seen = self.cells != NOTHING
-        areas = np.bincount(self.cells[seen], sizes[seen], minlength=self.classes + 1)
+        areas = np.bincount(self.cells[seen], sizes[seen], minlength=self.unreadable + 1)
         return areas.astype(np.float64)
 
     def on_picture(self, shape: tuple[int, int], ratio: tuple[float, float]) -> NDArray[np.int16]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,23 +41,6 @@ class Pictured(Protocol):
         """The whole slide, no side longer than ``longest_px``."""
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """A slide's picture and its scale.
-
-    Attributes:
-        image: (height, width, 3).
-        ratio: level-0 px per pixel of the picture, x and y.
-        um_per_px: of the picture, along x.
-        whole: whether all of the slide could be read for it.
-    """
-
-    image: NDArray[np.uint8]
-    ratio: tuple[float, float]
-    um_per_px: float
-    whole: bool
-
-
 def render(reader: Reader, results: Results, out: Path) -> Rendering:
     """Write ``classes.csv`` and, where places on a slide are known, pictures.
 
@@ -69,64 +52,48 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
         results: what the package says of it.
         out: folder of this source.
     """
-    good = int(pc.sum(pc.equal(results.rows.column("status"), "ok")).as_py())
-    facts = _count_facts(reader, good, len(results.rows) - good)
-    if not (isinstance(reader, Pictured) and has_places(results.rows)):
-        tables = [_write_classes(_Named(a, results), good, None, out) for a in results.answers]
-        return Rendering(tables, facts)
-    size = (int(_number(reader, "width_level0_px")), int(_number(reader, "height_level0_px")))
-    mpp = (_number(reader, "mpp_x"), _number(reader, "mpp_y"))
-    ground = _ground(reader, mpp[0])
+    rows = results.rows
+    told: Mapping[str, Any] = reader.facts
+    good = int(pc.sum(pc.equal(rows.column("status"), "ok")).as_py())
+    facts = _count_facts(told, good, len(rows) - good)
+    # of several tasks, files and titles are told apart by the task's name
+    named = [(one, one.task.name if len(results.answers) > 1 else "") for one in results.answers]
+    if not (isinstance(reader, Pictured) and has_places(rows)):
+        return Rendering([_write_classes(*one, good, None, out) for one in named], facts)
+    size, mpp = (told["width_level0_px"], told["height_level0_px"]), (told["mpp_x"], told["mpp_y"])
+    ground = _ground(reader)
     pictures, tables, area = list[Artefact](), list[Artefact](), None
-    for answer in results.answers:
-        named, areas = _Named(answer, results), None
+    for answer, name in named:
+        areas = None
         if answer.task.exclusive:
-            where = class_map(results.rows, answer.probabilities, size)
+            where = class_map(rows, answer.probabilities, size)
             areas = where.areas_px()[: len(answer.task.classes)] * mpp[0] * mpp[1] / 1e6  # mm2
             area = float(areas.sum())
-            pictures.append(_draw_overlay(ground, where, named, out))
-        tables.append(_write_classes(named, good, areas, out))
-    facts |= {} if area is None else _area_facts(results.rows, area)
-    facts |= _slide_facts(reader, results.rows, size, mpp)
-    return Rendering([*pictures, _draw_plain(ground, out), *tables], facts)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """An answer, and how its files and titles are told apart from those of other tasks."""
-
-    answer: Answer
-    results: Results
-
-    def file(self, stem: str, suffix: str) -> str:
-        """``stem.suffix``, or ``stem-TASK.suffix`` where there are several tasks."""
-        alone = len(self.results.answers) == 1
-        return f"{stem}.{suffix}" if alone else f"{stem}-{self.answer.task.name}.{suffix}"
-
-    def title(self, text: str) -> str:
-        """The title, with the task where there are several."""
-        alone = len(self.results.answers) == 1
-        return text if alone else f"{text}: {self.answer.task.name}"
+            pictures.append(_draw_overlay(ground, mpp[0], where, answer, name, out))
+        tables.append(_write_classes(answer, name, good, areas, out))
+    facts |= {} if area is None else _area_facts(rows, area)
+    facts |= _slide_facts(told, rows, size, mpp)
+    return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables], facts)
 
 
 def _write_classes(
-    named: _Named, good: int, areas: NDArray[np.float64] | None, out: Path
+    answer: Answer, name: str, good: int, areas: NDArray[np.float64] | None, out: Path
 ) -> Artefact:
-    counts = named.answer.chosen().sum(axis=0)
+    counts = answer.chosen().sum(axis=0)
     columns: dict[Column, Any] = {
-        Column("class"): named.answer.task.classes,
+        Column("class"): answer.task.classes,
         Column("tiles", "count"): counts,
     }
     if areas is not None:
         columns[Column("area_mm2", "number", "area mm²")] = areas.round(6)
     columns[Column("share", "share")] = (counts / max(1, good)).round(6)
     said = "Tiles by predicted class; share is a part of the tiles that could be read."
-    return write_typed_csv(
-        out / named.file("classes", "csv"), named.title("Classes"), said, columns
-    )
+    file = f"classes-{name}.csv" if name else "classes.csv"
+    title = f"Classes: {name}" if name else "Classes"
+    return write_typed_csv(out / file, title, said, columns)
 
 
-def _ground(reader: Pictured, mpp_x: float) -> _Ground:
+def _ground(reader: Pictured) -> Thumbnail:
     """The slide's picture, unreadable parts grey, enlarged when it is very small."""
     small = reader.overview(LONGEST_PX)
     image = np.where(small.readable[:, :, None], small.image, np.uint8(GROUND[0]))
@@ -136,17 +103,18 @@ def _ground(reader: Pictured, mpp_x: float) -> _Ground:
         times = -(-SMALLEST_PX // longest)
         larger = cv2.resize(image, (width * times, height * times), interpolation=cv2.INTER_CUBIC)
         image, ratio = np.asarray(larger, np.uint8), (ratio[0] / times, ratio[1] / times)
-    return _Ground(image, ratio, ratio[0] * mpp_x, bool(small.readable.all()))
+    return replace(small, image=image, ratio=ratio)
 
 
-def _draw_overlay(ground: _Ground, where: ClassMap, named: _Named, out: Path) -> Artefact:
+def _draw_overlay(
+    ground: Thumbnail, mpp_x: float, where: ClassMap, answer: Answer, name: str, out: Path
+) -> Artefact:
     """Class colours over the picture; the legend names what is there."""
-    answer = named.answer
     classes = where.on_picture((ground.image.shape[0], ground.image.shape[1]), ground.ratio)
     present = set(np.unique(where.cells).tolist())
     legend = [
-        Entry(name, rgb(answer.colours[number]))
-        for number, name in enumerate(answer.task.classes)
+        Entry(kind, rgb(answer.colours[number]))
+        for number, kind in enumerate(answer.task.classes)
         if number in present
     ]
     caption = "Colour is the class with the best score; what is left uncoloured was not analysed."
@@ -154,27 +122,28 @@ def _draw_overlay(ground: _Ground, where: ClassMap, named: _Named, out: Path) ->
         legend.append(Entry("unreadable", None))
         caption += " Hatched tiles could not be read."
     painted = paint(ground.image, classes, answer.colours)
-    file = named.file("overlay", "png")
+    file = f"overlay-{name}.png" if name else "overlay.png"
     with atomic_path(out / file) as part:
-        with_strip(painted, ground.um_per_px, legend).save(part, format="png")
-    return Artefact(file, "picture", named.title("Predicted classes"), caption)
+        with_strip(painted, ground.ratio[0] * mpp_x, legend).save(part, format="png")
+    title = f"Predicted classes: {name}" if name else "Predicted classes"
+    return Artefact(file, "picture", title, caption)
 
 
-def _draw_plain(ground: _Ground, out: Path) -> Artefact:
+def _draw_plain(ground: Thumbnail, mpp_x: float, out: Path) -> Artefact:
     with atomic_path(out / "thumbnail.jpg") as part:
-        with_strip(ground.image, ground.um_per_px, []).save(part, format="jpeg", quality=90)
-    caption = "" if ground.whole else "Plain grey could not be read."
+        with_strip(ground.image, ground.ratio[0] * mpp_x, []).save(part, format="jpeg", quality=90)
+    caption = "" if ground.readable.all() else "Plain grey could not be read."
     return Artefact("thumbnail.jpg", "picture", "The same without colours", caption)
 
 
-def _count_facts(reader: Reader, good: int, unreadable: int) -> dict[str, str]:
-    facts = {"Tiles analysed": _grouped(good)}
-    facts["Tiles that could not be read"] = _grouped(unreadable)
-    facts["Read with"] = ", ".join(
-        str(reader.facts[name]) for name in ("reader", "vendor") if reader.facts.get(name)
-    )
-    if "stain_fit" in reader.facts:
-        facts["Stain normalisation"] = str(reader.facts["stain_fit"])
+def _count_facts(told: Mapping[str, Any], good: int, unreadable: int) -> dict[str, str]:
+    facts = {
+        "Tiles analysed": _grouped(good),
+        "Tiles that could not be read": _grouped(unreadable),
+        "Read with": ", ".join(str(told[by]) for by in ("reader", "vendor") if told.get(by)),
+    }
+    if "stain_fit" in told:
+        facts["Stain normalisation"] = str(told["stain_fit"])
     return facts
 
 
@@ -189,12 +158,13 @@ def _area_facts(rows: pa.Table, area_mm2: float) -> dict[str, str]:
 
 
 def _slide_facts(
-    reader: Reader, rows: pa.Table, size: tuple[int, int], mpp: tuple[float, float]
+    told: Mapping[str, Any], rows: pa.Table, size: tuple[int, int], mpp: tuple[float, float]
 ) -> dict[str, str]:
-    said_by = str(reader.facts.get("mpp_source"))
+    said_by = str(told.get("mpp_source"))
+    scale = " x ".join(dict.fromkeys(f"{um:.4g}" for um in mpp))
     span = rows.column("width_level0_px")[0].as_py()
     return {
-        "Scale": f"{_pair(mpp[0], mpp[1], '.4g')} µm per pixel of the full resolution, "
+        "Scale": f"{scale} µm per pixel of the full resolution, "
         f"{MPP_SOURCES.get(said_by, said_by)}",
         "Slide": f"{_grouped(size[0])} x {_grouped(size[1])} px, "
         f"{size[0] * mpp[0] / 1000:.3g} x {size[1] * mpp[1] / 1000:.3g} mm",
@@ -202,18 +172,6 @@ def _slide_facts(
     }
 
 
-def _pair(x: float, y: float, form: str) -> str:
-    one, two = format(x, form), format(y, form)
-    return one if one == two else f"{one} x {two}"
-
-
 def _grouped(number: int) -> str:
     """``12 345`` with narrow spaces that do not break."""
     return f"{number:,}".replace(",", "\u202f")
-
-
-def _number(reader: Reader, name: str) -> float:
-    value = reader.facts[name]
-    if not isinstance(value, int | float):
-        raise TypeError(f"the fact {name} is no number: {value!r}")
-    return float(value)
