@@ -16,8 +16,7 @@ from histoscope.apps.cli import run
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
-from histoscope.domains.pathology.annotations.areas import classes_of, covered
-from histoscope.domains.pathology.annotations.drawn import Drawn
+from histoscope.domains.pathology.annotations.drawn import Drawn, classes_of, covered
 from histoscope.domains.pathology.annotations.matching import check_files, match
 from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
 from histoscope.domains.pathology.opening import _drawn_on

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from histoscope.core.contracts import Reader, Source
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.domains.pathology.annotations.drawn import Drawn, read_drawn
+from histoscope.domains.pathology.annotations.drawn import Drawn
+from histoscope.domains.pathology.annotations.qupath import read_drawings
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.choose import open_pyramid
 from histoscope.domains.pathology.scale import resolve
@@ -38,7 +39,9 @@ def _drawn_on(told: ToldOfSlide, scanned: Box) -> Drawn | None:
         return None
     offset = (0, 0) if told.coordinates == "level0" else (scanned.x, scanned.y)
     try:
-        drawings = read_drawn(told.drawings, offset, told.renamed)
+        drawings = [
+            one for file in told.drawings for one in read_drawings(file, offset, told.renamed)
+        ]
     except DataError as fault:
         raise UnreadableSource(f"its annotations cannot be used: {fault}") from None
     return Drawn(drawings, told.task, told.rest_is)

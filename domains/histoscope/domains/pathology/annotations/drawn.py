@@ -1,38 +1,104 @@
-"""What was drawn on one slide: labels of its tiles, and tiles for drawings between tiles."""
+"""What was drawn on one slide: labels of its tiles, and tiles for drawings between tiles.
+
+A tile is of the class that covers half of it or more.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import shapely
+from numpy.typing import NDArray
 
 from histoscope.core.contracts import Plan, PlanLabels
-from histoscope.domains.pathology.annotations.areas import LEAST, boxes_of, classes_of, covered
-from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
-from histoscope.domains.pathology.tiling import Box, Grid
+from histoscope.domains.pathology.annotations.qupath import Drawing
+from histoscope.domains.pathology.tiling import PLACE, Box, Grid, places_of
+
+LEAST = 0.5  # of a tile's area
+_ROUNDING = 1e-9
 
 
-def read_drawn(
-    files: Sequence[Path], offset: tuple[int, int], names: Mapping[str, str]
-) -> list[Drawing]:
-    """Drawings of all files of one slide.
+@dataclass(frozen=True)
+class TileClasses:
+    """Classes of tiles.
+
+    Attributes:
+        classes: of each tile, None where no class covers half of it, or two cover equal parts.
+        gained: of each drawing: tiles of its class that it covers most of.
+    """
+
+    classes: list[str | None]
+    gained: list[int]
+
+
+def boxes_of(rows: pa.Table) -> NDArray[Any]:
+    """Tiles as rectangles, level-0 px."""
+    x, y, width, height = places_of(rows)
+    return np.asarray(shapely.box(x, y, x + width, y + height))
+
+
+def classes_of(
+    boxes: NDArray[Any], drawings: Sequence[Drawing], rest_is: str | None = None
+) -> TileClasses:
+    """The class of each tile.
 
     Args:
-        files: of the slide.
-        offset: added to their coordinates to get level-0 px.
-        names: what classes are called here, where another name is wanted.
-
-    Raises:
-        DataError: a file cannot be read.
+        boxes: tiles.
+        drawings: of one slide; those without a class only keep the rest away.
+        rest_is: class of what nobody has drawn on; None: unknown.
     """
-    found = [one for path in files for one in read_drawings(path, offset)]
-    return [replace(one, kind=names.get(one.kind or "", one.kind)) for one in found]
+    usable = [place for place, one in enumerate(drawings) if one.outline is not None]
+    own = dict[str, list[int]]()
+    for place in usable:
+        if (kind := drawings[place].kind) is not None:
+            own.setdefault(kind, []).append(place)
+    outlines = {place: drawings[place].outline for place in usable}
+    shares = {
+        kind: covered(boxes, shapely.union_all([outlines[place] for place in places]))
+        for kind, places in own.items()
+    }
+    if rest_is is not None:
+        rest = 1 - covered(boxes, shapely.union_all(list(outlines.values())))
+        shares[rest_is] = shares.get(rest_is, np.zeros(len(boxes))) + rest
+    classes = _largest(shares, len(boxes))
+    gained = [0] * len(drawings)
+    for kind, places in own.items():
+        parts = np.stack([covered(boxes, outlines[place]) for place in places])
+        for tile, name in enumerate(classes):
+            if name == kind and parts[:, tile].any():  # else it is of the rest
+                gained[places[int(parts[:, tile].argmax())]] += 1
+    return TileClasses(classes, gained)
+
+
+def covered(boxes: NDArray[Any], outline: Any) -> NDArray[np.float64]:
+    """Part of each tile that an outline covers, 0 to 1."""
+    out = np.zeros(len(boxes))
+    if not len(boxes) or shapely.is_empty(outline):
+        return out
+    shapely.prepare(outline)
+    inside = shapely.contains(outline, boxes)
+    edge = shapely.intersects(outline, boxes) & ~inside
+    out[inside] = 1.0
+    out[edge] = shapely.area(shapely.intersection(boxes[edge], outline)) / shapely.area(boxes[edge])
+    return out
+
+
+def _largest(shares: Mapping[str, NDArray[np.float64]], count: int) -> list[str | None]:
+    if not shares:
+        return [None] * count
+    names, table = list(shares), np.stack(list(shares.values()))
+    best = table.max(axis=0)
+    alone = (table >= best - _ROUNDING).sum(axis=0) == 1
+    good = alone & (best >= LEAST - _ROUNDING)
+    return [
+        names[place] if told else None
+        for place, told in zip(table.argmax(axis=0).tolist(), good.tolist(), strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,7 +125,8 @@ class Drawn:
         """
         gained = classes_of(boxes_of(rows), self.drawings, self.rest_is).gained
         span = tiles.width_level0_px, tiles.height_level0_px
-        places = dict.fromkeys(zip(*_corners(rows), strict=True))
+        corners = (rows.column(name).to_pylist() for name in PLACE[:2])
+        places = dict.fromkeys(zip(*corners, strict=True))
         known = set(places)
         for drawing, count in zip(self.drawings, gained, strict=True):
             if count or drawing.outline is None or drawing.kind is None:
@@ -90,10 +157,6 @@ class Drawn:
         if self.rest_is or any(one.kind for one in self.drawings):
             labels = {self.task: PlanLabels(pa.array(found.classes, pa.string()))}
         return Plan(rows, labels, "; ".join(filter(None, reasons)))
-
-
-def _corners(rows: pa.Table) -> tuple[list[int], list[int]]:
-    return rows.column("x_level0_px").to_pylist(), rows.column("y_level0_px").to_pylist()
 
 
 def _corner(outline: Any, span: tuple[float, float], limit: Box) -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,12 +11,6 @@ from histoscope.core.errors import DataError
 
 SUFFIX = ".geojson"
 SEVERAL = "may speak of several slides"
-FORMS: tuple[Callable[[PurePosixPath], str], ...] = (
-    str,
-    lambda path: str(path.parent / path.stem),
-    lambda path: path.name,
-    lambda path: path.stem,
-)
 
 
 @dataclass(frozen=True)
@@ -57,28 +52,26 @@ def match(folder: Path, slides: Mapping[str, str]) -> Matches:
         slides: POSIX path below its root by any key.
     """
     base = folder.parent if folder.is_file() else folder
-    known = [_by(slides, form) for form in FORMS]
+    known = defaultdict[tuple[int, str], list[str]](list)  # by what may name a slide, surest first
+    for key, path in slides.items():
+        place = PurePosixPath(path)
+        forms = (str(place), str(place.parent / place.stem), place.name, place.stem)
+        for form in enumerate(forms):
+            known[form].append(key)
     files, idle = dict[str, list[Path]](), dict[Path, str]()
-    for path in annotation_files(folder):
-        relative = path.relative_to(base).as_posix()[: -len(SUFFIX)]
-        words = (relative, relative, PurePosixPath(relative).name, PurePosixPath(relative).name)
-        pairs = zip(known, words, strict=True)
-        found = next((keys[word] for keys, word in pairs if word in keys), [])
+    for file in annotation_files(folder):
+        relative = file.relative_to(base).as_posix()[: -len(SUFFIX)]
+        name = PurePosixPath(relative).name
+        words = enumerate((relative, relative, name, name))
+        found = next((known[word] for word in words if word in known), [])
         if len(found) == 1:
-            files.setdefault(found[0], []).append(path)
+            files.setdefault(found[0], []).append(file)
         elif found:
             names = ", ".join(slides[key] for key in found)
-            idle[path] = f"{SEVERAL} ({names}): put it at the relative path of its slide"
+            idle[file] = f"{SEVERAL} ({names}): put it at the relative path of its slide"
         else:
-            idle[path] = "no slide of this name"
+            idle[file] = "no slide of this name"
     return Matches(files, idle)
-
-
-def _by(slides: Mapping[str, str], form: Callable[[PurePosixPath], str]) -> dict[str, list[str]]:
-    out = dict[str, list[str]]()
-    for key, path in slides.items():
-        out.setdefault(form(PurePosixPath(path)), []).append(key)
-    return out
 
 
 def check_files(folder: Path, paths: Iterable[str]) -> None:

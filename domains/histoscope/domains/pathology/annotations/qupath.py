@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,15 @@ class Drawing:
     note: str = ""
 
 
-def read_drawings(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]:
+def read_drawings(
+    path: Path, offset: tuple[int, int] = (0, 0), names: Mapping[str, str] | None = None
+) -> list[Drawing]:
     """All features of a file, usable or not.
 
     Args:
         path: a GeoJSON file.
         offset: added to its coordinates to get level-0 px, x and y.
+        names: what classes are called here, where another name is wanted.
 
     Raises:
         DataError: not readable, or no GeoJSON.
@@ -59,7 +62,8 @@ def read_drawings(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]
     found = list(_features(body))
     if not found and body != [] and not (isinstance(body, dict) and "features" in body):
         raise DataError(f"{path.name}: no GeoJSON features in it")
-    return [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
+    drawings = [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
+    return [replace(one, kind=(names or {}).get(one.kind or "", one.kind)) for one in drawings]
 
 
 def _features(body: Any) -> Iterator[Mapping[str, Any]]:

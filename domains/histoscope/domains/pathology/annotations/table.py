@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
 from histoscope.core.files import write_csv
 from histoscope.core.work.folder import OutFolder
-from histoscope.domains.pathology.annotations.areas import boxes_of, classes_of
-from histoscope.domains.pathology.annotations.drawn import read_drawn
+from histoscope.domains.pathology.annotations.drawn import boxes_of, classes_of
 from histoscope.domains.pathology.annotations.matching import match
-from histoscope.domains.pathology.annotations.qupath import Drawing
+from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
 from histoscope.domains.pathology.geojson import bounds_offset
 from histoscope.domains.pathology.options import PrepareOptions
 
@@ -41,7 +40,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class AnnotationSummary:
     """What was written.
 
@@ -53,10 +52,10 @@ class AnnotationSummary:
     """
 
     file: str
-    tiles: dict[str, int] = field(default_factory=dict)
-    drawings: int = 0
-    used: int = 0
-    idle: int = 0
+    tiles: Mapping[str, int]
+    drawings: int
+    used: int
+    idle: int
 
 
 def write_annotation_tables(
@@ -82,23 +81,25 @@ def write_annotation_tables(
         key: row for key, row in store.manifest.items() if "width_level0_px" in (row["facts"] or "")
     }
     matches = match(options.annotations, {key: row["path"] for key, row in opened.items()})
-    found = AnnotationSummary(f"labels-{options.task}.csv", idle=len(matches.idle))
-    folder = OutFolder(out, ANNOTATIONS, closing="annotations.csv", left=[found.file])
+    file = f"labels-{options.task}.csv"
+    folder = OutFolder(out, ANNOTATIONS, closing="annotations.csv", left=[file])
     folder.take()
     folder.claim({**options.model_dump(mode="json", include=ASKED), "classes": list(classes)})
     rows = [_row(path, note=reason) for path, reason in matches.idle.items()]
     labels = list[tuple[str, str]]()
     for source, files in matches.files.items():
-        more, told = _slide(store, opened[source], files, options, classes, found)
+        more, told = _slide(store, opened[source], files, options, classes)
         rows += more
         labels += told
     if labels:
         samples, names = zip(*labels, strict=True)
         columns = {"sample": samples, "task": [options.task] * len(samples), "label": names}
-        write_csv(out / found.file, pa.table({k: pa.array(v) for k, v in columns.items()}))
+        write_csv(out / file, pa.table({k: pa.array(v) for k, v in columns.items()}))
     write_csv(out / "annotations.csv", pa.Table.from_pylist(rows, SCHEMA))
-    found.tiles = dict(Counter(name for _, name in labels).most_common())
-    return found
+    tiles = dict(Counter(name for _, name in labels).most_common())
+    gained = [row["tiles"] for row in rows if row["number"]]
+    used = sum(count > 0 for count in gained)
+    return AnnotationSummary(file, tiles, len(gained), used, len(rows) - len(gained))
 
 
 def _slide(
@@ -107,7 +108,6 @@ def _slide(
     files: Sequence[Path],
     options: PrepareOptions,
     classes: Sequence[str],
-    found: AnnotationSummary,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Rows of the drawings of one slide, and labels of its tiles."""
     facts = json.loads(told["facts"])
@@ -115,9 +115,8 @@ def _slide(
     rows, places, drawings = list[dict[str, Any]](), list[Path](), list[Drawing]()
     for path in files:
         try:
-            several = read_drawn([path], (x, y), options.renamed())
+            several = read_drawings(path, (x, y), options.renamed())
         except DataError as fault:
-            found.idle += 1
             rows.append(_row(path, told, note=str(fault)))
         else:
             places += [path] * len(several)
@@ -131,8 +130,6 @@ def _slide(
     for path, one, tiles in zip(places, drawings, answer.gained, strict=True):
         area = None if one.outline is None else float(shapely.area(one.outline)) * mm2
         rows.append(_row(path, told, one, area, tiles, _note(one, tiles, classes)))
-    found.drawings += len(drawings)
-    found.used += sum(count > 0 for count in answer.gained)
     pairs = zip(index.column("id").to_pylist(), answer.classes, strict=True)
     return rows, [(sample, name) for sample, name in pairs if name is not None]
 
