@@ -9,7 +9,7 @@ from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.prepare import prepare
-from histoscope.domains.pathology.phantom import write_phantom
+from histoscope.domains.pathology.phantom.slides import write_phantom
 
 
 def make(folder: Path) -> None:

@@ -314,7 +314,7 @@ def write_demo(given: Path, out: Path) -> None:
     from histoscope.apps import demonstration
     from histoscope.core.contracts import Phantom
     from histoscope.core.contracts.installed import load_domain
-    from histoscope.domains.pathology.phantom import write_phantom
+    from histoscope.domains.pathology.phantom.slides import write_phantom
 
     domain = load_domain("pathology")
     training = {"steps": 2, "batch_size": 8, "workers": 0, "threads": 1, "checkpoint_every": 1}

@@ -25,7 +25,7 @@ from histoscope.core.stages.prepare import prepare
 from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
-from histoscope.domains.pathology.phantom import write_phantom
+from histoscope.domains.pathology.phantom.slides import write_phantom
 from tests.benchmarks import allocator, stain, videos
 
 Side = tuple[str, Callable[[], object]]

@@ -15,8 +15,8 @@ from histoscope.core.errors import DataError
 from histoscope.core.randomness import generator
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
-from histoscope.domains.pathology.phantom import (
-    CLASSES,
+from histoscope.domains.pathology.phantom.sections import CLASSES
+from histoscope.domains.pathology.phantom.slides import (
     PHANTOM_VERSION,
     TILE_MPP,
     TILE_PX,

@@ -8,8 +8,7 @@ open becomes a source all the same, so that its reason is reported.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from histoscope.core.contracts import Source
@@ -29,19 +28,6 @@ from histoscope.domains.pathology.formats import (
 _FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
 
 
-@dataclass(frozen=True)
-class Found:
-    """Files that make one source.
-
-    Attributes:
-        path: the file that is opened.
-        members: all files that identify it, sorted; ``path`` among them.
-    """
-
-    path: Path
-    members: tuple[Path, ...]
-
-
 def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
     """One source a slide or picture below ``place``.
 
@@ -55,8 +41,8 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
     """
     base = place.parent if place.is_file() else place
     same: dict[str, list[Path]] = {}
-    for found in _group(_files(place)):
-        same.setdefault(identify(found.members, base), []).append(found.path)
+    for path, members in _group([place] if place.is_file() else _walk(place, set())):
+        same.setdefault(identify(members, base), []).append(path)
     for identity, paths in same.items():
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
         kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"
@@ -75,16 +61,11 @@ def identify(members: Sequence[Path], base: Path) -> str:
     return hashlib.blake2b("\0".join(digests).encode(), digest_size=8).hexdigest()
 
 
-def _files(place: Path) -> Iterator[Path]:
-    """All files below ``place`` in sorted order; a MIRAX slide's own folder is not entered."""
-    if place.is_file():
-        yield place
-        return
-    yield from _walk(place, set())
-
-
 def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
-    """Files, and folders that cannot be listed: what is in them would be lost without a word."""
+    """Files in sorted order, and folders that cannot be listed, lest these be lost without a word.
+
+    A MIRAX slide's own folder is not entered.
+    """
     real = folder.resolve()
     if real in entered:
         return  # a link that leads back
@@ -119,12 +100,13 @@ def _framed(entries: Sequence[Path]) -> set[str]:
     return names - {""}
 
 
-def _group(files: Iterator[Path]) -> Iterator[Found]:
+def _group(files: Iterable[Path]) -> list[tuple[Path, tuple[Path, ...]]]:
+    """The file that is opened and all, sorted, that identify it, one pair a source."""
     series: dict[tuple[Path, str], list[tuple[Path, DicomHead]]] = {}
-    single: list[Found] = []
+    found = list[tuple[Path, tuple[Path, ...]]]()
     for path in files:
         if path.exists() and not path.is_file():  # closed, or a pipe, which waits for its reader
-            single.append(Found(path, (path,)))
+            found.append((path, (path,)))
             continue
         suffix = suffix_of(path)
         bare = suffix not in SLIDE_SUFFIXES | TILE_SUFFIXES and may_be_bare_dicom(path)
@@ -132,16 +114,12 @@ def _group(files: Iterator[Path]) -> Iterator[Found]:
         if head is not None and head.series:
             series.setdefault((path.parent, head.series), []).append((path, head))
         elif suffix in SLIDE_SUFFIXES | TILE_SUFFIXES or (bare and is_dicom(path)):
-            single.append(Found(path, _with_companions(path)))
-    several = [_one_series(members) for members in series.values()]
-    yield from sorted([*single, *several], key=lambda found: found.path.as_posix())
-
-
-def _one_series(members: list[tuple[Path, DicomHead]]) -> Found:
-    """A DICOM slide: opened by a file that holds a level, where one does."""
-    volumes = [path for path, head in members if head.flavour == "VOLUME"]
-    paths = tuple(sorted(path for path, _ in members))
-    return Found(min(volumes) if volumes else paths[0], paths)
+            found.append((path, _with_companions(path)))
+    for members in series.values():  # opened by a file that holds a level, where one does
+        volumes = [path for path, head in members if head.flavour == "VOLUME"]
+        paths = tuple(sorted(path for path, _ in members))
+        found.append((min(volumes, default=paths[0]), paths))
+    return sorted(found, key=lambda pair: pair[0].as_posix())
 
 
 def _with_companions(path: Path) -> tuple[Path, ...]:

@@ -75,9 +75,8 @@ class PathologyDomain:
         from histoscope.core.tables.cases import Cases
         from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
-        from histoscope.domains.pathology.layouts import choose_layout
         from histoscope.domains.pathology.scale import ScaleList
-        from histoscope.domains.pathology.set_sources import find_sets
+        from histoscope.domains.pathology.set_sources import choose_layout, find_sets
         from histoscope.domains.pathology.told import with_told
 
         chosen = _options(options)
@@ -177,7 +176,7 @@ class PathologyDomain:
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Sections of six tissues in the stains of two laboratories."""
-        from histoscope.domains.pathology.phantom import TILE_MPP, TILE_PX, write_phantom
+        from histoscope.domains.pathology.phantom.slides import TILE_MPP, TILE_PX, write_phantom
 
         write_phantom(out, seed)
         return Phantom(

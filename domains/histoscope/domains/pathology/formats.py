@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 
 SLIDE_COLUMNS = ("slide", "wsi", "slide_id")  # what CSV files call a slide
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff"})
@@ -28,6 +28,13 @@ TILE_SUFFIXES = PICTURE_SUFFIXES | EITHER_SUFFIXES
 def suffix_of(path: PurePath) -> str:
     """Lower-case suffix with its dot."""
     return path.suffix.lower()
+
+
+def is_tile_name(name: str) -> bool:
+    """Whether a member's name is that of a picture and not a hidden file."""
+    place = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+    return suffix_of(place) in TILE_SUFFIXES and not hidden
 
 
 def may_be_bare_dicom(path: PurePath) -> bool:

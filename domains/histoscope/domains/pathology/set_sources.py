@@ -1,18 +1,29 @@
-"""Find labelled tile sets below a root and open the one a source stands for."""
+"""How an input lies on disk, slides or one of four kinds of labelled tile set; sets are found here.
+
+A set is one source; :func:`open_set` opens the one that a source stands for.
+"""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.files import digest_of_bytes, middle_of
+from histoscope.core.tables.spreadsheet import header_of
 from histoscope.domains.pathology.discovery import identify
-from histoscope.domains.pathology.formats import suffix_of
-from histoscope.domains.pathology.layouts import h5_pairs, holds_classes, is_label_csv
+from histoscope.domains.pathology.formats import (
+    SLIDE_SUFFIXES,
+    TILE_SUFFIXES,
+    is_tile_name,
+    suffix_of,
+)
 from histoscope.domains.pathology.options import Layout
+from histoscope.domains.pathology.readers.flat_pyramid import open_picture
 from histoscope.domains.pathology.sets import (
     CsvSet,
     FolderSet,
@@ -22,6 +33,119 @@ from histoscope.domains.pathology.sets import (
     folder_names,
     split_of,
 )
+
+LARGEST_TILE_PX = 2048
+_LOOKED_AT = 3
+
+
+def choose_layout(place: Path, wanted: Layout) -> Layout:
+    """The layout of one root.
+
+    Args:
+        place: a folder or a file.
+        wanted: what the person said; anything but ``auto`` is taken as it is.
+
+    Returns:
+        Any layout but ``auto``; ``slides`` when nothing else is found.
+
+    Raises:
+        DataError: absent, or a folder that holds two layouts.
+    """
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder")
+    if wanted != "auto":
+        return wanted
+    if place.is_file():
+        named: dict[str, Layout] = {".zip": "zip", ".csv": "csv", ".h5": "h5", ".hdf5": "h5"}
+        return named.get(suffix_of(place), "slides")
+    found = list(_layouts_in(place))
+    if len(found) > 1:
+        raise DataError(
+            f"{place}: holds two layouts, {' and '.join(found)}; say which with --layout"
+        )
+    return found[0] if found else "slides"
+
+
+def _layouts_in(folder: Path) -> Iterator[Layout]:
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    if _h5_pairs(files):
+        yield "h5"
+    if any(_holds_classes(path) for path in files if suffix_of(path) == ".zip"):
+        yield "zip"
+    if any(_is_label_csv(path) for path in files if suffix_of(path) == ".csv"):
+        yield "csv"
+    elif _is_class_folder(folder):
+        yield "folders"
+    if any(suffix_of(path) in SLIDE_SUFFIXES for path in islice(folder.rglob("*"), 10_000)):
+        yield "slides"
+
+
+def _h5_pairs(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files ``*x.h5`` with their ``*y.h5``, in PatchCamelyon's manner."""
+    known = set(files)
+    pairs = []
+    for path in files:
+        if suffix_of(path) in (".h5", ".hdf5") and path.stem.endswith("_x"):
+            partner = path.with_name(path.stem.removesuffix("x") + "y" + path.suffix)
+            if partner in known:
+                pairs.append((path, partner))
+    return pairs
+
+
+def _holds_classes(path: Path) -> bool:
+    """Whether a zip holds pictures inside folders."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(is_tile_name(name) and "/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _is_label_csv(path: Path) -> bool:
+    """Whether a CSV lists pictures and their labels."""
+    return {"path", "label"} <= header_of(path)
+
+
+def _is_class_folder(folder: Path) -> bool:
+    """Whether a folder looks like class folders of equal, small pictures.
+
+    Sections sorted into a folder a patient look alike from outside, so the pictures themselves
+    decide: a few of every class are looked at, and all must have one size of at most 2048 px.
+    """
+    if any(suffix_of(path) in TILE_SUFFIXES for path in folder.iterdir() if path.is_file()):
+        return False
+    inner = _folders(folder)
+    if inner and all(split_of(path.name) for path in inner):
+        inner = [below for path in inner for below in _folders(path)]
+    if len({path.name for path in inner}) < 2:
+        return False
+    sizes = set[tuple[int, int] | None]()
+    for path in inner:
+        tiles = islice(
+            (one for one in sorted(path.iterdir()) if is_tile_name(one.name)), _LOOKED_AT
+        )
+        found = [_size_of(one) for one in tiles]
+        if not found:
+            return False
+        sizes |= set(found)
+    sizes.discard(None)  # a damaged tile says nothing about the layout
+    return len(sizes) == 1 and all(max(size) <= LARGEST_TILE_PX for size in sizes if size)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    ]
+
+
+def _size_of(path: Path) -> tuple[int, int] | None:
+    try:
+        with open_picture(path) as picture:
+            return picture.size
+    except UnreadableSource:
+        return None
 
 
 def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
@@ -55,14 +179,18 @@ def _of_layout(
     """The file that is opened, and the files that identify the set."""
     if layout == "h5":
         beside = sorted(place.parent.iterdir()) if place.is_file() else files
-        for images, labels in h5_pairs(beside):
+        for images, labels in _h5_pairs(beside):
             if images in files or labels in files:
                 yield images, (images, labels)
         return
     for path in files:
-        if layout == "zip" and suffix_of(path) == ".zip" and (path == place or holds_classes(path)):
+        if (
+            layout == "zip"
+            and suffix_of(path) == ".zip"
+            and (path == place or _holds_classes(path))
+        ):
             yield path, (path,)
-        if layout == "csv" and suffix_of(path) == ".csv" and (path == place or is_label_csv(path)):
+        if layout == "csv" and suffix_of(path) == ".csv" and (path == place or _is_label_csv(path)):
             yield path, (path,)
 
 

@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Split
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.tables.spreadsheet import read_sheet
-from histoscope.domains.pathology.layouts import SPLITS, is_tile_name
+from histoscope.domains.pathology.formats import is_tile_name
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.readers.flat_pyramid import open_picture, rgb_of
 
 LARGEST_MEMBER_BYTES = 256 * 2**20
 LARGEST_MEMBER_PX = 64_000_000
+SPLITS: Mapping[str, Split] = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,7 @@ class TileSet(Protocol):
 
 def split_of(word: str) -> Split | None:
     """``train``, ``valid`` or ``test`` for a word that means one of them."""
-    known: dict[str, Split] = {"train": "train", "valid": "valid", "test": "test"}
-    return known.get(SPLITS.get(word.lower(), ""))
+    return SPLITS.get(word.lower())
 
 
 def from_paths(names: Iterable[str]) -> list[Member]:
