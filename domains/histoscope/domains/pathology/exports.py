@@ -23,7 +23,7 @@ from histoscope.core.contracts import Artefact, Reader, Scalar
 from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
 from histoscope.domains.pathology.options import TileSampling
-from histoscope.domains.pathology.tiling import has_places
+from histoscope.domains.pathology.tiling import PLACE, has_places
 
 CHUNK_ROWS = 256
 NOMINAL = 0.02  # a magnification this near to a whole number is that number
@@ -68,7 +68,8 @@ def export_features(
         file.attrs["format"], file.attrs["version"] = FORMAT
         _dataset(file, "features", features.astype(np.float32), said)
         if has_places(rows) or (isinstance(reader, Cut) and not len(rows)):
-            _dataset(file, "coords", _corners(rows), {**common, **_patch(reader, rows)})
+            corners = np.stack([rows.column(n).to_numpy() for n in PLACE[:2]], 1).astype(np.int64)
+            _dataset(file, "coords", corners, {**common, **_patch(reader, rows)})
         else:
             _dataset(file, "item", rows.column("item").to_numpy(), common)
         file.attrs["complete"] = True
@@ -87,12 +88,6 @@ def _dataset(
             made.attrs[key] = value
 
 
-def _corners(rows: pa.Table) -> NDArray[np.int64]:
-    """(tiles, 2): x, y."""
-    columns = [rows.column(name).to_numpy() for name in ("x_level0_px", "y_level0_px")]
-    return np.stack(columns, axis=1).astype(np.int64)
-
-
 def _patch(reader: Reader, rows: pa.Table) -> dict[str, Scalar]:
     """TRIDENT's words for how tiles were cut, only what is known."""
     facts = reader.facts
@@ -108,8 +103,7 @@ def _patch(reader: Reader, rows: pa.Table) -> dict[str, Scalar]:
         said["overlap"] = cut.size_px - (cut.stride_px or cut.size_px)
         said["target_mpp"] = cut.tile_mpp
     if len(rows):
-        width = rows.column("width_level0_px")[0].as_py()
-        height = rows.column("height_level0_px")[0].as_py()
+        width, height = (rows.column(name)[0].as_py() for name in PLACE[2:])
         said["patch_size_level0"] = _whole(width)
         if height != width:
             said["patch_height_level0"] = _whole(height)

@@ -104,20 +104,19 @@ class ScaleList:
 
     def __init__(self, path: Path) -> None:
         self._table = PathTable(path, "mpp", SLIDE_COLUMNS)
-        self._path = path
         for slide, text in self._table.items().items():
-            self._number(slide, text)
+            try:
+                fault = implausible(_number(text))
+            except ValueError:
+                fault = f"mpp {text!r} is not a number"
+            if fault:
+                raise DataError(f"{path}: {slide}: {fault}")
 
     def find(self, relative: str) -> float | None:
         """um/px for the slide at this path relative to its root, or None."""
         text = self._table.find(relative)
-        return None if text is None else self._number(relative, text)
+        return None if text is None else _number(text)
 
-    def _number(self, slide: str, text: str) -> float:
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            raise DataError(f"{self._path}: {slide}: mpp {text!r} is not a number") from None
-        if fault := implausible(value):
-            raise DataError(f"{self._path}: {slide}: {fault}")
-        return value
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))

@@ -37,8 +37,6 @@ class PathologyViews(Spec):
 def make_views(spec: ViewsSpec, size_px: int) -> ViewPlan:
     """The plan of one view of a tile whose side is ``size_px``."""
     own = build(PathologyViews, spec.domain, "views.domain")
-    return plain_plan(spec, size_px, [_operation(own.stain)] if own.stain.p else [])
-
-
-def _operation(spec: StainSpec | StatisticsSpec) -> StainJitter | StainStatistics:
-    return StainJitter(spec) if isinstance(spec, StainSpec) else StainStatistics(spec)
+    stain = own.stain
+    change = StainJitter(stain) if isinstance(stain, StainSpec) else StainStatistics(stain)
+    return plain_plan(spec, size_px, [change] if stain.p else [])

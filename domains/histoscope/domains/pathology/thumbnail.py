@@ -45,14 +45,11 @@ def make_thumbnail(pyramid: Pyramid, size: tuple[int, int]) -> Thumbnail:
     level = max(fine, key=lambda n: levels[0][0] / levels[n][0]) if fine else 0
     width, height = size
     image = np.full((height, width, 3), WHITE, np.uint8)
-    valid = np.ones((height, width), np.bool_)
-    readable = np.ones((height, width), np.bool_)
+    valid, readable = np.ones((2, height, width), np.bool_)
     step = max(1, int(_BLOCK_PX * width / levels[level][0]))
     out = Thumbnail(image, valid, readable, (levels[0][0] / width, levels[0][1] / height))
-    for top in range(0, height, step):
-        for left in range(0, width, step):
-            block = Box(left, top, min(step, width - left), min(step, height - top))
-            _fill(pyramid, level, out, block)
+    for block in _blocks(Box(0, 0, width, height), step, step):
+        _fill(pyramid, level, out, block)
     return out
 
 
@@ -72,7 +69,7 @@ def _fill(pyramid: Pyramid, level: int, out: Thumbnail, block: Box) -> None:
         if max(box.width, box.height) <= _SMALLEST_BLOCK_PX or block.width * block.height == 1:
             out.readable[window] = False
             return
-        for part in _quarters(block):
+        for part in _blocks(block, max(1, block.width // 2), max(1, block.height // 2)):
             _fill(pyramid, level, out, part)
         return
     place = (x - region.x, y - region.y, width, height, (block.width, block.height))
@@ -82,16 +79,12 @@ def _fill(pyramid: Pyramid, level: int, out: Thumbnail, block: Box) -> None:
         out.valid[window] = resample(seen, *place)[:, :, 0] >= 128
 
 
-def _quarters(block: Box) -> Iterator[Box]:
-    half_x, half_y = max(1, block.width // 2), max(1, block.height // 2)
-    for top in range(block.y, block.y + block.height, half_y):
-        for left in range(block.x, block.x + block.width, half_x):
-            yield Box(
-                left,
-                top,
-                min(half_x, block.x + block.width - left),
-                min(half_y, block.y + block.height - top),
-            )
+def _blocks(box: Box, wide: int, tall: int) -> Iterator[Box]:
+    """A box in parts, row by row; the last of a row and the last row may be smaller."""
+    right, bottom = box.x + box.width, box.y + box.height
+    for top in range(box.y, bottom, tall):
+        for left in range(box.x, right, wide):
+            yield Box(left, top, min(wide, right - left), min(tall, bottom - top))
 
 
 def thumbnail_size(
@@ -101,7 +94,4 @@ def thumbnail_size(
     width, height = pyramid.levels[0]
     shrink_x, shrink_y = max(1.0, wanted_um / mpp[0]), max(1.0, wanted_um / mpp[1])
     extra = max(1.0, width / shrink_x / longest_px, height / shrink_y / longest_px)
-    return (
-        max(1, round(width / shrink_x / extra)),
-        max(1, round(height / shrink_y / extra)),
-    )
+    return max(1, round(width / shrink_x / extra)), max(1, round(height / shrink_y / extra))

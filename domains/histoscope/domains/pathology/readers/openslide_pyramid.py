@@ -46,9 +46,15 @@ class OpenSlidePyramid:
         self.levels: Sequence[tuple[int, int]] = list(self._slide.level_dimensions)
         self._averaged = [float(value) for value in self._slide.level_downsamples]
         self._background = _colour(properties.get("openslide.background-color"))
-        self.mpp = _pair(properties)
+        x_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
+        y_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
+        self.mpp = None if x_um is None or y_um is None else (x_um, y_um)
         self.scanned = _bounds(properties, self.levels[0])
-        self.facts: Mapping[str, Scalar] = _facts(properties)
+        self.facts: Mapping[str, Scalar] = {
+            "reader": "openslide",
+            "vendor": properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
+            "objective_power": _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
+        }
 
     def read(self, level: int, box: Box) -> Region:
         """See :class:`~.base.Pyramid`."""
@@ -61,7 +67,8 @@ class OpenSlidePyramid:
         try:
             rgba = np.asarray(self._slide.read_region(at, level, (right - left, bottom - top)))
         except openslide.OpenSlideError as fault:
-            self._reopen()
+            self._slide.close()
+            self._slide = openslide.OpenSlide(str(self._path))
             raise RegionFault(words_of(fault, self._path)) from None
         image, seen = on_background(rgba, self._background)
         return Region(image, seen, at[0] / factor, at[1] / factor)
@@ -70,16 +77,12 @@ class OpenSlidePyramid:
         """Let the file go."""
         self._slide.close()
 
-    def _reopen(self) -> None:
-        self._slide.close()
-        self._slide = openslide.OpenSlide(str(self._path))
-
 
 def _colour(text: str | None) -> tuple[int, int, int]:
     if text is None or not re.fullmatch(r"#?[0-9A-Fa-f]{6}", text):
         return WHITE
-    digits = text.removeprefix("#")
-    return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
 
 
 def _number(text: str | None) -> float | None:
@@ -87,12 +90,6 @@ def _number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
-
-
-def _pair(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    x_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
-    y_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
-    return None if x_um is None or y_um is None else (x_um, y_um)
 
 
 def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> Box:
@@ -104,12 +101,3 @@ def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> Box:
     width = min(int(found[2] or size[0]), size[0] - x)
     height = min(int(found[3] or size[1]), size[1] - y)
     return Box(x, y, width, height)
-
-
-def _facts(properties: Mapping[str, str]) -> dict[str, Scalar]:
-    power = _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
-    return {
-        "reader": "openslide",
-        "vendor": properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
-        "objective_power": power,
-    }

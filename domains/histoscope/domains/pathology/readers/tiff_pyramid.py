@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -40,7 +40,8 @@ class TiffPyramid:
         self._path = path
         try:
             self._tiff = tifffile.TiffFile(path)
-            self._pages = [level.keyframe for level in _levels(self._tiff)]
+            largest = max(self._tiff.series, key=lambda one: int(np.prod(one.shape)))
+            self._pages = [level.keyframe for level in largest.levels]  # finest first
         except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as fault:
             raise UnreadableSource(f"not a whole TIFF file ({words_of(fault, path)})") from None
         try:
@@ -59,7 +60,7 @@ class TiffPyramid:
             "vendor": "ome-tiff" if self._tiff.is_ome else "tiff",
             "objective_power": None,
         }
-        self._kept: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
+        self._segment = lru_cache(_KEPT_SEGMENTS)(self._decode)
 
     def read(self, level: int, box: Box) -> Region:
         """See :class:`~.base.Pyramid`."""
@@ -78,14 +79,11 @@ class TiffPyramid:
 
     def close(self) -> None:
         """Let the file go."""
+        self._segment.cache_clear()
         self._tiff.close()
 
-    def _segment(self, level: int, index: int) -> NDArray[np.uint8] | None:
+    def _decode(self, level: int, index: int) -> NDArray[np.uint8] | None:
         """One decoded tile or strip as RGBA, None when the file leaves it out."""
-        key = (level, index)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
         page = self._pages[level]
         if page.databytecounts[index] == 0:
             return None
@@ -97,17 +95,7 @@ class TiffPyramid:
             raise RegionFault(words_of(fault, self._path)) from None
         if decoded is None:
             return None
-        segment = _rgba(decoded[0], inverted=page.photometric == 0)
-        self._kept[key] = segment
-        if len(self._kept) > _KEPT_SEGMENTS:
-            self._kept.popitem(last=False)
-        return segment
-
-
-def _levels(tiff: tifffile.TiffFile) -> list[Any]:
-    """Levels of the largest series, finest first."""
-    series = max(tiff.series, key=lambda one: int(np.prod(one.shape)))
-    return list(series.levels)
+        return _rgba(decoded[0], inverted=page.photometric == 0)
 
 
 def _check(page: Any) -> None:
