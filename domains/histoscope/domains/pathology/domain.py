@@ -44,7 +44,6 @@ LOCATION = (
     LocationField("item", "int64", True, "position inside a labelled set; null on a slide"),
     LocationField("member", "string", True, "path inside a labelled set; null on a slide"),
 )
-NO_SET_SCALE = "tiles of a set have no scale: give --mpp"
 
 
 class PathologyDomain:
@@ -79,41 +78,38 @@ class PathologyDomain:
         from histoscope.domains.pathology.set_sources import choose_layout, find_sets
         from histoscope.domains.pathology.told import with_told
 
-        chosen = _options(options)
-        prepare = chosen if isinstance(chosen, PrepareOptions) else None
-        wanted = prepare.layout if prepare else "slides"
-        mpp = prepare.mpp if prepare else None
-        layouts = {root: choose_layout(place, wanted) for root, place in roots.items()}
-        if mpp is not None and set(layouts.values()) == {"slides"}:
+        if not isinstance(options, ReadOptions):
+            raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
+        if not isinstance(options, PrepareOptions):
+            options = PrepareOptions(layout="slides", **dict(options))
+        layouts = {root: choose_layout(place, options.layout) for root, place in roots.items()}
+        if options.mpp is not None and set(layouts.values()) == {"slides"}:
             raise DataError(
                 "--mpp is for labelled sets; for slides give --default-mpp or --mpp-csv"
             )
-        cases = Cases(chosen.cases, chosen.case_regex, SLIDE_COLUMNS)
-        if chosen.mpp_csv is not None:
-            ScaleList(chosen.mpp_csv)  # a fault in it is no slide's: refused before any is opened
-        annotations = prepare and prepare.annotations
-        if annotations and set(layouts.values()) != {"slides"}:
+        cases = Cases(options.cases, options.case_regex, SLIDE_COLUMNS)
+        if options.mpp_csv is not None:
+            ScaleList(options.mpp_csv)  # a fault in it is no slide's: refused before any is opened
+        if options.annotations and set(layouts.values()) != {"slides"}:
             raise DataError(
                 "--annotations is for slides; a set's pictures are labelled as they lie"
             )
         sources: list[Source] = []
         for root, layout in layouts.items():
-            if layout != "slides" and mpp is None:
-                raise DataError(f"{roots[root]}: {NO_SET_SCALE}")
-            found = (
-                find_slides(root, roots[root], cases)
-                if layout == "slides"
-                else find_sets(root, roots[root], layout)
-            )
-            sources += found
-        if annotations:
-            check_files(annotations, [source.path for source in sources])
+            if layout == "slides":
+                sources += find_slides(root, roots[root], cases)
+            elif options.mpp is None:
+                raise DataError(f"{roots[root]}: tiles of a set have no scale: give --mpp")
+            else:
+                sources += find_sets(root, roots[root], layout)
+        if options.annotations:
+            check_files(options.annotations, [source.path for source in sources])
         if not sources:
             raise DataError(
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
             )
-        sources = list(with_told(sources, roots, chosen, cases))
+        sources = list(with_told(sources, roots, options, cases))
         cases.check_used()
         yield from sources
 
@@ -190,9 +186,3 @@ class PathologyDomain:
             pretrain={"encoder": "resnet18", "training": {"steps": 160, "batch_size": 128}},
             tasks=["tissue"],
         )
-
-
-def _options(options: Spec) -> ReadOptions:
-    if not isinstance(options, ReadOptions):
-        raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
-    return options

@@ -10,7 +10,7 @@ from histoscope.domains.pathology.annotations.drawn import Drawn
 from histoscope.domains.pathology.annotations.qupath import read_drawings
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.choose import open_pyramid
-from histoscope.domains.pathology.scale import resolve
+from histoscope.domains.pathology.scale import check, resolve
 from histoscope.domains.pathology.set_reader import SetReader
 from histoscope.domains.pathology.set_sources import open_set
 from histoscope.domains.pathology.slide_reader import SlideReader
@@ -25,9 +25,8 @@ def open_slide(source: Source, path: Path, sampling: TileSampling) -> Reader:
     try:
         scale = resolve(pyramid.mpp, told.listed_mpp, told.default_mpp)
         drawn = _drawn_on(told, pyramid.scanned)
-        return SlideReader(
-            pyramid, scale, sampling, allow_anisotropic=told.allow_anisotropic, drawn=drawn
-        )
+        check(scale, sampling.tile_mpp, allow_anisotropic=told.allow_anisotropic)
+        return SlideReader(pyramid, scale, sampling, drawn)
     except UnreadableSource:
         pyramid.close()
         raise
@@ -57,7 +56,7 @@ def open_set_reader(source: Source, path: Path, sampling: TileSampling) -> Reade
     told: ToldOfSet = source.told
     tiles = open_set(path, source.kind)
     try:
-        return SetReader(tiles, told.mpp, sampling, told.task, told.cases.get, told.renamed)
+        return SetReader(tiles, sampling, told)
     except UnreadableSource:
         tiles.close()
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -17,6 +17,8 @@ from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.resample import resample
 from histoscope.domains.pathology.scale import UPSAMPLING
 from histoscope.domains.pathology.sets import Member, TileSet
+from histoscope.domains.pathology.tiling import PLACE
+from histoscope.domains.pathology.told import ToldOfSet
 
 FIELD_TOLERANCE = 0.01
 _TRIED = 16
@@ -27,36 +29,22 @@ class SetReader:
 
     Args:
         tiles: the open set; closed with the reader.
-        mpp: um per pixel of its pictures.
         sampling: the tile asked for.
-        task: name of its labels.
-        renamed: class names in place of others.
-        case_of: case by member path, None when unknown.
+        told: scale, labels and cases of its pictures.
 
     Raises:
         DataError: its pictures are too coarse or too small for the tile asked for.
         UnreadableSource: the set is empty, or lacks a class that is to be renamed.
     """
 
-    def __init__(
-        self,
-        tiles: TileSet,
-        mpp: float,
-        sampling: TileSampling,
-        task: str,
-        case_of: Callable[[str], str | None],
-        renamed: Mapping[str, str],
-    ) -> None:
+    def __init__(self, tiles: TileSet, sampling: TileSampling, told: ToldOfSet) -> None:
         self.divisible = sampling.stain_normalisation == "none"  # else it counts what it reads
         self._tiles = tiles
-        self._mpp = mpp
         self._sampling = sampling
-        self._task = task
-        self._case_of = case_of
-        self._renamed = renamed
+        self._told = told
         if not tiles.members:
             raise UnreadableSource("a set without pictures")
-        absent = sorted(set(renamed) - {member.label or "" for member in tiles.members})
+        absent = sorted(set(told.renamed) - {member.label or "" for member in tiles.members})
         if absent:
             found = sorted({member.label for member in tiles.members if member.label is not None})
             raise UnreadableSource(
@@ -70,8 +58,8 @@ class SetReader:
         first = self._first()
         self._facts: dict[str, Scalar] = {
             "reader": tiles.kind,
-            "mpp_x": mpp,
-            "mpp_y": mpp,
+            "mpp_x": told.mpp,
+            "mpp_y": told.mpp,
             "mpp_source": "--mpp",
             "tiles": len(tiles.members),
             "first_width_px": None if first is None else first.shape[1],
@@ -93,19 +81,19 @@ class SetReader:
     def plan(self) -> Plan:
         """One row a picture, with its label."""
         members = self._tiles.members
-        names = [self._renamed.get(member.label or "", member.label) for member in members]
+        names = [self._told.renamed.get(member.label or "", member.label) for member in members]
         labels = pa.array(names, pa.string())
         known = any(member.label is not None for member in members)
         return Plan(
-            _rows(members, self._tiles, self._case_of),
-            {self._task: PlanLabels(labels)} if known else {},
+            _rows(members, self._tiles.named, self._told.cases),
+            {self._told.task: PlanLabels(labels)} if known else {},
         )
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One picture a row, fitted to the tile; a damaged one becomes a CorruptSample."""
         for item in rows.column("item").to_pylist():
             try:
-                image = fit(self._tiles.load(item), self._mpp, self._sampling)
+                image = fit(self._tiles.load(item), self._told.mpp, self._sampling)
             except RegionFault as fault:
                 yield CorruptSample(f"unreadable ({fault})")
             except DataError as fault:
@@ -123,7 +111,7 @@ class SetReader:
         for item in range(min(_TRIED, len(self._tiles.members))):
             try:
                 image = self._tiles.load(item)
-                fit(image, self._mpp, self._sampling)
+                fit(image, self._told.mpp, self._sampling)
             except RegionFault:
                 continue
             except DataError as fault:
@@ -177,24 +165,18 @@ def _centre(extent: int, span: float) -> tuple[float, float]:
     return float(int((extent - span) / 2)), span
 
 
-def _rows(
-    members: Sequence[Member], tiles: TileSet, case_of: Callable[[str], str | None]
-) -> pa.Table:
+def _rows(members: Sequence[Member], named: bool, cases_told: Mapping[str, str]) -> pa.Table:
     count = len(members)
     keys = [digest_of([member.name]) for member in members]
     columns = {
         "key": pa.array(keys, pa.string()),
-        "x_level0_px": pa.nulls(count, pa.int64()),
-        "y_level0_px": pa.nulls(count, pa.int64()),
-        "width_level0_px": pa.nulls(count, pa.float64()),
-        "height_level0_px": pa.nulls(count, pa.float64()),
+        **dict.fromkeys(PLACE[:2], pa.nulls(count, pa.int64())),
+        **dict.fromkeys(PLACE[2:], pa.nulls(count, pa.float64())),
         "item": pa.array(range(count), pa.int64()),
-        "member": pa.array([m.name if tiles.named else None for m in members], pa.string()),
+        "member": pa.array([m.name if named else None for m in members], pa.string()),
     }
-    cases = [member.case or (case_of(member.name) if tiles.named else None) for member in members]
-    splits = [member.split for member in members]
-    if any(case is not None for case in cases):
-        columns["case"] = pa.array(cases, pa.string())
-    if any(split is not None for split in splits):
-        columns["split"] = pa.array(splits, pa.string())
+    cases = [one.case or (cases_told.get(one.name) if named else None) for one in members]
+    for name, values in (("case", cases), ("split", [one.split for one in members])):
+        if any(value is not None for value in values):
+            columns[name] = pa.array(values, pa.string())
     return pa.table(columns)

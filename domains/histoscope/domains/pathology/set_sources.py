@@ -158,9 +158,10 @@ def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
     if layout == "folders":
         yield _folder_source(root, place)
         return
-    count = 0
-    for path, members in _of_layout(files, place, layout):
-        count += 1
+    found = list(_of_layout(files, place, layout))
+    if not found:
+        raise DataError(f"{place}: nothing of layout {layout} here")
+    for path, members in found:
         yield Source(
             id=_of_list(path) if layout == "csv" else identify(members, path.parent),
             path=path.name,
@@ -169,8 +170,6 @@ def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
             split=_split_in(path.stem),
             independent=True,
         )
-    if not count:
-        raise DataError(f"{place}: nothing of layout {layout} here")
 
 
 def _of_layout(
@@ -183,14 +182,9 @@ def _of_layout(
             if images in files or labels in files:
                 yield images, (images, labels)
         return
+    fits = _holds_classes if layout == "zip" else _is_label_csv
     for path in files:
-        if (
-            layout == "zip"
-            and suffix_of(path) == ".zip"
-            and (path == place or _holds_classes(path))
-        ):
-            yield path, (path,)
-        if layout == "csv" and suffix_of(path) == ".csv" and (path == place or _is_label_csv(path)):
+        if suffix_of(path) == f".{layout}" and (path == place or fits(path)):
             yield path, (path,)
 
 

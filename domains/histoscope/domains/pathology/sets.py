@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,7 @@ from histoscope.domains.pathology.readers.flat_pyramid import open_picture, rgb_
 
 LARGEST_MEMBER_BYTES = 256 * 2**20
 LARGEST_MEMBER_PX = 64_000_000
-SPLITS: Mapping[str, Split] = {
-    "train": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-}
+SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class TileSet(Protocol):
 
 def split_of(word: str) -> Split | None:
     """``train``, ``valid`` or ``test`` for a word that means one of them."""
-    return SPLITS.get(word.lower())
+    return cast("Split | None", SPLITS.get(word.lower()))
 
 
 def from_paths(names: Iterable[str]) -> list[Member]:

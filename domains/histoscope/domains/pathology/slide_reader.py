@@ -17,7 +17,7 @@ from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import Pyramid, RegionFault
 from histoscope.domains.pathology.readers.choose import why_no_pixels
 from histoscope.domains.pathology.resample import resample
-from histoscope.domains.pathology.scale import Scale, check
+from histoscope.domains.pathology.scale import Scale
 from histoscope.domains.pathology.thumbnail import Thumbnail, make_thumbnail, thumbnail_size
 from histoscope.domains.pathology.tiling import (
     PLACE,
@@ -46,27 +46,19 @@ class SlideReader:
 
     Args:
         pyramid: the open picture; closed with the reader.
-        scale: um per level-0 pixel.
+        scale: um per level-0 pixel, one that may be read.
         sampling: how tiles are cut.
-        allow_anisotropic: read pixels that are not square.
         drawn: what a person drew on it: labels of tiles, and tiles of its own.
 
     Raises:
-        UnreadableSource: the scale is refused, or no pixel can be read.
+        UnreadableSource: no pixel can be read.
     """
 
     divisible = True
 
     def __init__(
-        self,
-        pyramid: Pyramid,
-        scale: Scale,
-        sampling: TileSampling,
-        *,
-        allow_anisotropic: bool,
-        drawn: Drawn | None = None,
+        self, pyramid: Pyramid, scale: Scale, sampling: TileSampling, drawn: Drawn | None
     ) -> None:
-        check(scale, sampling.tile_mpp, allow_anisotropic=allow_anisotropic)
         self._pyramid = pyramid
         self._mpp = (scale.x_um, scale.y_um)
         self.sampling = sampling

@@ -11,7 +11,7 @@ from histoscope.core.errors import HistoscopeError
 from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.tables.cases import Cases
 from histoscope.domains.pathology.annotations.matching import match
-from histoscope.domains.pathology.options import Coordinates, PrepareOptions, ReadOptions
+from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
 from histoscope.domains.pathology.set_sources import open_set
 
@@ -59,7 +59,7 @@ class ToldOfSet:
 
 
 def with_told(
-    sources: Sequence[Source], roots: Roots, options: ReadOptions, cases: Cases
+    sources: Sequence[Source], roots: Roots, options: PrepareOptions, cases: Cases
 ) -> Iterator[Source]:
     """Sources with :attr:`Source.told`, and its digest.
 
@@ -67,13 +67,12 @@ def with_told(
     cases; the rest is the same for all of a call.
     """
     scales = None if options.mpp_csv is None else ScaleList(options.mpp_csv)
-    prepare = options if isinstance(options, PrepareOptions) else PrepareOptions()
     drawn: Mapping[str, list[Path]] = {}
-    if prepare.annotations is not None:
-        drawn = match(prepare.annotations, {s.id: s.path for s in sources}).files
+    if options.annotations is not None:
+        drawn = match(options.annotations, {s.id: s.path for s in sources}).files
     for source in sources:
         if source.kind.startswith("set-"):
-            yield _set_with_told(source, roots, prepare, cases)
+            yield _set_with_told(source, roots, options, cases)
             continue
         listed = None if scales is None else scales.find(source.path)
         files = drawn.get(source.id, [])
@@ -84,10 +83,10 @@ def with_told(
             options.default_mpp,
             options.allow_anisotropic,
             files,
-            prepare.coordinates,
-            prepare.renamed(),
-            prepare.task,
-            prepare.rest_is,
+            options.coordinates,
+            options.renamed(),
+            options.task,
+            options.rest_is,
         )
         yield replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
 
@@ -99,8 +98,8 @@ def _set_with_told(source: Source, roots: Roots, options: PrepareOptions, cases:
     try:
         tiles = open_set(locate(source, roots), source.kind)
     except HistoscopeError:
-        tiles = None  # opening it to read says why
-    if tiles is not None:
+        pass  # opening it to read says why
+    else:
         for member in tiles.members:
             case = cases.find(member.name) if tiles.named else None
             parts.append(repr((member, case)).encode())

@@ -115,14 +115,10 @@ def _outline(geometry: Any) -> tuple[Any, str]:
     if not shapely.is_valid(found):
         note = f"mended: {shapely.is_valid_reason(found).partition('[')[0].lower()}"
         found = shapely.make_valid(found)
-    parts = [one for one in shapely.get_parts(_flat(found)) if one.geom_type == "Polygon"]
+    parts = [
+        one for one in shapely.get_parts(shapely.get_parts(found)) if one.geom_type == "Polygon"
+    ]
     whole = shapely.union_all(parts)
     if not whole.area:
         return None, f"a {geometry.get('type')} has no area"
     return whole, note
-
-
-def _flat(found: Any) -> Any:
-    """Parts of parts as one collection: a collection may hold multipolygons."""
-    inner = [part for one in shapely.get_parts(found) for part in shapely.get_parts(one)]
-    return shapely.geometrycollections(inner)

@@ -86,17 +86,15 @@ def write_annotation_tables(
     folder.take()
     folder.claim({**options.model_dump(mode="json", include=ASKED), "classes": list(classes)})
     rows = [_row(path, note=reason) for path, reason in matches.idle.items()]
-    labels = list[tuple[str, str]]()
+    labels = list[dict[str, str]]()
     for source, files in matches.files.items():
         more, told = _slide(store, opened[source], files, options, classes)
         rows += more
         labels += told
     if labels:
-        samples, names = zip(*labels, strict=True)
-        columns = {"sample": samples, "task": [options.task] * len(samples), "label": names}
-        write_csv(out / file, pa.table({k: pa.array(v) for k, v in columns.items()}))
+        write_csv(out / file, pa.Table.from_pylist(labels))
     write_csv(out / "annotations.csv", pa.Table.from_pylist(rows, SCHEMA))
-    tiles = dict(Counter(name for _, name in labels).most_common())
+    tiles = dict(Counter(one["label"] for one in labels).most_common())
     gained = [row["tiles"] for row in rows if row["number"]]
     used = sum(count > 0 for count in gained)
     return AnnotationSummary(file, tiles, len(gained), used, len(rows) - len(gained))
@@ -108,7 +106,7 @@ def _slide(
     files: Sequence[Path],
     options: PrepareOptions,
     classes: Sequence[str],
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows of the drawings of one slide, and labels of its tiles."""
     facts = json.loads(told["facts"])
     x, y = bounds_offset(facts, options.coordinates)
@@ -131,7 +129,8 @@ def _slide(
         area = None if one.outline is None else float(shapely.area(one.outline)) * mm2
         rows.append(_row(path, told, one, area, tiles, _note(one, tiles, classes)))
     pairs = zip(index.column("id").to_pylist(), answer.classes, strict=True)
-    return rows, [(sample, name) for sample, name in pairs if name is not None]
+    task = options.task
+    return rows, [{"sample": one, "task": task, "label": name} for one, name in pairs if name]
 
 
 def _note(one: Drawing, tiles: int, classes: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import struct
 from pathlib import Path
 
@@ -171,13 +172,12 @@ def why_no_pixels(pyramid: Pyramid, level: int) -> str:
     width, height = pyramid.levels[level]
     side_x, side_y = min(_PROBE_PX, width), min(_PROBE_PX, height)
     fault = ""
-    for part_y in (0.5, 0.0, 1.0):
-        for part_x in (0.5, 0.0, 1.0):
-            place = int((width - side_x) * part_x), int((height - side_y) * part_y)
-            try:
-                pyramid.read(level, Box(*place, side_x, side_y))
-            except RegionFault as unread:
-                fault = str(unread)
-            else:
-                return ""
+    for part_y, part_x in itertools.product((0.5, 0.0, 1.0), repeat=2):
+        place = int((width - side_x) * part_x), int((height - side_y) * part_y)
+        try:
+            pyramid.read(level, Box(*place, side_x, side_y))
+        except RegionFault as unread:
+            fault = str(unread)
+        else:
+            return ""
     return fault
