@@ -15,7 +15,13 @@ from histoscope.core.errors import DataError
 from histoscope.core.randomness import generator
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
-from histoscope.domains.pathology.phantom.sections import CLASSES
+from histoscope.domains.pathology.phantom.sections import (
+    CLASSES,
+    CORRELATION,
+    MEAN,
+    SPREAD,
+    level,
+)
 from histoscope.domains.pathology.phantom.slides import (
     PHANTOM_VERSION,
     TILE_MPP,
@@ -24,7 +30,6 @@ from histoscope.domains.pathology.phantom.slides import (
     phantom_hash,
     write_phantom,
 )
-from histoscope.domains.pathology.phantom.stains import CORRELATION, MEAN, SPREAD, level
 from histoscope.domains.pathology.phantom.textures import TEXTURES, blur
 
 SMALL = {"train": 2, "valid": 1, "test": 1, "new": 2, "side_px": 512}

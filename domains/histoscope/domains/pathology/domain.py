@@ -158,7 +158,7 @@ class PathologyDomain:
         self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path
     ) -> Sequence[Artefact]:
         """Write tiles of a slide as unlocked annotations of QuPath; nothing for a set."""
-        from histoscope.domains.pathology.geojson import write_annotations
+        from histoscope.domains.pathology.annotations.qupath import write_annotations
 
         if not isinstance(options, SuggestOptions):
             raise DataError(f"pathology takes SuggestOptions, not {type(options).__name__}")

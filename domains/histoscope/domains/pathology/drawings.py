@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results, Scalar
+from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results
 from histoscope.core.files import atomic_path
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map
 from histoscope.domains.pathology.thumbnail import Thumbnail
 from histoscope.domains.pathology.tiling import has_places
+
+if TYPE_CHECKING:
+    from histoscope.domains.pathology.slide_reader import SlideReader
 
 LONGEST_PX = 1600
 SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be read
@@ -29,16 +32,6 @@ MPP_SOURCES = {
     "default-mpp": "given with --default-mpp, because the file states none",
     "--mpp": "given with --mpp",
 }
-
-
-@runtime_checkable
-class Pictured(Protocol):
-    """A reader that can show the whole slide."""
-
-    facts: Mapping[str, Scalar]
-
-    def overview(self, longest_px: int) -> Thumbnail:
-        """The whole slide, no side longer than ``longest_px``."""
 
 
 def render(reader: Reader, results: Results, out: Path) -> Rendering:
@@ -58,10 +51,10 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
     facts = _count_facts(told, good, len(rows) - good)
     # of several tasks, files and titles are told apart by the task's name
     named = [(one, one.task.name if len(results.answers) > 1 else "") for one in results.answers]
-    if not (isinstance(reader, Pictured) and has_places(rows)):
+    if not has_places(rows):
         return Rendering([_write_classes(*one, good, None, out) for one in named], facts)
     size, mpp = (told["width_level0_px"], told["height_level0_px"]), (told["mpp_x"], told["mpp_y"])
-    ground = _ground(reader)
+    ground = _ground(cast("SlideReader", reader))  # only slides have places
     pictures, tables, area = list[Artefact](), list[Artefact](), None
     for answer, name in named:
         areas = None
@@ -93,7 +86,7 @@ def _write_classes(
     return write_typed_csv(out / file, title, said, columns)
 
 
-def _ground(reader: Pictured) -> Thumbnail:
+def _ground(reader: SlideReader) -> Thumbnail:
     """The slide's picture, unreadable parts grey, enlarged when it is very small."""
     small = reader.overview(LONGEST_PX)
     image = np.where(small.readable[:, :, None], small.image, np.uint8(GROUND[0]))

@@ -82,12 +82,9 @@ class SetReader:
         """One row a picture, with its label."""
         members = self._tiles.members
         names = [self._told.renamed.get(member.label or "", member.label) for member in members]
-        labels = pa.array(names, pa.string())
         known = any(member.label is not None for member in members)
-        return Plan(
-            _rows(members, self._tiles.named, self._told.cases),
-            {self._told.task: PlanLabels(labels)} if known else {},
-        )
+        labels = {self._told.task: PlanLabels(pa.array(names, pa.string()))} if known else {}
+        return Plan(_rows(members, self._tiles.named, self._told.cases), labels)
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One picture a row, fitted to the tile; a damaged one becomes a CorruptSample."""

@@ -72,7 +72,9 @@ class StainJitter:
         """Images (batch, 3, height, width), RGB in 0..1; rows that are off stay as they are."""
         more, added = self._exponents(drawn.to(images.dtype))
         out = images.new_empty(images.shape)
-        size = _at_once(images)
+        pixels = images.shape[2] * images.shape[3]
+        in_cache = images.device.type == "cpu"  # so many are changed together, else all
+        size = max(1, CACHED_PX // pixels) if in_cache else len(images)
         for start in range(0, len(images), size):
             some = slice(start, start + size)
             flat = images[some].flatten(2).contiguous()  # (some, 3, pixels), channel by channel
@@ -93,12 +95,6 @@ class StainJitter:
         mix = torch.linalg.inv(stains) @ (drawn[:, 1:4, None] * stains) - same
         on = drawn[:, :1, None] / math.log(2)
         return (on * mix).mT.contiguous(), on * (drawn[:, 4:] @ -stains)[:, :, None]
-
-
-def _at_once(images: Tensor) -> int:
-    """How many images to change together: on a CPU what its cache holds, else all."""
-    pixels = images.shape[2] * images.shape[3]
-    return max(1, CACHED_PX // pixels) if images.device.type == "cpu" else len(images)
 
 
 def tissue_part(light: Tensor) -> Tensor:

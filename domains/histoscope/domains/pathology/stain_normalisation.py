@@ -181,10 +181,8 @@ class EachAlone:
     def summary(self) -> str:
         """How many pictures were fitted, and why others were not."""
         left = [f"{count} {reason}" for reason, count in sorted(self._left.items())]
-        return "; left as they are: ".join(
-            [f"{self._fitted} of {self._fitted + self._left.total()} pictures fitted"]
-            + ([", ".join(left)] if left else [])
-        )
+        said = f"{self._fitted} of {self._fitted + self._left.total()} pictures fitted"
+        return f"{said}; left as they are: {', '.join(left)}" if left else said
 
 
 class SlideStains:

@@ -19,8 +19,7 @@ from histoscope.core.files import write_csv
 from histoscope.core.work.folder import OutFolder
 from histoscope.domains.pathology.annotations.drawn import boxes_of, classes_of
 from histoscope.domains.pathology.annotations.matching import match
-from histoscope.domains.pathology.annotations.qupath import Drawing, read_drawings
-from histoscope.domains.pathology.geojson import bounds_offset
+from histoscope.domains.pathology.annotations.qupath import Drawing, bounds_offset, read_drawings
 from histoscope.domains.pathology.options import PrepareOptions
 
 ANNOTATIONS = ("histoscope.annotations", 1)

@@ -110,8 +110,11 @@ def phantom_hash(out: Path) -> str:
     digest = hashlib.sha256()
     images = [path for path in out.rglob("*") if path.suffix in (".png", ".tif")]
     for path in sorted(images, key=lambda path: path.relative_to(out).as_posix()):
-        slide = path.suffix == ".tif"
-        pixels = tifffile.imread(path, level=0) if slide else _read_png(path)
+        if path.suffix == ".tif":
+            pixels = tifffile.imread(path, level=0)
+        else:  # grey, or BGR
+            pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+            pixels = pixels if pixels.ndim == 2 else pixels[..., ::-1]
         digest.update(f"{path.relative_to(out).as_posix()} {pixels.shape}\n".encode())
         digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.hexdigest()
@@ -151,12 +154,6 @@ def _write_case(paths: Mapping[str, Path], part: str, name: str, section: Sectio
         tile = section.pixels[y : y + TILE_PX, x : x + TILE_PX, ::-1]
         _write_png(paths["labelled"] / part / CLASSES[best] / f"{name}_{x:04d}-{y:04d}.png", tile)
     return len(tiles)
-
-
-def _read_png(path: Path) -> NDArray[Any]:
-    """Grey or RGB pixels."""
-    pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
-    return pixels if pixels.ndim == 2 else pixels[..., ::-1]
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:

@@ -2,9 +2,9 @@
 
 Each texture is a pair of fields over the canvas, (side, side): ``nuclei``, high where haematoxylin
 binds, and ``matrix``, high where eosin binds. Only their spatial order matters: both get the same
-distribution of values in every class afterwards (``stains.level``), so each texture puts nuclei on
-some 30 % of its area. One pixel is one micrometre. A texture takes the mask of where it is wanted,
-(side, side), and need not be right elsewhere.
+distribution of values in every class afterwards (``sections.level``), so each texture puts nuclei
+on some 30 % of its area. One pixel is one micrometre. A texture takes the mask of where it is
+wanted, (side, side), and need not be right elsewhere.
 
 All is float64: results that differ in the last bit between processors then round to equal pixels.
 """

@@ -87,14 +87,12 @@ def _check_dicom(path: Path) -> None:
 
 def _why_convert(path: Path) -> str:
     """Say what a format that no reader here opens needs."""
-    name = TO_CONVERT[suffix_of(path)]
-    if suffix_of(path) == ".vsi":
-        folder = path.parent / f"_{path.stem}_"
-        if not any(folder.rglob("*.ets")):
-            return (
-                "an Olympus VSI header without its pixels: the .ets folder that belongs beside it "
-                "(_NAME_) is missing"
-            )
+    name, folder = TO_CONVERT[suffix_of(path)], path.parent / f"_{path.stem}_"
+    if suffix_of(path) == ".vsi" and not any(folder.rglob("*.ets")):
+        return (
+            "an Olympus VSI header without its pixels: the .ets folder that belongs beside it "
+            "(_NAME_) is missing"
+        )
     return f"{name} is not readable here; convert it to OME-TIFF or DICOM (Bio-Formats)"
 
 

@@ -154,8 +154,7 @@ def _ome_mpp(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
 
 def _tag_mpp(page: Any) -> tuple[float, float] | None:
     """Resolution tags with a unit, as um per pixel."""
-    unit = page.tags.valueof("ResolutionUnit", 1)
-    um = _UM_PER_TIFF_UNIT.get(int(unit))
+    um = _UM_PER_TIFF_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
     sizes = []
     for axis in ("X", "Y"):
         above, below = page.tags.valueof(f"{axis}Resolution", (0, 1))
