@@ -21,8 +21,7 @@ SLIDE_SUFFIXES = frozenset(
     | set(TO_CONVERT)
 )
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp"})
-EITHER_SUFFIXES = frozenset({".tif", ".tiff"})
-TILE_SUFFIXES = PICTURE_SUFFIXES | EITHER_SUFFIXES
+TILE_SUFFIXES = PICTURE_SUFFIXES | {".tif", ".tiff"}
 
 
 def suffix_of(path: PurePath) -> str:

@@ -22,16 +22,7 @@ import click
     show_default=True,
     help="pixels of annotations: QuPath's, or those of level 0 (QuPath's --no-crop)",
 )
-def command(
-    store: Path,
-    folder: Path,
-    out: Path,
-    task: str,
-    classes: str | None,
-    class_names: str | None,
-    rest_is: str | None,
-    coordinates: str,
-) -> None:
+def command(store: Path, folder: Path, out: Path, classes: str | None, **asked: str | None) -> None:
     """Say which tiles of STORE the QuPath annotations of FOLDER label.
 
     Files are matched by name: x.svs by x.geojson or x.svs.geojson. A tile takes the class that
@@ -43,14 +34,7 @@ def command(
     from histoscope.domains.pathology.annotations.table import write_annotation_tables
     from histoscope.domains.pathology.options import PrepareOptions
 
-    body = {
-        "task": task,
-        "class_names": class_names,
-        "rest_is": rest_is,
-        "coordinates": coordinates,
-        "annotations": folder,
-    }
-    options = build(PrepareOptions, body, "command line")
+    options = build(PrepareOptions, {**asked, "annotations": folder}, "command line")
     wanted = [name.strip() for name in (classes or "").split(",") if name.strip()]
     found = write_annotation_tables(Store(store), options, wanted, out)
     for name, count in found.tiles.items():
