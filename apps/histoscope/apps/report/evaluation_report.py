@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histoscope.apps.report.page import render_page
+from histoscope.apps.report.page import write_page
 from histoscope.apps.report.pictures import embed_whole
 from histoscope.apps.report.provenance import package_lines
 from histoscope.apps.report.quality import quality_of
-from histoscope.core.files import read_json, write_bytes
+from histoscope.core.files import read_json
 from histoscope.core.stages.evaluate import METRICS
 
 TAKEN_FOR = "What was taken for what"
@@ -44,7 +44,8 @@ def write_evaluation_report(directory: Path, package_info: Mapping[str, Any]) ->
         for head in package_info["heads"]
         if head["task"] in tasks
     ]
-    page = render_page(
+    return write_page(
+        directory / "report.html",
         "evaluation.html.j2",
         task=" and ".join(tasks),
         parts_of=parts,
@@ -52,9 +53,6 @@ def write_evaluation_report(directory: Path, package_info: Mapping[str, Any]) ->
         caption=READING,
         provenance=package_lines(package_info),
     )
-    path = directory / "report.html"
-    write_bytes(path, page)
-    return path
 
 
 def _draws(metrics: Mapping[str, Any]) -> dict[str, list[float | None]]:

@@ -15,11 +15,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from histoscope.apps.report.page import render_page, visible
+from histoscope.apps.report.page import visible, write_page
 from histoscope.core.contracts import Neighbour, Task
 from histoscope.core.data.codec import encode
 from histoscope.core.errors import UsageError
-from histoscope.core.files import write_bytes
 from histoscope.core.labelling.gather import LABEL, SAMPLE, TASK
 from histoscope.core.packages.package import class_infos
 
@@ -59,7 +58,8 @@ def write_label_page(
         "digest": f"histoscope-labels-{digest}",
         "file": file,
     }
-    page = render_page(
+    write_page(
+        path,
         "label.html.j2",
         "label.css",
         "label.js",
@@ -70,7 +70,6 @@ def write_label_page(
         command=command,
         data=_json(data),
     )
-    write_bytes(path, page)
 
 
 def check_classes(task: Task) -> None:

@@ -17,18 +17,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from histoscope.core.files import write_text
+
 TEMPLATES = Path(__file__).parent / "templates"
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, direction marks, lone surrogates, line ends
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 NO_COLOUR = "#777777"
 
 
-def render_page(
-    template: str, sheet: str = "style.css", script: str | None = None, **values: Any
-) -> bytes:
+def write_page(
+    path: Path, template: str, sheet: str = "style.css", script: str | None = None, **values: Any
+) -> Path:
     """Fill a template; the same values give the same bytes.
 
     Args:
+        path: of the page, which is returned.
         template: its file.
         sheet: file of the style sheet.
         script: file of the only script that may run; None: no script may.
@@ -51,7 +54,8 @@ def render_page(
         values["script"] = Markup(code)  # noqa: S704 - our own file
     policy += "base-uri 'none'; form-action 'none'"
     page = environment.get_template(template).render(style=Markup(style), policy=policy, **values)  # noqa: S704 - our own file
-    return page.encode()
+    write_text(path, page)
+    return path
 
 
 def _hash(text: str) -> str:

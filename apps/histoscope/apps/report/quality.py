@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 SEEN = "SEEN BEFORE"
@@ -28,85 +27,44 @@ EACH = {
 }
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One number with its interval; all are fractions from 0 to 1, None is unknown."""
-
-    title: str
-    meaning: str
-    value: float | None
-    low: float | None
-    high: float | None
-    chance: float | None = None
-    spread: float | None = None
-    colour: str = ""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What an evaluation says.
-
-    Attributes:
-        task: what was asked.
-        overall: measures of all classes together.
-        each: one measure a class; ``heading`` says which.
-        read: which data, in words.
-        samples, units: how many; ``interval_over`` names the units.
-        draws, labels: how many draws of how many labels, in words.
-        alarms: cautions that make the numbers untrue.
-        cautions: the others.
-    """
-
-    task: str
-    overall: list[Measure]
-    each: list[Measure]
-    heading: str
-    read: str
-    samples: int
-    units: int
-    interval_over: str
-    draws: int
-    labels: str
-    alarms: list[str]
-    cautions: list[str]
-
-
-def quality_of(evaluation: Mapping[str, Any] | None, head: Mapping[str, Any]) -> Quality | None:
-    """Make an evaluation of one task ready to print.
+def quality_of(
+    evaluation: Mapping[str, Any] | None, head: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Make an evaluation of one task ready to print; all values are fractions from 0 to 1.
 
     Args:
         evaluation: of ``metrics.json`` or a package's summary; None when none is recorded.
         head: the head in ``package.json``.
+
+    Returns:
+        The evaluation with its ``task``; ``labels`` of each draw in words; measures ``overall``,
+        and for ``each`` class those that ``heading`` names; and the cautions, of which ``alarms``
+        make the numbers untrue.
     """
     if evaluation is None:
         return None
     colours = {kind["name"]: kind["colour"] for kind in head["classes"]}
     there = sum(one["value"] is not None for one in evaluation.get("recall", {}).values())
     chances = {"balanced_accuracy": 1 / there if there > 1 else None, "auc": 0.5}
-    cautions = list(evaluation["cautions"])
     each = next(name for name in EACH if name in evaluation)
     unit = evaluation["interval_over"].removesuffix("s")
-    return Quality(
-        task=head["task"],
-        overall=[
+    return {
+        **evaluation,
+        "task": head["task"],
+        "overall": [
             _measure(title.format(unit=unit), MEANINGS[name], evaluation[name], chances.get(name))
             for name, title in TITLES.items()
             if name in evaluation
         ],
-        each=[
+        "each": [
             _measure(name, "", metric, colour=colours.get(name, ""))
             for name, metric in evaluation[each].items()
         ],
-        heading=EACH[each],
-        read=evaluation["read"],
-        samples=evaluation["samples"],
-        units=evaluation["units"],
-        interval_over=evaluation["interval_over"],
-        draws=evaluation["draws"],
-        labels=labels_in_words(evaluation["labels"]),
-        alarms=[caution for caution in cautions if caution.startswith(SEEN)],
-        cautions=[caution for caution in cautions if not caution.startswith(SEEN)],
-    )
+        "heading": EACH[each],
+        "labels": labels_in_words(evaluation["labels"]),
+        "alarms": [one for one in evaluation["cautions"] if one.startswith(SEEN)],
+        "cautions": [one for one in evaluation["cautions"] if not one.startswith(SEEN)],
+    }
 
 
 def labels_in_words(labels: list[int]) -> str:
@@ -121,7 +79,14 @@ def _measure(
     metric: Mapping[str, Any],
     chance: float | None = None,
     colour: str = "",
-) -> Measure:
+) -> dict[str, Any]:
+    """One number with its interval, ``low`` to ``high``; None is unknown."""
     low, high = metric["interval"]
-    spread = metric.get("sd_over_draws")
-    return Measure(title, meaning, metric["value"], low, high, chance, spread, colour)
+    told = {"title": title, "meaning": meaning, "chance": chance, "colour": colour}
+    return {
+        **told,
+        "value": metric["value"],
+        "low": low,
+        "high": high,
+        "spread": metric.get("sd_over_draws"),
+    }
