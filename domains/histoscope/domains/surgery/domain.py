@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
+from histoscope.core.contracts import (
+    LocationField,
+    Neighbour,
+    Phantom,
+    Sampling,
+    Split,
+    locate,
+)
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.surgery.options import (
     FrameSampling,
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
-        Neighbour,
         Reader,
         Rendering,
         Results,
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
 
+LONGEST_S = 10.0  # a moment later than this is no context any more
 LOCATION = (
     LocationField("at_s", "float64", False, "presentation time from the first frame, s"),
     LocationField(
@@ -69,18 +76,19 @@ class SurgeryDomain:
         from histoscope.domains.surgery.discovery import VIDEO_WORDS, Operation, find_operations
         from histoscope.domains.surgery.told import with_told
 
-        chosen = _options(options)
-        cases = Cases(chosen.cases, chosen.case_regex, VIDEO_WORDS)
+        if not isinstance(options, ReadOptions):
+            raise DataError(f"surgery takes ReadOptions, not {type(options).__name__}")
+        cases = Cases(options.cases, options.case_regex, VIDEO_WORDS)
         found: list[tuple[Source, Operation]] = []
         for root, place in roots.items():
             if not place.exists():
                 raise DataError(f"{place}: no such file or folder")
-            found += find_operations(root, place, chosen, cases)
+            found += find_operations(root, place, options, cases)
         if not found:
             places = ", ".join(map(str, roots.values()))
             raise DataError(f"{places}: no video and no folder of frames found")
         cases.check_used()
-        yield from with_told(found, chosen)
+        yield from with_told(found, options)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open an operation.
@@ -89,7 +97,7 @@ class SurgeryDomain:
             UnreadableSource: with the true reason; also where its labels are not what they should.
         """
         from histoscope.domains.surgery.operation_reader import OperationReader
-        from histoscope.domains.surgery.readers.choose import open_movie
+        from histoscope.domains.surgery.readers.movie import open_movie
 
         if not isinstance(sampling, FrameSampling):
             raise DataError(f"surgery cuts by FrameSampling, not {type(sampling).__name__}")
@@ -126,7 +134,7 @@ class SurgeryDomain:
         out: Path,
     ) -> Sequence[Artefact]:
         """Write one operation's features as ``NAME.npy``, (frames, dim), with ``NAME.csv``."""
-        from histoscope.domains.surgery.exports import export_features
+        from histoscope.domains.surgery.drawings import export_features
 
         return export_features(rows, features, attributes, out)
 
@@ -137,10 +145,14 @@ class SurgeryDomain:
         return ()
 
     def around(self, rows: pa.Table, place: int) -> Sequence[Neighbour]:
-        """The frames before and after."""
-        from histoscope.domains.surgery.surroundings import around
-
-        return around(rows, place)
+        """The sampled frame before and the one after, where they are near enough in time."""
+        at_s, found = rows.column("at_s"), []
+        for other, right in ((place - 1, -1.0), (place + 1, 1.0)):
+            if 0 <= other < len(rows):
+                apart = abs(at_s[other].as_py() - at_s[place].as_py())
+                if apart <= LONGEST_S:
+                    found.append(Neighbour(other, right, 0.0))
+        return found
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Operations of seven phases with tools, as short H.264 videos."""
@@ -160,9 +172,3 @@ class SurgeryDomain:
             },
             tasks=["phase", "tools"],
         )
-
-
-def _options(options: Spec) -> ReadOptions:
-    if not isinstance(options, ReadOptions):
-        raise DataError(f"surgery takes ReadOptions, not {type(options).__name__}")
-    return options

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
-from histoscope.domains.surgery.options import VideoReader
+from histoscope.domains.surgery.discovery import CLOSED, FRAMES
+from histoscope.domains.surgery.options import FrameSampling, ReadOptions, VideoReader
 from histoscope.domains.surgery.readers.decoding import Answer, read_by_seeking, read_in_one_pass
 from histoscope.domains.surgery.readers.decord_path import (
     agrees_and_is_quicker,
     may_be_right,
     read_by_decord,
 )
+from histoscope.domains.surgery.readers.frame_folder import FrameFolder
 from histoscope.domains.surgery.readers.listing import Listing, list_frames
 from histoscope.domains.surgery.timeline import interval_s
 
@@ -182,13 +184,38 @@ class JoinedParts:
                     yield place + int(start), answer
 
 
-def check_parts(movies: Sequence[VideoFile]) -> None:
-    """Refuse parts that cannot be of one recording.
+def open_movie(
+    kind: str, path: Path, parts: Sequence[str], sampling: FrameSampling, options: ReadOptions
+) -> Movie:
+    """Open a video, parts of one, or a folder of frames.
+
+    Args:
+        kind: of the source.
+        path: the file, the first part, or the folder.
+        parts: names of all parts, which lie beside the first.
+        sampling: how many frames a second are wanted.
+        options: how it is read.
 
     Raises:
-        UnreadableSource: sizes differ.
+        UnreadableSource: with the true reason; parts whose sizes differ are not of one recording.
     """
+    if kind == CLOSED and not path.is_dir():
+        raise UnreadableSource("neither a file nor a folder")
+    if kind == CLOSED:
+        raise UnreadableSource("what lies in this folder cannot be listed; is it yours to read?")
+    if kind == FRAMES:
+        return FrameFolder(path, options)
+    movies = []
+    for name in parts:
+        try:
+            movies.append(VideoFile(path.with_name(name), options.video_reader, 1 / sampling.fps))
+        except UnreadableSource as fault:
+            where = f"{name}: " * (len(parts) > 1)
+            raise UnreadableSource(f"{where}{fault.reason}") from None
+    if len(movies) == 1:
+        return movies[0]
     sizes = {(movie.facts["width_px"], movie.facts["height_px"]) for movie in movies}
     if len(sizes) > 1:
         told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
         raise UnreadableSource(f"parts of different sizes ({told} px): not one recording?")
+    return JoinedParts(movies)
