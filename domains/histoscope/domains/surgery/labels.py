@@ -16,7 +16,7 @@ from histoscope.core.contracts import PlanLabels
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
 from histoscope.core.tables.spreadsheet import read_sheet
-from histoscope.domains.surgery.phase_text import CLOCK, PhaseRows, read_phases
+from histoscope.domains.surgery.phase_text import PhaseRows, clock_s, read_phases
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,
     PHASES,
@@ -77,19 +77,20 @@ class FrameLabels:
         """
         out = {}
         if self.phases is not None:
-            places = _places_of(self.phases, numbers, times_s, movie.frame_s)
-            names = self.phases.phases.tolist()
-            found = [None if place is None else names[place] for place in places]
-            out[PHASE] = PlanLabels(_strings(found), self.classes)
+            rows, known = _rows_of(self.phases, numbers, times_s, movie.frame_s)
+            names = self.phases.phases[rows].astype(object)
+            out[PHASE] = PlanLabels(pa.array(names, pa.string(), mask=~known), self.classes)
         elif self.spans:
             spoken = [_phase_at(self.spans, time) for time in times_s.tolist()]
-            out[PHASE] = PlanLabels(_strings(spoken), self.classes)
+            out[PHASE] = PlanLabels(pa.array(spoken, pa.string()), self.classes)
         if self.tools is not None:
-            out[TOOL] = PlanLabels(self._tool_table(_rows_at(self.tools, numbers)))
+            rows, known = _rows_at(self.tools.frames, numbers)
+            held = np.where(known[:, None], self.tools.values[rows], np.nan)
+            out[TOOL] = PlanLabels(self._tool_table(held))
         elif self.seconds:
-            nothing: list[bool | None] = [None] * len(self.tool_names)
-            rows = [list(self.seconds.get(int(time + 1e-6), nothing)) for time in times_s]
-            out[TOOL] = PlanLabels(self._tool_table(rows))
+            nothing = [None] * len(self.tool_names)
+            told = [self.seconds.get(int(time + 1e-6), nothing) for time in times_s]
+            out[TOOL] = PlanLabels(self._tool_table(np.array(told, np.float64)))  # None becomes NaN
         return out
 
     def compare(self, movie: Movie) -> str:
@@ -102,39 +103,37 @@ class FrameLabels:
             said += _differences(frames.astype(float), float(movie.numbers[-1]), "frame {:.0f}")
         elif seconds is not None:
             said += _differences(seconds, float(movie.times_s[-1]), "{:.2f} s")
-        if (
-            self.tools is not None
-            and frames is not None
-            and self.tools.frames[-1] + 25 <= frames[-1]
-        ):
-            said.append(f"tool labels end at frame {self.tools.frames[-1]}")
+        ends = None if self.tools is None else self.tools.frames[-1]
+        if ends is not None and frames is not None and ends + 25 <= frames[-1]:
+            said.append(f"tool labels end at frame {ends}")
         return "; ".join(filter(None, said))
 
-    def _tool_table(self, rows: Sequence[Sequence[bool | None]]) -> pa.Table:
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.tool_names)
-        return pa.table(
-            {
-                name: pa.array(list(column), pa.bool_())
-                for name, column in zip(self.tool_names, columns, strict=True)
-            }
-        )
+    def _tool_table(self, held: NDArray[np.float64]) -> pa.Table:
+        """0 or 1, NaN where it is not known, (frames, tools)."""
+        columns = zip(self.tool_names, held.T, strict=True)
+        return pa.table({name: pa.array(one > 0, mask=np.isnan(one)) for name, one in columns})
 
 
-def _places_of(
+def _rows_of(
     phases: PhaseRows,
     numbers: NDArray[np.int64],
     times_s: NDArray[np.float64],
     frame_s: float,
-) -> list[int | None]:
-    """The row that speaks of each frame: of its number, or nearest to its time by half a frame."""
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The row of each frame's number, or nearest to its time, and whether it speaks of it."""
     if phases.seconds is None:
         assert phases.frames is not None
-        places = {frame: row for row, frame in enumerate(phases.frames.tolist())}
-        return [places.get(number) for number in numbers.tolist()]
+        return _rows_at(phases.frames, numbers)
     middles = (phases.seconds[1:] + phases.seconds[:-1]) / 2
     nearest = np.searchsorted(middles, times_s)
-    near = np.abs(phases.seconds[nearest] - times_s) <= frame_s / 2 + EXACT_S
-    return [row if said else None for row, said in zip(nearest.tolist(), near, strict=True)]
+    return nearest, np.abs(phases.seconds[nearest] - times_s) <= frame_s / 2 + EXACT_S
+
+
+def _rows_at(
+    frames: NDArray[np.int64], numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    rows = np.searchsorted(frames, numbers).clip(max=len(frames) - 1)
+    return rows, frames[rows] == numbers
 
 
 def _differences(at: NDArray[np.float64], end: float, form: str) -> list[str]:
@@ -147,21 +146,6 @@ def _differences(at: NDArray[np.float64], end: float, form: str) -> list[str]:
         said.append(f"phase labels end at {form.format(last)}, the last frame is {end:g}")
     gaps = int((np.diff(at) > 1.5 * step).sum())
     return said + [f"{gaps} gaps in the phase labels"] * bool(gaps)
-
-
-def _strings(values: Sequence[str | None]) -> pa.Array:
-    return pa.array(values, pa.string())
-
-
-def _rows_at(tools: ToolRows, numbers: NDArray[np.int64]) -> list[list[bool | None]]:
-    place = {int(frame): row for row, frame in enumerate(tools.frames)}
-    nothing: list[bool | None] = [None] * tools.values.shape[1]
-    out = []
-    for number in numbers.tolist():
-        row = place.get(number)
-        values = None if row is None else tools.values[row]
-        out.append(nothing if values is None else [None if v != v else bool(v) for v in values])
-    return out
 
 
 def _phase_at(spans: Sequence[Span], time_s: float) -> str | None:
@@ -304,11 +288,7 @@ def seconds_of(text: str, where: str) -> float:
         DataError: neither seconds nor HH:MM:SS.
     """
     word = text.strip().replace(",", ".")
-    clock = CLOCK.fullmatch(word)
-    if clock:
-        hours, minutes, seconds = clock.groups()
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     try:
-        return float(word)
+        return float(word) if (clock := clock_s(word)) is None else clock
     except ValueError:
         raise DataError(f"{where}: {text!r} is neither seconds nor HH:MM:SS") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -44,31 +43,18 @@ class OperationReader:
         self._labels = labels
         self._places = moments(movie.times_s, sampling.fps)
         self._field = self._look() if sampling.crop == "field" else None
-        box = self._field
+        sides = ("left", "top", "right", "bottom")
         self.facts: Mapping[str, Scalar] = {
             **movie.facts,
             "fps": sampling.fps,
-            "field_left_px": box.left if box else None,
-            "field_top_px": box.top if box else None,
-            "field_right_px": box.right if box else None,
-            "field_bottom_px": box.bottom if box else None,
+            **{f"field_{side}_px": getattr(self._field, side, None) for side in sides},
         }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         """Nothing is held open between two reads."""
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the operation's recording."""
-        return float(self.facts["duration_s"] or 0)
 
     def plan(self) -> Plan:
         """One row a moment, with labels joined by the source's frame number."""
@@ -105,13 +91,11 @@ class OperationReader:
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """Black frames, repeats, and stretches that may lie outside the body."""
-        wanted = ("brightness", "difference", "redness")
-        blank = np.full(len(rows), np.nan)  # of a single frame, or where none could be read
-        found = [
-            rows.column(name).to_numpy() if name in rows.column_names else blank for name in wanted
-        ]
-        brightness, difference, redness = (values.astype(np.float64) for values in found)
-        return marks_of(rows.column("at_s").to_numpy(), brightness, difference, redness)
+        found = [np.full(len(rows), np.nan)] * 3  # of a single frame, or where none could be read
+        for place, name in enumerate(("brightness", "difference", "redness")):
+            if name in rows.column_names:
+                found[place] = rows.column(name).to_numpy().astype(np.float64)
+        return marks_of(rows.column("at_s").to_numpy(), *found)
 
     def _look(self) -> Field | None:
         """The field of view in a few frames spread over the recording."""

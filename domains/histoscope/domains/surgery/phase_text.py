@@ -127,9 +127,17 @@ def _frame(path: Path, number: int, text: str) -> float:
 
 
 def _seconds(path: Path, number: int, text: str) -> float:
+    time_s = clock_s(text)
+    if time_s is None:
+        raise _malformed(path, number, repr(text))
+    return time_s
+
+
+def clock_s(text: str) -> float | None:
+    """``0:01:30.5`` is 90.5 seconds; None where a text is no clock time."""
     match = CLOCK.fullmatch(text)
     if match is None:
-        raise _malformed(path, number, repr(text))
+        return None
     hours, minutes, seconds = match.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
