@@ -12,15 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
-from histoscope.domains.surgery.metrics.cells import SCORES, Ints, counts
 from histoscope.domains.surgery.metrics.protocols import (
     F1_OF_MEANS,
+    SCORES,
     Scores,
+    counts,
     per_phase,
     phase_first,
     pooled,
     video_first,
 )
+from histoscope.domains.surgery.metrics.spread import Ints
 
 PHASES = 7
 Video = tuple[list[int], list[int]]

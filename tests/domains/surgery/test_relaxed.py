@@ -13,10 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from histoscope.domains.surgery.metrics.cells import counts
-from histoscope.domains.surgery.metrics.protocols import over_phases
-from histoscope.domains.surgery.metrics.published import published_cells, relaxed_10s_as_published
-from histoscope.domains.surgery.metrics.relaxed import forgive
+from histoscope.domains.surgery.metrics.protocols import counts, over_phases
+from histoscope.domains.surgery.metrics.relaxed import (
+    forgive,
+    published_cells,
+    relaxed_10s_as_published,
+)
 from histoscope.domains.surgery.phase_text import read_phases
 from histoscope.domains.surgery.phases import PHASES
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from histoscope.domains.surgery.metrics.runs import runs
 from histoscope.domains.surgery.metrics.segmental import (
     OVERLAPS,
     edit_score,
     levenshtein,
+    runs,
     segment_counts,
     segmental,
     segmental_pooled,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError, UsageError
-from histoscope.domains.surgery.metrics.cells import Ints
+from histoscope.domains.surgery.metrics.spread import Ints
 from histoscope.domains.surgery.phase_text import PhaseRows
 from histoscope.domains.surgery.video_files import natural_key
 

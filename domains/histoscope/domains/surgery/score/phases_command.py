@@ -65,7 +65,7 @@ def command(
     by video and by frame number.
     """
     from histoscope.core.files import write_json
-    from histoscope.domains.surgery.metrics.cells import Absent
+    from histoscope.domains.surgery.metrics.protocols import Absent
     from histoscope.domains.surgery.score.joining import Rate
     from histoscope.domains.surgery.score.phases_run import score
     from histoscope.domains.surgery.score.phases_text import body, lines

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from histoscope.core.errors import DataError
-from histoscope.domains.surgery.metrics.cells import Absent
-from histoscope.domains.surgery.metrics.protocols import Scores
+from histoscope.domains.surgery.metrics.protocols import Absent, Scores
 from histoscope.domains.surgery.phase_text import PhaseRows, read_phases
 from histoscope.domains.surgery.phases import M2CAI16_PHASES, PHASES
 from histoscope.domains.surgery.score.joining import (

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from histoscope.domains.surgery.metrics.cells import Absent, Ints, counts
 from histoscope.domains.surgery.metrics.protocols import (
+    Absent,
     Scores,
+    counts,
     over_phases,
     per_phase,
     phase_first,
     pooled,
     video_first,
 )
-from histoscope.domains.surgery.metrics.published import relaxed_10s_as_published
-from histoscope.domains.surgery.metrics.relaxed import SECONDS, forgive
+from histoscope.domains.surgery.metrics.relaxed import SECONDS, forgive, relaxed_10s_as_published
 from histoscope.domains.surgery.metrics.segmental import segmental, segmental_pooled
-from histoscope.domains.surgery.metrics.spread import Spread, spread_of_all
+from histoscope.domains.surgery.metrics.spread import Ints, Spread, spread_of_all
 from histoscope.domains.surgery.score.joining import JoinedVideo, Rate
 
 AS_PUBLISHED = "relaxed_10s_as_published"
