@@ -6,8 +6,9 @@ is kept to be said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,22 +55,17 @@ class JoinedVideo:
     Attributes:
         name: as the truth's file is called.
         frames: source frames, ascending, (rows,).
-        truth, predicted: class ids, (rows,).
+        truth, predicted: class ids, (rows,), or values of tools, (rows, tools).
         unpredicted, unlabelled: source frames at the scored rate that only the truth, or only
             the prediction, has.
     """
 
     name: str
     frames: Ints
-    truth: Ints
-    predicted: Ints
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
     unpredicted: Ints
     unlabelled: Ints
-
-    @property
-    def pair(self) -> tuple[Ints, Ints]:
-        """Truth and prediction."""
-        return self.truth, self.predicted
 
 
 def join_video(
@@ -93,21 +89,42 @@ def join_video(
     if truth.frames is not None and predicted.frames is not None:
         refuse_two_numberings(name, "predictions", predicted.frames, "truth", true_frames)
         refuse_two_numberings(name, "truth", truth.frames, "predictions", frames)
+    apart = (
+        f"at {rate.fps:g} fps (truth {_first(truth, rate)}; prediction {_first(predicted, rate)}); "
+        "number both from 0 by source frame"
+    )
+    joined = join_rows(name, (true_frames, true_ids), (frames, ids), apart)
+    _refuse_gaps(name, joined.frames, rate)
+    return joined
+
+
+def join_rows(
+    name: str,
+    truth: tuple[Ints, NDArray[Any]],
+    predicted: tuple[Ints, NDArray[Any]],
+    apart: str,
+) -> JoinedVideo:
+    """Join rows by their source frames, each once on either side.
+
+    Args:
+        name: of the video.
+        truth, predicted: source frames, (rows,), and what is said of them, (rows, ...).
+        apart: the message's end where they have no frame in common.
+
+    Raises:
+        DataError: nothing in common.
+    """
+    (true_frames, said), (frames, answered) = truth, predicted
     common, left, right = np.intersect1d(
         true_frames, frames, assume_unique=True, return_indices=True
     )
     if not len(common):
-        raise DataError(
-            f"{name}: truth and prediction have no frame in common at {rate.fps:g} fps (truth "
-            f"{_first(truth, rate)}; prediction {_first(predicted, rate)}); number both from 0 "
-            "by source frame"
-        )
-    _refuse_gaps(name, common, rate)
+        raise DataError(f"{name}: truth and prediction have no frame in common {apart}")
     return JoinedVideo(
         name=name,
         frames=common,
-        truth=true_ids[left],
-        predicted=ids[right],
+        truth=said[left],
+        predicted=answered[right],
         unpredicted=np.setdiff1d(true_frames, common),
         unlabelled=np.setdiff1d(frames, common),
     )
@@ -145,21 +162,22 @@ def pair_names(
     return found, lines
 
 
-def shortfalls(missing: Mapping[str, tuple[Ints, int]], what: str, lack: str) -> Iterator[str]:
-    """Say which rows one side lacks: a line a video, the rest of many in one line.
+def row_notes(videos: Sequence[JoinedVideo]) -> Iterator[str]:
+    """Say which rows one side lacks: a line a video, the rest of many in one line."""
+    unpredicted = [(video, video.unpredicted) for video in videos]
+    yield from _shortfalls(unpredicted, "frames", "no prediction")
+    unlabelled = [(video, video.unlabelled) for video in videos]
+    yield from _shortfalls(unlabelled, "predicted frames", "no truth")
 
-    Args:
-        missing: video to the source frames concerned and the number of rows there are.
-        what: what the rows are, for example ``"frames"``.
-        lack: what they lack, for example ``"no prediction"``.
-    """
-    short = [(name, *value) for name, value in missing.items() if len(value[0])]
-    for name, frames, rows in short[:SHOWN]:
-        has = "has" if len(frames) == 1 else "have"
+
+def _shortfalls(missing: Sequence[tuple[JoinedVideo, Ints]], what: str, lack: str) -> Iterator[str]:
+    short = [(video, frames) for video, frames in missing if len(frames)]
+    for video, frames in short[:SHOWN]:
+        has, rows = "has" if len(frames) == 1 else "have", len(video.frames) + len(frames)
         which = _some([str(frame) for frame in frames[:SHOWN]], len(frames))
-        yield f"{name}: {len(frames)} of {rows} {what} {has} {lack} (source frame {which})"
+        yield f"{video.name}: {len(frames)} of {rows} {what} {has} {lack} (source frame {which})"
     if len(short) > SHOWN:
-        total = sum(len(frames) for _, frames, _ in short[SHOWN:])
+        total = sum(len(frames) for _, frames in short[SHOWN:])
         yield f"and {len(short) - SHOWN} more videos: {total} {what} have {lack}"
 
 

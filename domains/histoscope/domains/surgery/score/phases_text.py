@@ -8,11 +8,11 @@ from typing import Any
 
 from histoscope.domains.surgery.metrics.protocols import F1_OF_MEANS, Scores
 from histoscope.domains.surgery.metrics.spread import Spread
-from histoscope.domains.surgery.score.phases_run import PhaseScores
-from histoscope.domains.surgery.score.protocols import (
+from histoscope.domains.surgery.score.phases_run import (
     FRAME_PROTOCOLS,
     SD_OF,
     SEGMENT_PROTOCOLS,
+    PhaseScores,
     undefined_cells,
 )
 
@@ -87,7 +87,7 @@ def number(spread: Spread) -> str:
 
 
 def _head(found: PhaseScores) -> Iterator[str]:
-    run, rate = found.runs[0], found.rate
+    run, rate, many = found.runs[0], found.rate, len(found.runs) > 1
     yield f"protocols: {', '.join(PROTOCOLS)}"
     ends = f"{run.videos[0]} to {run.videos[-1]}" if len(run.videos) > 1 else run.videos[0]
     yield f"videos: {len(run.videos)} ({ends})"
@@ -95,25 +95,18 @@ def _head(found: PhaseScores) -> Iterator[str]:
     spans = f"{frames[0]}" if len(frames) == 1 else f"{frames[0]} to {frames[-1]}, by run"
     yield f"frames scored: {spans}"
     yield f"fps: {rate.fps:g} (frame numbers read as {rate.source_fps:g} a second)"
-    yield f"class order: {_order(found)}"
-    if len(found.runs) > 1:
+    read = f"{found.class_order}; ids read in the {found.class_order} order"
+    named = "none needed; phases are named in the files"
+    yield f"class order: {read if found.ids_read else named}"
+    if many:
         yield f"runs: {len(found.runs)}; values are means over runs, +- is the sd over runs (n - 1)"
     yield "undefined cells:"
     said = undefined_cells(found.rules)
-    for name in FRAME_PROTOCOLS:
-        sd = "" if len(found.runs) > 1 else f"; {SD_OF[name]}"
-        yield f"  {name}: {said[name]}{sd}"
-    for name in SEGMENT_PROTOCOLS:
-        yield f"  {name}: {said[name]}" + ("" if len(found.runs) > 1 else f"; {SD_OF[name]}")
+    for name in PROTOCOLS:
+        yield f"  {name}: {said[name]}" + ("" if many else f"; {SD_OF[name]}")
     for run in found.runs:
-        where = f"{run.folder}: " if len(found.runs) > 1 else ""
+        where = f"{run.folder}: " if many else ""
         yield from (f"{where}{note}" for note in run.notes)
-
-
-def _order(found: PhaseScores) -> str:
-    if found.ids_read:
-        return f"{found.class_order}; ids read in the {found.class_order} order"
-    return "none needed; phases are named in the files"
 
 
 def _settings(found: PhaseScores) -> dict[str, Any]:

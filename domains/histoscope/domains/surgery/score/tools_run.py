@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from histoscope.core.errors import DataError
 from histoscope.domains.surgery.metrics.protocols import Scores
 from histoscope.domains.surgery.metrics.spread import Floats, Spread
 from histoscope.domains.surgery.metrics.tools import ToolScores, pooled, video_first
 from histoscope.domains.surgery.phases import TOOLS
 from histoscope.domains.surgery.score.joining import (
+    join_rows,
     pair_names,
     refuse_two_numberings,
-    shortfalls,
+    row_notes,
 )
 from histoscope.domains.surgery.score.phases_text import as_json, table
 from histoscope.domains.surgery.tool_text import read_tools
@@ -103,35 +103,26 @@ def score(truth: Path, predicted: Path) -> ToolComparison:
     """
     true_files, files = video_files(truth, "tool"), video_files(predicted, "tool")
     names, notes = pair_names(true_files, files, f"{truth}, {predicted}")
-    truths, scores, unpredicted, unlabelled = [], [], {}, {}
+    joined = []
     for name, other in names.items():
         left, right = read_tools(true_files[name]), read_tools(files[other], probabilities=True)
         refuse_two_numberings(name, "predictions", right.frames, "truth", left.frames)
         refuse_two_numberings(name, "truth", left.frames, "predictions", right.frames)
-        common, i, j = np.intersect1d(
-            left.frames, right.frames, assume_unique=True, return_indices=True
+        apart = (
+            f"(truth from {left.frames[0]}, prediction from {right.frames[0]}); "
+            "number both by source frame"
         )
-        if not len(common):
-            raise DataError(
-                f"{name}: truth and prediction have no frame in common (truth from "
-                f"{left.frames[0]}, prediction from {right.frames[0]}); number both by source frame"
-            )
-        truths.append(left.values[i])
-        scores.append(right.values[j])
-        unpredicted[name] = (np.setdiff1d(left.frames, common), len(left.frames))
-        unlabelled[name] = (np.setdiff1d(right.frames, common), len(right.frames))
+        joined.append(
+            join_rows(name, (left.frames, left.values), (right.frames, right.values), apart)
+        )
+    truths, scores = [v.truth for v in joined], [v.predicted for v in joined]
     return ToolComparison(
         truth=truth,
         predicted=predicted,
         videos=tuple(names),
         frames=sum(map(len, truths)),
         unknown=sum(int(np.isnan(values).sum()) for values in truths),
-        notes=(
-            *notes,
-            *shortfalls(unpredicted, "frames", "no prediction"),
-            *shortfalls(unlabelled, "predicted frames", "no truth"),
-            *_unscored(np.concatenate(scores)),
-        ),
+        notes=(*notes, *row_notes(joined), *_unscored(np.concatenate(scores))),
         scores={"pooled": pooled(truths, scores), "video_first": video_first(truths, scores)},
     )
 
