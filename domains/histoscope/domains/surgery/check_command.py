@@ -35,14 +35,7 @@ COLUMNS = (
     "--fps", default=1.0, show_default=True, help="moments a second that are held against"
 )
 @click.option("--part-regex", help="joins parts of a recording, as in prepare")
-def command(
-    folder: Path,
-    labels: Path | None,
-    tools_csv: Path | None,
-    class_order: str,
-    fps: float,
-    part_regex: str | None,
-) -> int:
+def command(folder: Path, fps: float, **told: Any) -> int:
     """Hold the annotations of FOLDER against its videos, before anything is prepared.
 
     One row an operation: how many frames there are and how many are labelled, which phases occur,
@@ -56,13 +49,7 @@ def command(
     from histoscope.domains.surgery.labels import LabelFiles
     from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 
-    body = {
-        "labels": labels,
-        "tools_csv": tools_csv,
-        "class_order": class_order,
-        "part_regex": part_regex,
-    }
-    options = build(PrepareOptions, body, "command line")
+    options = build(PrepareOptions, told, "command line")
     sampling = build(FrameSampling, {"fps": fps}, "command line")
     roots = {"input": folder}
     rows: list[tuple[str, ...]] = [COLUMNS]
@@ -70,7 +57,7 @@ def command(
     names = dict[Path | None, set[str]]()
     for source in DOMAIN.find(roots, options):
         name = source.told.name
-        known = names.setdefault(labels or label_folder(locate(source, roots)), set())
+        known = names.setdefault(options.labels or label_folder(locate(source, roots)), set())
         known |= {name, source.case or name}
         try:
             with DOMAIN.open(source, roots, sampling) as reader:
@@ -84,8 +71,8 @@ def command(
     click.echo(_aligned(rows))
     for place, known in names.items():
         with suppress(DataError):  # the rows above say it
-            idle = LabelFiles(place, tools_csv, class_order).unknown(known)
-            for name in idle:
+            files = LabelFiles(place, options.tools_csv, options.class_order)
+            for name in files.unknown(known):
                 click.echo(f"{name}: labels of no operation here")
     for name, count in totals.most_common():
         click.echo(f"{name}: {count} labelled moments")
@@ -97,10 +84,8 @@ def _row(reader: Any) -> tuple[tuple[str, ...], Counter[str]]:
     plan, facts = reader.plan(), reader.facts
     phases = plan.labels["phase"].values.to_pylist() if "phase" in plan.labels else []
     found = Counter(phase for phase in phases if phase is not None)
-    tools = plan.labels["tools"].values if "tools" in plan.labels else None
-    tool_rows = 0
-    if tools is not None:
-        tool_rows = sum(any(v is not None for v in row.values()) for row in tools.to_pylist())
+    tools = plan.labels["tools"].values.to_pylist() if "tools" in plan.labels else []
+    tool_rows = sum(any(v is not None for v in row.values()) for row in tools)
     unlabelled = sum(phase is None for phase in phases)
     said = (
         str(facts["frames"]),
@@ -115,9 +100,5 @@ def _row(reader: Any) -> tuple[tuple[str, ...], Counter[str]]:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS) - 1)]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

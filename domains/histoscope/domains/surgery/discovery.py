@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from histoscope.core.contracts import Source, Split
 from histoscope.core.files import fingerprint
@@ -16,13 +15,13 @@ from histoscope.core.tables.cases import Cases
 from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.options import ReadOptions
 from histoscope.domains.surgery.readers.frame_folder import SUFFIXES, frames_in
-from histoscope.domains.surgery.video_files import natural_key
+from histoscope.domains.surgery.video_files import Key, natural_key
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".webm"}
     | {".wmv", ".vob", ".asf", ".flv"}
 )
-SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
+SPLITS: Mapping[str, Split] = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
 VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
@@ -116,20 +115,16 @@ def _walk(place: Path) -> tuple[list[Path], list[Path]]:
 def _join(videos: list[Path], part_regex: str | None) -> list[Operation]:
     if part_regex is None:
         return [Operation(VIDEO, path, (path,), path.stem) for path in videos]
-    groups: dict[tuple[Path, str], list[Path]] = {}
+    groups: dict[tuple[Path, str], list[tuple[Key, Path]]] = {}
     for path in videos:
         match = re.search(part_regex, path.stem)
-        groups.setdefault((path.parent, match.group(1) if match else path.stem), []).append(path)
+        name, number = match.group(1, 2) if match else (path.stem, path.stem)
+        groups.setdefault((path.parent, name), []).append((natural_key(number), path))
     out = []
-    for (_, name), paths in groups.items():
-        parts = tuple(sorted(paths, key=lambda path: _part_key(path, part_regex)))
+    for (_, name), numbered in groups.items():
+        parts = tuple(path for _, path in sorted(numbered))
         out.append(Operation(PARTS if len(parts) > 1 else VIDEO, parts[0], parts, name))
     return out
-
-
-def _part_key(path: Path, part_regex: str) -> tuple[tuple[int, str], ...]:
-    match = re.search(part_regex, path.stem)
-    return natural_key(match.group(2) if match else path.stem)
 
 
 def label_folder(path: Path) -> Path | None:
@@ -159,10 +154,8 @@ def _is_video(path: Path) -> bool:
 
 
 def _split_of(relative: Path) -> Split | None:
-    for part in relative.parts[:-1]:
-        if part.lower() in SPLITS:
-            return cast(Split, SPLITS[part.lower()])
-    return None
+    found = (SPLITS.get(part.lower()) for part in relative.parts[:-1])
+    return next(filter(None, found), None)
 
 
 def _identify(one: Operation, relative: str) -> str:

@@ -22,7 +22,7 @@ from histoscope.core.files import atomic_path, write_csv, write_text
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
-from histoscope.domains.surgery.timeline import interval_s, moments
+from histoscope.domains.surgery.timeline import clock, interval_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
 
 
@@ -99,22 +99,16 @@ def _answer_columns(
     return columns
 
 
-def clock(time_s: float) -> str:
-    """``0:12:34``."""
-    whole = int(time_s + 1e-6)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
 def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) -> Artefact:
     """When each class first and last holds, and for how long in all."""
     times = results.rows.column("at_s").to_numpy()
     held, task = answer.chosen(), answer.task
     good = max(1, int(_readable(answer).sum()))
-    firsts = [_first(times, held[:, place]) for place in range(len(task.classes))]
+    found = [times[one] for one in held.T]  # of each class
     columns = {
         Column("class"): task.classes,
-        Column("first"): [None if t is None else clock(t[0]) for t in firsts],
-        Column("last"): [None if t is None else clock(t[1]) for t in firsts],
+        Column("first"): [clock(one[0]) if len(one) else None for one in found],
+        Column("last"): [clock(one[-1]) if len(one) else None for one in found],
         Column("total"): [clock(n * step_s) for n in held.sum(axis=0)],
         Column("share", "share"): (held.sum(axis=0) / good).round(6),
     }
@@ -125,11 +119,6 @@ def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) ->
 
 def _readable(answer: Answer) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(answer.probabilities).any(axis=1))
-
-
-def _first(times: NDArray[np.float64], held: NDArray[np.bool_]) -> tuple[float, float] | None:
-    places = np.flatnonzero(held)
-    return None if not len(places) else (float(times[places[0]]), float(times[places[-1]]))
 
 
 def write_cholec80(name: str, results: Results, out: Path) -> Sequence[Artefact]:

@@ -26,12 +26,11 @@ from histoscope.domains.surgery.phases import (
 )
 from histoscope.domains.surgery.timeline import EXACT_S
 from histoscope.domains.surgery.tool_text import ToolRows, read_tools
-from histoscope.domains.surgery.video_files import natural_key, video_files
+from histoscope.domains.surgery.video_files import Key, natural_key, video_files
 
 if TYPE_CHECKING:
     from histoscope.domains.surgery.readers.movie import Movie
 
-Key = tuple[tuple[int, str], ...]
 PHASE, TOOL = "phase", "tools"
 PHASE_FOLDER, TOOL_FOLDER = "phase_annotations", "tool_annotations"
 

@@ -33,10 +33,7 @@ def find_field(pictures: list[Picture]) -> Field | None:
     if not pictures:
         return None
     seen = np.median([picture.max(axis=2) for picture in pictures], axis=0) > SURROUND_LEVEL
-    rows, columns = (
-        np.flatnonzero(seen.mean(axis=1) > 0.02),
-        np.flatnonzero(seen.mean(axis=0) > 0.02),
-    )
+    rows, columns = (np.flatnonzero(seen.mean(axis=axis) > 0.02) for axis in (1, 0))
     if not len(rows) or not len(columns):
         return None
     box = Field(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)

@@ -1,4 +1,4 @@
-"""Which frames stand for which moments: by presentation time, never by a float frame count."""
+"""Moments, and which frames stand for them: by presentation time, never by a float frame count."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def moments(times_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
     # by frame, not by moment: a recorder's clock that jumps by years costs no memory
     moment = np.floor((times_s + EXACT_S) * rate_hz)  # the last one that is not after each frame
     return np.flatnonzero(np.diff(moment, prepend=-1) > 0).astype(np.int64)
+
+
+def clock(time_s: float) -> str:
+    """``0:12:34``."""
+    whole = int(time_s + EXACT_S)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def interval_s(times_s: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Answer, Results
 from histoscope.core.files import atomic_path
 from histoscope.domains.surgery.marks import BLACK, OUTSIDE, REPEATED, runs
+from histoscope.domains.surgery.timeline import clock
 
 WIDTH_IN, ROW_IN, DPI = 11.0, 0.34, 130
 MARKS = {BLACK: "#111111", REPEATED: "#8c8c8c", OUTSIDE: "#b5651d"}
@@ -42,10 +43,14 @@ def draw_timeline(
     panels = figure.subplots(
         len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
     ).ravel()
-    for panel, answer in zip(panels, [*exclusive, *present], strict=False):
-        draw = _draw_bar if answer.task.exclusive else _draw_lines
-        draw(panel, answer, times_s, step_s)
-    _draw_marks(panels[-1], results, times_s, step_s)
+    for panel, answer in zip(panels, exclusive, strict=False):
+        parts = zip(answer.colours, answer.chosen().T, strict=True)
+        _draw_bar(panel, answer.task.name, parts, times_s, step_s)
+    for panel, answer in zip(panels[len(exclusive) : -1], present, strict=True):
+        _draw_lines(panel, answer, times_s, step_s)
+    marks = np.array([mark or "" for mark in results.rows.column("mark").to_pylist()])
+    marked = [(colour, marks == name) for name, colour in MARKS.items()]
+    _draw_bar(panels[-1], "marks", marked, times_s, step_s)
     end = float(times_s[-1]) + step_s
     panels[-1].set_xlim(0, end)
     _clock_axis(panels[-1], end)
@@ -66,12 +71,18 @@ def spans(
     return out
 
 
-def _draw_bar(panel: Any, answer: Answer, times_s: NDArray[np.float64], step_s: float) -> None:
-    held = answer.chosen()
-    for place, colour in enumerate(answer.colours):
-        panel.broken_barh(spans(held[:, place], times_s, step_s), (0, 1), facecolors=colour, lw=0)
+def _draw_bar(
+    panel: Any,
+    title: str,
+    parts: Iterable[tuple[str, NDArray[np.bool_]]],
+    times_s: NDArray[np.float64],
+    step_s: float,
+) -> None:
+    """Stretches in their colours, of which at most one holds at a time."""
+    for colour, held in parts:
+        panel.broken_barh(spans(held, times_s, step_s), (0, 1), facecolors=colour, lw=0)
     panel.set_ylim(0, 1)
-    panel.set_yticks([0.5], [answer.task.name])
+    panel.set_yticks([0.5], [title])
     _plain(panel)
 
 
@@ -87,15 +98,6 @@ def _draw_lines(panel: Any, answer: Answer, times_s: NDArray[np.float64], step_s
     _plain(panel)
 
 
-def _draw_marks(panel: Any, results: Results, times_s: NDArray[np.float64], step_s: float) -> None:
-    marks = np.array([mark or "" for mark in results.rows.column("mark").to_pylist()])
-    for name, colour in MARKS.items():
-        panel.broken_barh(spans(marks == name, times_s, step_s), (0, 1), facecolors=colour, lw=0)
-    panel.set_ylim(0, 1)
-    panel.set_yticks([0.5], ["marks"])
-    _plain(panel)
-
-
 def _plain(panel: Any) -> None:
     panel.tick_params(axis="both", which="both", length=0, labelsize=9)
     for side in ("top", "right", "left", "bottom"):
@@ -105,16 +107,10 @@ def _plain(panel: Any) -> None:
 def _clock_axis(panel: Any, end_s: float) -> None:
     step = next((tick for tick in TICKS_S if end_s / tick <= MOST_TICKS), TICKS_S[-1])
     ticks = np.arange(0, end_s, step)
-    panel.set_xticks(ticks, [_minutes(tick, end_s) for tick in ticks])
+    hours = end_s >= 3600
+    panel.set_xticks(ticks, [clock(tick) if hours else clock(tick)[2:] for tick in ticks])
     panel.tick_params(axis="x", length=3)
-    panel.set_xlabel("h:mm:ss" if end_s >= 3600 else "mm:ss", fontsize=9)
-
-
-def _minutes(time_s: float, end_s: float) -> str:
-    whole = int(time_s)
-    if end_s >= 3600:
-        return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-    return f"{whole // 60:02d}:{whole % 60:02d}"
+    panel.set_xlabel("h:mm:ss" if hours else "mm:ss", fontsize=9)
 
 
 def _legend(figure: Any, exclusive: Sequence[Answer], results: Results) -> None:

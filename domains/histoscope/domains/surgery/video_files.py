@@ -12,6 +12,7 @@ from histoscope.core.errors import DataError
 ENDING = re.compile(
     r"[-_. ](phases?|tools?|timestamps?|preds?|predictions?|predicted|gt|truth)$", re.IGNORECASE
 )
+Key = tuple[tuple[int, str], ...]
 OTHER_KIND = {"phase": ("tool",), "tool": ("phase", "timestamp")}
 
 
@@ -20,7 +21,7 @@ def video_name(path: Path) -> str:
     return _split(path)[0]
 
 
-def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+def natural_key(name: str) -> Key:
     """Sorts ``video9`` before ``video10``; equal for ``video07`` and ``Video7``."""
     parts = re.findall(r"\d+|\D+", name.casefold())
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
@@ -47,7 +48,7 @@ def video_files(folder: Path, kind: str) -> dict[str, Path]:
         raise DataError(f"{folder}: no {kind} files in it; expected videoNN-{kind}.txt")
     named = [path for path in found if any(end.startswith("tool") for end in _split(path)[1])]
     found = named or found  # beside videoNN-tool.txt a bare videoNN.txt holds phases
-    chosen: dict[tuple[tuple[int, str], ...], Path] = {}
+    chosen: dict[Key, Path] = {}
     for path in sorted(found, key=_is_clock):
         key = natural_key(video_name(path))
         if key not in chosen:

@@ -85,9 +85,7 @@ def open_video(path: Path) -> Any:
         if not path.stat().st_size:
             raise UnreadableSource("the file is empty")
         container = av.open(str(path))
-    except OSError as fault:  # av's errors are OSErrors or ValueErrors
-        raise UnreadableSource(_why(fault)) from None
-    except ValueError as fault:
+    except (OSError, ValueError) as fault:  # av's errors are of either kind
         raise UnreadableSource(_why(fault)) from None
     if not container.streams.video:
         container.close()
