@@ -23,12 +23,10 @@ class Console:
         """Begin a piece of work."""
         self._what, self._unit, self._total, self._done = what, unit, total, 0
         self._began = self._told = time.monotonic()
-        if sys.stderr.isatty():
-            self._start_bar()
-        elif total:
-            self.say(f"{what}: {total} {unit}")
-
-    def _start_bar(self) -> None:
+        if not sys.stderr.isatty():
+            if total:
+                self.say(f"{what}: {total} {unit}")
+            return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeRemainingColumn as Left
@@ -66,9 +64,8 @@ class Console:
 
     def say(self, line: str) -> None:
         """One line on stderr."""
-        target = self._bar.console.print if self._bar else None
-        if target:
-            target(line, markup=False, highlight=False)
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False)
         else:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
 from histoscope.core.config import Spec, build
+from histoscope.core.contracts import Source
 from histoscope.core.contracts.installed import working_domains
 from histoscope.core.errors import UsageError
 
@@ -52,6 +53,14 @@ def compute_options(target: Command) -> Command:
         help="of the network's passes",
     )
     return device(precision(target))
+
+
+def say_plan(sources: Sequence[Source], out: Path) -> int:
+    """What ``--dry-run`` says of a folder."""
+    for source in sources:
+        click.echo(f"{source.kind}\t{source.path}")
+    click.echo(f"{len(sources)} sources; would write {out}")
+    return 0
 
 
 def engine_of(workers: int, deadline: float) -> Any:
@@ -137,11 +146,8 @@ def domain_options(command: str) -> Callable[[Command], Command]:
 
 
 def _fields(domain: Any, command: str) -> Mapping[str, Any]:
-    specs: Iterable[type[Spec]] = [
-        *([domain.sampling] if command == "prepare" else []),
-        *([domain.options[command]] if command in domain.options else []),
-    ]
-    return {name: field for spec in specs for name, field in spec.model_fields.items()}
+    sampling = domain.sampling.model_fields if command == "prepare" else {}
+    return {**sampling, **domain.options.get(command, Spec).model_fields}
 
 
 def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,9 +170,8 @@ def split_options(
         if name not in _fields(domain, command):
             raise UsageError(f"{flag_of(name)} is not a flag of domain {domain.name!r}")
     spec = domain.options.get(command, Spec)
-    own = {k: v for k, v in asked.items() if k in spec.model_fields}
-    rest = {k: v for k, v in asked.items() if k not in spec.model_fields}
-    return rest, build(spec, own, "command line")
+    own = {name: asked.pop(name) for name in spec.model_fields if name in asked}
+    return asked, build(spec, own, "command line")
 
 
 def roots_of(inputs: Iterable[Path], remapped: Iterable[str] = ()) -> dict[str, Path]:

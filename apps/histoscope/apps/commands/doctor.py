@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
@@ -123,8 +124,6 @@ def _domains(problems: list[str]) -> list[Domain]:
 
 def _memory() -> str:
     try:
-        import os
-
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return "unknown"

@@ -15,6 +15,7 @@ from histoscope.apps.flags import (
     domain_options,
     engine_of,
     roots_of,
+    say_plan,
     split_options,
     work_options,
 )
@@ -68,11 +69,7 @@ def command(
     roots = roots_of(inputs, root)
     part = parse_shard(shard)
     if dry_run:
-        sources, _ = plan_prediction(opened, domain, roots, options, part)
-        for source in sources:
-            click.echo(f"{source.kind}\t{source.path}")
-        click.echo(f"{len(sources)} sources; would write {out}")
-        return 0
+        return say_plan(plan_prediction(opened, domain, roots, options, part)[0], out)
     outcomes = predict(
         package,
         roots,

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import domain_options, engine_of, roots_of, split_options, work_options
+from histoscope.apps.flags import (
+    domain_options,
+    engine_of,
+    roots_of,
+    say_plan,
+    split_options,
+    work_options,
+)
 from histoscope.core.config import build
 from histoscope.core.contracts.installed import chosen_domain, load_domain
 
@@ -52,11 +59,7 @@ def command(
     sampling = build(domain.sampling, own, "command line")
     roots = roots_of(inputs, root)
     if dry_run:
-        sources = list(domain.find(roots, options))
-        for source in sources:
-            click.echo(f"{source.kind}\t{source.path}")
-        click.echo(f"{len(sources)} sources; would write {out}")
-        return 0
+        return say_plan(list(domain.find(roots, options)), out)
     from histoscope.core.stages.prepare import prepare
 
     outcomes = prepare(

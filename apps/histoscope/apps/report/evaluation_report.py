@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from histoscope.apps.report.package import package_lines, quality_of
 from histoscope.apps.report.page import write_page
 from histoscope.apps.report.pictures import embed_whole
-from histoscope.apps.report.provenance import package_lines
-from histoscope.apps.report.quality import quality_of
 from histoscope.core.files import read_json
 from histoscope.core.stages.evaluate import METRICS
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import write_page
-from histoscope.apps.report.provenance import in_words, package_lines
-from histoscope.apps.report.quality import quality_of
 from histoscope.apps.report.sources import bytes_for, view_source
 from histoscope.core.stages.predict import RESULTS, read_results
 
