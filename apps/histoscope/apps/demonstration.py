@@ -52,7 +52,7 @@ def demonstrate(
     pretrain(store, domain, spec, out / "run", progress=progress)
     encoders = {
         "pretrained": str(out / "run"),
-        f"random:{spec.encoder}": f"random:{spec.encoder}",
+        f"random:{spec.encoder.name}": f"random:{spec.encoder.name}",
         "colour": "colour",
     }
     bodies = {

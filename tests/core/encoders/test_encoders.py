@@ -8,6 +8,7 @@ import timm
 import torch
 
 from histoscope.core.config import build
+from histoscope.core.encoders import ENCODERS
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, load_encoder, save_encoder
@@ -15,6 +16,7 @@ from histoscope.core.encoders.making import pretrained_encoder, random_encoder
 from histoscope.core.encoders.pixels import Normalise, to_unit
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import ConfigError, DataError, UsageError
+from histoscope.core.testing.encoders import check_encoder
 from histoscope.core.training.spec import PretrainSpec
 
 VIT = "vit_tiny_patch16_224"
@@ -134,3 +136,43 @@ def test_a_file_that_names_its_network_in_a_word_opens():
     older = {"architecture": "timm:resnet10t", "dim": 512, "domain": "toy", "sampling": {}}
     assert build(EncoderInfo, older, "a").network == TimmSpec(name="resnet10t")
     assert build(EncoderInfo, {**older, "architecture": "colour"}, "a").architecture == "colour"
+
+
+CHECKED = [
+    {"kind": "colour", "name": ""},
+    {"kind": "noisy"},
+    {"kind": "timm", "name": "resnet10t"},
+    {"kind": "timm", "name": VIT},
+]
+
+
+@pytest.mark.parametrize("network", CHECKED, ids=lambda one: one.get("name") or one["kind"])
+def test_it_keeps_its_contract(network):
+    check_encoder(network)
+
+
+def test_every_kind_is_checked():
+    assert {network["kind"] for network in CHECKED} == set(ENCODERS.names())
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"dim": 5}, "but dim 5"),
+        ({"forward": lambda _, x: x.mean((2, 3)) + x.mean()}, "depend on its batch"),
+        ({"forward": lambda _, x: x.mean((2, 3)).bfloat16()}, "not float32"),
+    ],
+)
+def test_planted_faults_are_found(monkeypatch, fault, said):
+    """Of an encoder that is right but for one thing."""
+    made = random_encoder(EncoderSpec.model_validate({"kind": "noisy"}), 64, 0)
+    for name, value in fault.items():
+        if name == "forward":
+            monkeypatch.setattr(type(made), "forward", value)
+            monkeypatch.setattr(type(made), "encode", lambda self, images, want: self(images))
+        else:
+            monkeypatch.setattr(f"{random_encoder.__module__}._measure", lambda *_: "")
+            wrong = property(lambda _, value=value: value, lambda *_: None)
+            monkeypatch.setattr(type(made), name, wrong, raising=False)
+    with pytest.raises(AssertionError, match=said):
+        check_encoder({"kind": "noisy"})
