@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from histoscope.core.config import build
+from histoscope.core.data.joined import joined
 from histoscope.core.data.store import Store
+from histoscope.core.data.units import digest_units, read_seen
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives.moco_v2 import MoCoV2Spec
@@ -237,3 +239,51 @@ def test_a_store_whose_sources_are_read_again_is_none_until_it_is_whole(
     assert [outcome.status for outcome in again(Silent())] == ["done"] * 3
     assert (tmp_path / "store" / "index.parquet").read_bytes() == index
     assert len(Store(tmp_path / "store").index) == len(toy_store.index)
+
+
+def two_stores(toy, tmp_path, **cut):
+    """Stores of two folders."""
+    stores = []
+    for name, seed in (("one", 0), ("two", 9)):
+        folder = tmp_path / name
+        folder.mkdir()
+        toy.write_stack(folder / f"{name}-train.npy", 20, seed)
+        sampling = toy.ToySampling(**(cut if name == "two" else {}))
+        out, roots, options = tmp_path / f"{name}-store", {"input": folder}, toy.ToyOptions()
+        more = {"encoding": "lossless", "engine": Local(0), "progress": Silent()}
+        prepare(toy.DOMAIN, roots, sampling, options, out, **more)
+        stores.append(Store(out))
+    return stores
+
+
+def test_several_stores_are_read_as_one(toy, tmp_path):
+    stores = two_stores(toy, tmp_path)
+    both = joined(stores)
+    assert len(both.index) == 40
+    for row in (0, 19, 20, 39):
+        image = stores[row // 20].reader.image(row % 20)
+        assert np.array_equal(both.reader.image(row), image)
+    task, table = both.labels()
+    assert (task.name, len(table)) == ("hue", 40)
+    run(both, toy, small(2, positions="per_source_cap", source_cap=15), tmp_path / "run")
+    said = (tmp_path / "run" / "log.txt").read_text()
+    assert "40 samples; at most 15 samples a source an epoch: 30 of 40" in said
+    seen = read_seen(tmp_path / "run")
+    assert all(digest_units(store.index.column("unit").to_pylist()) <= seen for store in stores)
+    package = finetune(
+        both,
+        str(tmp_path / "run"),
+        FinetuneSpec(fraction=0.5, draws=1),
+        tmp_path / "package",
+        split="train",
+        progress=Silent(),
+    )
+    assert package.info.heads[0].labels == [20]
+
+
+def test_stores_that_do_not_fit_each_other_are_refused(toy, tmp_path):
+    stores = two_stores(toy, tmp_path, pitch=2.0)
+    with pytest.raises(DataError, match=r"sampling differs \(pitch 1.0 and 2.0\)"):
+        joined(stores)
+    with pytest.raises(DataError, match="both hold"):
+        joined([stores[0], stores[0]])

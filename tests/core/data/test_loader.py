@@ -6,15 +6,15 @@ import torch
 
 from histoscope.core.config import build
 from histoscope.core.data.loader import Family, ViewDataset, view_loader
-from histoscope.core.data.order import StepOrder
+from histoscope.core.data.order import Positions, StepOrder
 from histoscope.core.data.store import ImageReader
-from histoscope.core.errors import ConfigError, UsageError
+from histoscope.core.errors import ConfigError, DataError, UsageError
 from histoscope.core.views.plan import plain_plan
 from histoscope.core.views.spec import ViewsSpec
 
 
 def test_every_epoch_is_a_permutation_whose_remainder_is_dropped():
-    steps = list(StepOrder(23, 5, 1, 0, 8))
+    steps = list(StepOrder(Positions("uniform", 23, 1), 5, 0, 8))
     for epoch in range(2):
         mine = [position for batch in steps[4 * epoch : 4 * epoch + 4] for position, _ in batch]
         assert len(mine) == len(set(mine)) == 20
@@ -22,14 +22,62 @@ def test_every_epoch_is_a_permutation_whose_remainder_is_dropped():
     assert {epoch for batch in steps[4:] for _, epoch in batch} == {1}
 
 
+GROUPS = {
+    "uniform": [None] * 23,
+    "per_source_cap": ["large"] * 15 + ["middle"] * 6 + ["small"] * 2,
+    "per_case": ["large"] * 15 + ["middle"] * 6 + ["small"] * 2,
+}
+
+
+def positions_of(kind):
+    return Positions(kind, 23, 1, GROUPS[kind], cap=4)
+
+
+@pytest.mark.parametrize("kind", GROUPS)
 @pytest.mark.parametrize("first", [0, 1, 3, 4, 5, 7])
-def test_a_step_number_is_all_that_resuming_needs(first):
-    assert list(StepOrder(23, 5, 1, first, 8)) == list(StepOrder(23, 5, 1, 0, 8))[first:]
+def test_a_step_number_is_all_that_resuming_needs(kind, first):
+    whole = list(StepOrder(positions_of(kind), 5, 0, 8))
+    assert list(StepOrder(positions_of(kind), 5, first, 8)) == whole[first:]
+
+
+def counted(positions, epochs=40):
+    """How often each group comes in so many epochs, and how often each sample."""
+    places = np.concatenate([positions.of_epoch(epoch) for epoch in range(epochs)])
+    names = np.array(GROUPS["per_case"])[places]
+    return dict(zip(*np.unique(names, return_counts=True), strict=True)), np.bincount(places)
+
+
+def test_a_capped_source_gives_others_in_another_epoch():
+    positions = positions_of("per_source_cap")
+    assert positions.count == 4 + 4 + 2
+    for epoch in range(3):
+        assert len(set(positions.of_epoch(epoch))) == 10
+    groups, samples = counted(positions)
+    assert groups == {"large": 160, "middle": 160, "small": 80}
+    assert samples.min() > 0
+    assert "at most 4 samples a source an epoch: 10 of 23" in positions.said
+
+
+def test_cases_come_alike_and_a_small_ones_samples_again():
+    positions = positions_of("per_case")
+    assert positions.count == 21  # 7 of each
+    groups, samples = counted(positions)
+    assert set(groups.values()) == {280}
+    assert all(120 <= count <= 160 for count in samples[-2:])  # three or four times an epoch
+    assert samples[:15].min() > 0
+    first = positions.of_epoch(0)
+    assert sorted(np.bincount(first, minlength=23)[-2:]) == [3, 4]
+    assert not np.array_equal(first, np.sort(first))
+
+
+def test_unknown_cases_cannot_come_alike():
+    with pytest.raises(DataError, match="some samples have no case; give per_source_cap"):
+        Positions("per_case", 3, 0, ["a", None, "b"])
 
 
 def test_fewer_samples_than_a_batch_are_refused():
     with pytest.raises(UsageError, match="3 samples are fewer than one batch of 4"):
-        StepOrder(3, 4, 0, 0, 1)
+        StepOrder(Positions("uniform", 3, 0), 4, 0, 1)
 
 
 WARPS = {"distortion": {"p": 0.5, "steps": 4}, "shuffle": {"p": 0.5}}
@@ -43,7 +91,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(toy_store, workers):
 
     def batches(count):
         dataset = ViewDataset(ImageReader(toy_store), rows, families, seed=4)
-        return list(view_loader(dataset, StepOrder(40, 8, 4, 3, 6), count))
+        return list(view_loader(dataset, StepOrder(Positions("uniform", 40, 4), 8, 3, 6), count))
 
     for ours, theirs in zip(batches(0), batches(workers), strict=True):
         assert torch.equal(ours.index, theirs.index)

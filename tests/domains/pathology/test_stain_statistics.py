@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histoscope.apps.cli import run
 from histoscope.core.config import build, load_yaml
 from histoscope.core.data.loader import Family, ViewDataset, view_loader
-from histoscope.core.data.order import StepOrder
+from histoscope.core.data.order import Positions, StepOrder
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import ConfigError, DataError
 from histoscope.core.randomness import generator
@@ -360,7 +360,7 @@ def test_draws_do_not_depend_on_the_number_of_workers(store, workers):
 
     def batches(count: int):
         dataset = ViewDataset(ImageReader(Store(store)), rows, {"global": Family(plan, 2)}, seed=4)
-        return list(view_loader(dataset, StepOrder(20, 5, 4, 0, 3), count))
+        return list(view_loader(dataset, StepOrder(Positions("uniform", 20, 4), 5, 0, 3), count))
 
     for ours, theirs in zip(batches(0), batches(workers), strict=True):
         one, other = ours.families["global"], theirs.families["global"]

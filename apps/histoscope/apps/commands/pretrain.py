@@ -14,7 +14,7 @@ from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 
 
 @click.command("pretrain")
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="the run's folder")
 @click.option("--preset", help="a recipe that ships with the program, for example simclr")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML over the preset")
@@ -26,7 +26,7 @@ from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
-    store: Path,
+    stores: tuple[Path, ...],
     out: Path,
     preset: str | None,
     config: Path | None,
@@ -36,20 +36,21 @@ def command(
     dry_run: bool,
     **training: Any,
 ) -> None:
-    """Learn an encoder from STORE's images, without labels.
+    """Learn an encoder from images of STORES, without labels.
 
     Order of settings: defaults < preset < --config < --set < the flags. The same command goes on
     where it was stopped.
     """
     from histoscope.core.config import dump
     from histoscope.core.contracts.installed import load_domain
+    from histoscope.core.data.joined import joined
     from histoscope.core.data.store import Store
     from histoscope.core.runtime.threads import is_main
     from histoscope.core.stages.pretrain import pretrain, rehearse
 
     asked = {"training": given_flags(training), **given_flags({"init": init})}
     spec = resolve_settings(PretrainSpec, "recipe", preset, config, sets, asked)
-    opened = Store(store)
+    opened = joined([Store(store) for store in stores])
     domain = load_domain(opened.domain)
     if dry_run:
         resolved, said = rehearse(opened, domain, spec, out, split)

@@ -1,8 +1,4 @@
-"""The order of pretraining, and the batches on it.
-
-S = ⌊N/B⌋ steps an epoch; step s reads positions [B·(s mod S), B·(s mod S + 1)) of the
-permutation of epoch s div S. So a step number is all that resuming needs.
-"""
+"""Batches of pretraining: views of images, cut by workers with drawn numbers."""
 
 from __future__ import annotations
 

@@ -1,63 +1,137 @@
 """The order of pretraining.
 
-S = ⌊N/B⌋ steps an epoch; step s reads positions [B·(s mod S), B·(s mod S + 1)) of the
-permutation of epoch s div S. So a step number is all that resuming needs.
+S = ⌊M/B⌋ steps an epoch of M positions; step s reads places [B·(s mod S), B·(s mod S + 1)) of the
+positions of epoch s div S. So a step number is all that resuming needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from histoscope.core.errors import UsageError
-from histoscope.core.randomness import permutation
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.randomness import generator, permutation
+
+Kind = Literal["uniform", "per_source_cap", "per_case"]
+Share = tuple[int, int]
+ALONE: Share = (0, 1)
 
 
-class StepOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of (dataset position, epoch) for the steps [first, last).
+class Positions:
+    """Which samples an epoch reads, and in what order; drawn by (seed, epoch).
+
+    ``uniform``: each once. ``per_source_cap``: of each source at most so many, others in another
+    epoch. ``per_case``: of each case as many, those of a small one again and again, so that a large
+    one does not drown the rest.
 
     Args:
+        kind: as above.
         count: samples.
-        batch_size: of the global batch.
         seed: of the order.
-        first, last: steps.
-        share: (rank, ranks): which equal part of each batch, in order, is this process's.
+        groups: source or case of each sample, (count,); None suits ``uniform``.
+        cap: of ``per_source_cap``.
 
     Raises:
-        UsageError: fewer samples than one batch.
+        DataError: per case, but a sample has none.
+
+    Attributes:
+        count: positions of an epoch.
+        said: one clause for a person, empty where there is nothing to say.
     """
 
     def __init__(
         self,
+        kind: Kind,
         count: int,
-        batch_size: int,
         seed: int,
-        first: int,
-        last: int,
-        share: tuple[int, int] = (0, 1),
+        groups: Sequence[str | None] | None = None,
+        cap: int = 0,
     ) -> None:
-        if count < batch_size:
-            raise UsageError(
-                f"{count} samples are fewer than one batch of {batch_size}; set a smaller batch "
-                "(--set training.batch_size=N) or prepare more"
+        self._kind, self._samples, self._seed, self._cap = kind, count, seed, cap
+        self.count, self.said = count, ""
+        if kind == "uniform":
+            return
+        assert groups is not None
+        if kind == "per_case" and None in groups:
+            raise DataError(
+                "training.positions: per_case, but some samples have no case; give per_source_cap"
             )
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.first, self.last, self.share = first, last, share
+        _, self._group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        sizes = np.bincount(self._group)
+        if kind == "per_source_cap":
+            self.count = int(np.minimum(sizes, cap).sum())
+            self.said = f"at most {cap} samples a source an epoch: {self.count} of {count}"
+        else:
+            self._quota = max(1, count // len(sizes))
+            self.count = self._quota * len(sizes)
+            self.said = f"{self._quota} samples of each of {len(sizes)} cases an epoch"
+
+    def of_epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Samples of an epoch in their order, (positions,)."""
+        order = permutation(self._seed, epoch, self._samples)
+        if self._kind == "uniform":
+            return order
+        place, size = _places_in_groups(self._group[order])
+        if self._kind == "per_source_cap":
+            return order[place < self._cap]
+        rounds = -(-self._quota // size)  # how often a case's samples come, at most
+        again = np.repeat(np.arange(len(order)), rounds)
+        turn = np.concatenate([np.arange(count) for count in rounds])
+        kept = again[place[again] + turn * size[again] < self._quota]
+        return order[generator(self._seed, "order/cases", epoch).permutation(kept)]
+
+
+def _places_in_groups(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each element its place among those of its group, and the size of that."""
+    sizes = np.bincount(groups)
+    sorted_ = np.argsort(groups, kind="stable")
+    place = np.empty(len(groups), np.int64)
+    place[sorted_] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return place, sizes[groups]
+
+
+class StepOrder(Sampler[list[tuple[int, int]]]):
+    """Batches of (dataset index, epoch) for the steps [first, last).
+
+    Args:
+        positions: what an epoch reads.
+        batch_size: of the global batch.
+        first, last: steps.
+        share: (rank, ranks): which equal part of each batch, in order, is this process's.
+
+    Raises:
+        UsageError: fewer positions than one batch.
+
+    Attributes:
+        an_epoch: steps an epoch.
+    """
+
+    def __init__(
+        self, positions: Positions, batch_size: int, first: int, last: int, share: Share = ALONE
+    ) -> None:
+        if positions.count < batch_size:
+            raise UsageError(
+                f"{positions.count} samples are fewer than one batch of {batch_size}; set a "
+                "smaller batch (--set training.batch_size=N) or prepare more"
+            )
+        self._positions, self._batch_size = positions, batch_size
+        self._first, self._last, self._share = first, last, share
+        self.an_epoch = positions.count // batch_size
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self._last - self._first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        a_epoch = self.count // self.batch_size
         current, order = -1, np.zeros(0, dtype=np.int64)
-        for step in range(self.first, self.last):
-            epoch, place = divmod(step, a_epoch)
+        rank, ranks = self._share
+        size = self._batch_size // ranks
+        for step in range(self._first, self._last):
+            epoch, place = divmod(step, self.an_epoch)
             if epoch != current:
-                current, order = epoch, permutation(self.seed, epoch, self.count)
-            rank, ranks = self.share
-            size = self.batch_size // ranks
-            start = place * self.batch_size + rank * size
-            part = order[start : start + size]
-            yield [(int(position), epoch) for position in part]
+                current, order = epoch, self._positions.of_epoch(epoch)
+            start = place * self._batch_size + rank * size
+            yield [(int(position), epoch) for position in order[start : start + size]]

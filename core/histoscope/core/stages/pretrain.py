@@ -12,7 +12,7 @@ from histoscope.core import __version__
 from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain
 from histoscope.core.data.loader import Family, ViewDataset
-from histoscope.core.data.order import StepOrder
+from histoscope.core.data.order import Positions, StepOrder
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
@@ -30,7 +30,7 @@ from histoscope.core.training.journal import check_events, draw_journal
 from histoscope.core.training.loop import train
 from histoscope.core.training.monitors import make_monitor
 from histoscope.core.training.run import Data, First, Run, start_run
-from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.training.spec import PretrainSpec, TrainingSpec
 from histoscope.core.views.plan import GLOBAL
 
 
@@ -87,7 +87,7 @@ def rehearse(
     """
     begun = _begin(store, domain, spec, out, split)
     make_monitor(store, begun.dataset.rows, spec.training.monitor, spec.training.seed)
-    epochs = len(begun.order) * spec.training.batch_size / len(begun.dataset)
+    epochs = spec.training.steps / begun.order.an_epoch
     return begun.run.spec, f"{begun.said}; {epochs:.1f} epochs"
 
 
@@ -113,11 +113,12 @@ def _begin(
     size_px = store.sampling.size_px
     made = spec.views.of_families(GLOBAL)
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
+    data = _data(store, chosen, training)
     run = start_run(
         spec,
         out,
         plans,
-        _data(store, chosen),
+        data,
         lambda: _first(store, spec, plans[GLOBAL].geometry.size_px),
         lambda word: open_encoder(word, store, training.seed),
     )
@@ -126,19 +127,23 @@ def _begin(
     families = {name: Family(plans[name], count) for name, count in counts}
     dataset = ViewDataset(store.reader, chosen.rows, families, training.seed)
     share = (run.fabric.global_rank, run.fabric.world_size)
-    steps = run.done, training.steps
-    order = StepOrder(len(dataset), training.batch_size, training.seed, *steps, share)
-    return _Begun(run, dataset, order, chosen.said)
+    order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
+    said = "; ".join(filter(None, [chosen.said, data.positions.said]))
+    return _Begun(run, dataset, order, said)
 
 
-def _data(store: Store, chosen: Selection) -> Data:
-    """Which samples, and how their images were cut and kept; their sources and cases."""
+def _data(store: Store, chosen: Selection, training: TrainingSpec) -> Data:
+    """Which samples, how their images were cut and kept, and in what order they come."""
     table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
     how = [about["domain"], about["sampling"], scale, about["encoding"]]
     told = "\n".join([json.dumps(how), *table.column("id").to_pylist()])
     digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-    return Data(digest, table.drop_columns(["id"]))
+    of = "case" if training.positions == "per_case" else "source"
+    groups = table.column(of).to_pylist()
+    kind, cap = training.positions, training.source_cap
+    positions = Positions(kind, len(table), training.seed, groups, cap)
+    return Data(digest, table.drop_columns(["id"]), positions)
 
 
 def _check_folder(spec: PretrainSpec, out: Path) -> None:

@@ -54,12 +54,12 @@ def train(
     checkpoints = run.folder / "checkpoints"
     progress.start("pretrain", training.steps - run.done, "steps")
     began = time.perf_counter()
-    corpus, an_epoch = StoreCorpus(dataset, run.fabric), len(dataset) // training.batch_size
+    corpus = StoreCorpus(dataset, run.fabric)
     with StopFlag() as stop, torch.random.fork_rng(), journal or nullcontext():
         batches = view_loader(dataset, order, choose_workers(training.workers))
         for step, batch in enumerate(batches, start=run.done):
-            clock = Clock(step, training.steps, step // an_epoch)
-            if step % an_epoch == 0:
+            clock = Clock(step, training.steps, step // order.an_epoch)
+            if step % order.an_epoch == 0:
                 run.objective.begin_epoch(corpus, clock)
             run.optimiser.zero_grad(set_to_none=True)
             loss, shown = run.stepper.gradient(_batch(run, batch, step), clock).read()

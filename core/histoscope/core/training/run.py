@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
+from histoscope.core.data.order import Positions
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
@@ -71,10 +72,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on: its digest, and ``source`` and ``case`` by dataset index."""
+    """What is trained on: its digest, ``source`` and ``case`` by dataset index, and its order."""
 
     digest: str
     table: pa.Table
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def start_run(
     setting = Setting(
         samples=len(data.table),
         steps=training.steps,
-        steps_an_epoch=max(1, len(data.table) // training.batch_size),
+        steps_an_epoch=max(1, data.positions.count // training.batch_size),
         batch_size=training.batch_size,
         size_px=plans[GLOBAL].geometry.size_px,
         table=data.table,

@@ -35,6 +35,12 @@ class TrainingSpec(Spec):
     threads: int | None = Field(
         None, ge=1, description="of torch; default: up to 4 cores all of them, else those left"
     )
+    positions: Literal["uniform", "per_source_cap", "per_case"] = Field(
+        "uniform",
+        description="what an epoch reads: each sample once; at most source_cap of a source; as "
+        "many of each case",
+    )
+    source_cap: int = Field(1000, ge=1, description="of per_source_cap: samples a source an epoch")
     accumulate: int = Field(
         1, ge=1, description="parts of a process's batch that pass one after the other"
     )
