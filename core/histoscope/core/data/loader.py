@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.store import ImageReader
 from histoscope.core.runtime.stop import deaf_children
-from histoscope.core.views.plan import ViewPlan
+from histoscope.core.views.plan import GLOBAL, ViewPlan
 
 Item = tuple[int, dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]]
 
@@ -65,7 +65,9 @@ class ViewDataset(Dataset[Item]):
         families: Mapping[str, Family],
         seed: int,
     ) -> None:
-        self.reader, self.rows, self.families, self.seed = reader, rows, families, seed
+        self.reader, self.rows, self.seed = reader, rows, seed
+        usual_first = sorted(families, key=lambda name: name != GLOBAL)
+        self.families = {name: families[name] for name in usual_first}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,10 +75,12 @@ class ViewDataset(Dataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         position, epoch = key
         image = self.reader.image(int(self.rows[position]))
-        views = {}
+        views, first = {}, None
         for name, family in self.families.items():
-            place = [(self.seed, epoch, position, view) for view in range(family.count)]
-            pairs = [family.plan.draw(*one, family=name) for one in place]
+            places = [(self.seed, epoch, position, view) for view in range(family.count)]
+            pairs = [family.plan.draw(*place, family=name, first=first) for place in places]
+            if name == GLOBAL:
+                first = pairs[0][0][0]
             made = [family.plan.apply_on_worker(image, rows) for rows, _ in pairs]
             views[name] = np.stack(made), np.stack([numbers for _, numbers in pairs])
         return position, views

@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 
 from histoscope.core.views.spec import GeometrySpec
 
+TRIES = 10
+
+
+def overlap(crop: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Which share of a drawn crop lies inside another."""
+    sides = (
+        min(crop[at] + crop[at + 2], other[at] + other[at + 2]) - max(crop[at], other[at])
+        for at in (0, 1)
+    )
+    width, height = (max(0.0, float(side)) for side in sides)
+    return width * height / float(crop[2] * crop[3])
+
 
 class Geometry:
     """Drawn as (left, top, width, height as shares, mirrored, quarter turns)."""
@@ -20,11 +32,29 @@ class Geometry:
         self.spec = spec
         self.size_px = spec.size_px or size_px
 
-    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Six numbers: random resized crop as in Szegedy et al. 2015, ten tries, then whole."""
+    def draw(
+        self, rng: np.random.Generator, first: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Six numbers.
+
+        Args:
+            rng: its generator.
+            first: what the first global view has drawn: with ``overlap`` a crop is drawn up to ten
+                times until so much of it lies in that view; the last one stays.
+        """
+        drawn = self._crop(rng)
+        if first is not None and self.spec.overlap:
+            for _ in range(TRIES - 1):
+                if overlap(drawn, first) >= self.spec.overlap:
+                    break
+                drawn = self._crop(rng)
+        return drawn
+
+    def _crop(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Random resized crop as in Szegedy et al. 2015: ten tries, then the whole image."""
         left, top, width, height = 0.0, 0.0, 1.0, 1.0
         low, high = (math.log(side) for side in self.spec.ratio)
-        for _ in range(10):
+        for _ in range(TRIES):
             area = rng.uniform(*self.spec.scale)
             ratio = math.exp(rng.uniform(low, high))
             wide, tall = math.sqrt(area * ratio), math.sqrt(area / ratio)

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from histoscope.core.randomness import generator
 from histoscope.core.views.colour import Blur, Grey, Jitter
+from histoscope.core.views.erasing import Erasing, Solarise
 from histoscope.core.views.geometry import Geometry
+from histoscope.core.views.randaugment import RandAugment
 from histoscope.core.views.spec import ViewsSpec
 from histoscope.core.views.warp import Warp, warps
 
@@ -46,24 +48,39 @@ class ViewPlan:
     """How one view is made: cut and warped by a worker, then finished on the device."""
 
     geometry: Geometry
-    warps: Sequence[Warp]
+    warps: Sequence[Warp | RandAugment]
     operations: Sequence[DeviceOperation]
 
     @property
-    def on_worker(self) -> list[Geometry | Warp]:
+    def on_worker(self) -> list[Geometry | Warp | RandAugment]:
         """What a worker does, in order."""
         return [self.geometry, *self.warps]
 
     def draw(
-        self, seed: int, epoch: int, sample: int, view: int, family: str = GLOBAL
+        self,
+        seed: int,
+        epoch: int,
+        sample: int,
+        view: int,
+        family: str = GLOBAL,
+        first: NDArray[np.float32] | None = None,
     ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
-        """Numbers of one view: the worker's rows, and those of all operations in one row."""
-        makers: list[Geometry | Warp | DeviceOperation] = [*self.on_worker, *self.operations]
+        """Numbers of one view: the worker's rows, and those of all operations in one row.
+
+        Args:
+            seed: of the run.
+            epoch, sample, view: which view.
+            family: of the view.
+            first: what the geometry of the image's first global view has drawn.
+        """
         of = "views" if family == GLOBAL else f"views/{family}"
-        drawn = [
-            maker.draw(generator(seed, f"{of}/{maker.name}", epoch, sample, view))
-            for maker in makers
-        ]
+
+        def rng(name: str) -> np.random.Generator:
+            return generator(seed, f"{of}/{name}", epoch, sample, view)
+
+        others = [*self.warps, *self.operations]
+        drawn = [self.geometry.draw(rng(self.geometry.name), first)]
+        drawn += [maker.draw(rng(maker.name)) for maker in others]
         rest = len(self.on_worker)
         return drawn[:rest], np.concatenate([np.zeros(0, dtype=np.float32), *drawn[rest:]])
 
@@ -98,4 +115,11 @@ def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] =
         operations.append(Grey(spec.grey))
     if spec.blur.p:
         operations.append(Blur(spec.blur))
-    return ViewPlan(geometry, warps(spec.warp, geometry.size_px), tuple(operations))
+    if spec.solarise.p:
+        operations.append(Solarise(spec.solarise))
+    if spec.erasing.p:
+        operations.append(Erasing(spec.erasing))
+    made: list[Warp | RandAugment] = [*warps(spec.warp, geometry.size_px)]
+    if spec.randaugment.p:
+        made.append(RandAugment(spec.randaugment))
+    return ViewPlan(geometry, made, tuple(operations))

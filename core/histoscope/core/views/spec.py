@@ -37,6 +37,13 @@ class GeometrySpec(Spec):
     ratio: Range = Field((0.75, 4 / 3), description="smallest and largest width / height")
     mirror: bool = Field(True, description="mirror left to right half the time")
     quarter_turns: bool = Field(True, description="turn by 0, 90, 180 or 270 degrees")
+    overlap: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of another family: least share of a crop inside the first global view, which "
+        "ten tries look for",
+    )
 
 
 class GridDistortionSpec(Spec):
@@ -52,6 +59,14 @@ class GridShuffleSpec(Spec):
 
     p: float = Field(0.0, ge=0, le=1, description="probability")
     grid: int = Field(3, ge=2, le=8, description="grid cells a side")
+
+
+class RandAugmentSpec(Spec):
+    """Changes drawn from a list, one after the other: Cubuk et al. 2020, "RandAugment"."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    count: int = Field(2, ge=1, le=8, description="changes an image")
+    magnitude: int = Field(9, ge=0, le=30, description="how strong each is, of 30")
 
 
 class WarpSpec(Spec):
@@ -71,6 +86,21 @@ class JitterSpec(Spec):
     hue: float = Field(0.05, ge=0, le=0.5, description="turn of the colour circle, ± this")
 
 
+class SolariseSpec(Spec):
+    """Invert what is bright, as in Grill et al. 2020 (BYOL), appendix B."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    threshold: float = Field(0.5, ge=0, le=1, description="from which value on")
+
+
+class ErasingSpec(Spec):
+    """Paint over a rectangle in one colour: Zhong et al. 2020, "Random Erasing"."""
+
+    p: float = Field(0.0, ge=0, le=1, description="probability")
+    area: Shares = Field((0.02, 0.33), description="smallest and largest, share of the view")
+    ratio: Range = Field((0.3, 3.3), description="smallest and largest width / height")
+
+
 class BlurSpec(Spec):
     """Gaussian blur, as in Chen et al. 2020."""
 
@@ -86,6 +116,9 @@ class ViewsSpec(Spec):
     jitter: JitterSpec = Field(JitterSpec(), description="brightness to hue")
     grey: float = Field(0.1, ge=0, le=1, description="probability of a grey view")
     blur: BlurSpec = Field(BlurSpec(), description="Gaussian blur")
+    randaugment: RandAugmentSpec = Field(RandAugmentSpec(), description="RandAugment")
+    solarise: SolariseSpec = Field(SolariseSpec(), description="what is bright inverted")
+    erasing: ErasingSpec = Field(ErasingSpec(), description="a rectangle painted over")
     domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
     families: Mapping[str, Mapping[str, Any]] = Field(
         {}, description="by its name what another family of views changes, as small crops"
