@@ -118,6 +118,8 @@ def test_what_a_teacher_has_seen_the_run_has_seen(toy, toy_store, tmp_path, spec
             {"objective": {"base": "simclr"}},
             r"views\.families\.local: simclr has no use for views of this family",
         ),
+        ({"relations": {"rows": 2}}, "relations: follow has no use for near samples"),
+        ({"relations": {"row": 2}}, "relations: row: unknown key, did you mean 'rows'"),
     ],
 )
 def test_families_of_views_must_be_those_of_the_objective(toy, toy_store, tmp_path, change, said):

@@ -31,6 +31,7 @@ from histoscope.core.contracts import (
     Source,
     locate,
 )
+from histoscope.core.data.relations import near_pairs
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.files import fingerprint, write_text
 
@@ -48,6 +49,10 @@ class ToySampling(Sampling):
 class ToyOptions(Spec):
     with_cases: bool = False
     with_signs: bool = False
+
+
+class ToyRelations(Spec):
+    rows: float = 1
 
 
 class ToyReader:
@@ -111,7 +116,10 @@ class ToyDomain:
     name = "toy"
     location = (LocationField("place", "int64", False, "position in the file"),)
     sampling = ToySampling
-    options: ClassVar = dict.fromkeys(("prepare", "predict", "embed"), ToyOptions)
+    options: ClassVar = {
+        **dict.fromkeys(("prepare", "predict", "embed"), ToyOptions),
+        "relations": ToyRelations,
+    }
     checks: ClassVar = {"stacks": "toy_domain:known_stacks", "press": "no_press:version"}
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
@@ -156,6 +164,11 @@ class ToyDomain:
 
     def around(self, rows, place):
         return [Neighbour(place - 1, -1, 0)] if place else []
+
+    def relations(self, index, spec):
+        ids, sources = (index.column(name).to_pylist() for name in ("id", "source"))
+        places = np.array([[float(name.rpartition(":")[2])] for name in ids])
+        return near_pairs(sources, places, {"partner": spec.rows})
 
     def phantom(self, out, seed):
         raise DataError("the toy domain has no phantom")

@@ -100,3 +100,31 @@ class Follow(Objective):
             *usual_groups(self.projector),
             *usual_groups(self.predictor, rate=10.0, frozen_until=0.25),
         ]
+
+
+class BesideSpec(MethodSpec):
+    base: Literal["beside"] = "beside"
+
+
+class Beside(Objective):
+    """Pulls an image to its partners, where it has any."""
+
+    settings: ClassVar = BesideSpec
+    needs = Needs(families={"global": 1}, partners=2)
+
+    def __init__(self, encoder, spec, setting):
+        super().__init__()
+        self.encoder = encoder
+        self.pairs = len(setting.relations())
+
+    def project(self, views):
+        every = [*views.families["global"], *views.families["partner"]]
+        return Projected({"all": torch.stack([self.encoder(view) for view in every], 1)})
+
+    def loss(self, projected, rows, draws, clock):
+        images, *partners = projected.asks["all"].unbind(1)
+        away = torch.stack([(images - one).square().mean(1) for one in partners], 1)
+        known = rows.partners >= 0
+        numbers = away if away.dtype == torch.float64 else away.float()
+        loss = (numbers * known).sum() / known.sum().clamp(min=1)
+        return LossReport([(1, loss)], {"partners": known.double().mean()})

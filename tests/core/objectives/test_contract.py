@@ -21,7 +21,7 @@ def test_the_list_below_is_the_whole_registry():
     assert sorted(names) == BUILT_IN
 
 
-@pytest.mark.parametrize("base", [*BUILT_IN, "follow"])
+@pytest.mark.parametrize("base", [*BUILT_IN, "follow", "beside"])
 def test_it_keeps_its_contract(base):
     check_objective(base)
 

@@ -71,7 +71,7 @@ def trained(base, network, parts):
     for step in range(2):
         views, rows, clock = ready.batch(step)
         ready.objective.zero_grad(set_to_none=True)
-        report = stepper.gradient(Batch(rows.index, parts_of(views, parts), views.draws), clock)
+        report = stepper.gradient(Batch(rows, parts_of(views, parts), views.draws), clock)
         gradients = descend(ready.objective)
         stepper.after(clock)
     buffers = {name: buffer.clone() for name, buffer in ready.objective.named_buffers()}

@@ -8,8 +8,9 @@ import pytest
 from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology import DOMAIN
-from histoscope.domains.pathology.options import ReadOptions, SuggestOptions
+from histoscope.domains.pathology.options import ReadOptions, RelationOptions, SuggestOptions
 
+NAMES = ("row", "other", "kind")
 SLIDE = Source("0123456789abcdef", "ward/a b.svs", kind="slide")
 
 
@@ -81,3 +82,24 @@ def test_tiles_that_touch_or_overlap_lie_around():
     table = rows([(0, 0), (100, 0), (150, 25), (300, 0), (100, 50), (100, 100)])
     found = {one.place: (one.right, one.down) for one in DOMAIN.around(table, 1)}
     assert found == {0: (-1, 0), 2: (0.5, 0.5), 4: (0, 1)}
+
+
+def test_tiles_near_each_other_are_those_of_a_painted_grid():
+    """Corners of 100.5 px tiles are rounded down to whole pixels: a pixel more is as far."""
+    corners = [(0, 0), (101, 0), (201, 0), (0, 101), (101, 101), (700, 0)]
+    table = rows(corners, size=(100.5, 100.5))
+    table = table.append_column("source", pa.array(["a"] * 5 + ["b"]))
+    found = DOMAIN.relations(table, RelationOptions())
+    pairs = {
+        kind: {
+            (row, other)
+            for row, other, one in zip(*(found.column(n).to_pylist() for n in NAMES), strict=True)
+            if one == kind
+        }
+        for kind in ("partner", "same")
+    }
+    touching = {(0, 1), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 4), (3, 4)}
+    assert pairs["partner"] == touching | {(other, row) for row, other in touching}
+    assert pairs["same"] - pairs["partner"] == {(0, 2), (2, 0), (2, 3), (3, 2)}
+    none = DOMAIN.relations(table, RelationOptions(partner_sides=0, same_sides=0))
+    assert len(none) == 0

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from histoscope.core.contracts import Neighbour, Source
 from histoscope.domains.surgery import DOMAIN
-from histoscope.domains.surgery.options import ReadOptions
+from histoscope.domains.surgery.options import ReadOptions, RelationOptions
 
 
 def test_the_frames_before_and_after_are_shown_unless_they_are_far_in_time(tmp_path):
@@ -12,6 +12,14 @@ def test_the_frames_before_and_after_are_shown_unless_they_are_far_in_time(tmp_p
     assert DOMAIN.around(rows, 1) == [Neighbour(0, -1, 0), Neighbour(2, 1, 0)]
     assert DOMAIN.around(rows, 0) == [Neighbour(1, 1, 0)]
     assert DOMAIN.around(rows, 3) == []
+
+
+def test_frames_near_in_time_are_those_of_their_operation():
+    rows = pa.table({"at_s": [0.0, 1.0, 4.0, 1.5, 60.0], "source": ["a", "a", "a", "b", "a"]})
+    found = DOMAIN.relations(rows, RelationOptions(partner_s=1, same_s=4)).to_pydict()
+    pairs = set(zip(found["row"], found["other"], found["kind"], strict=True))
+    both = {(0, 1, "partner"), (0, 1, "same"), (0, 2, "same"), (1, 2, "same")}
+    assert pairs == both | {(other, row, kind) for row, other, kind in both}
 
 
 def test_nothing_is_written_for_players(tmp_path):

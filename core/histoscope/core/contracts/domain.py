@@ -134,5 +134,13 @@ class Domain(Protocol):
             place: row of the sample.
         """
 
+    def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
+        """Which samples lie near each other, as :mod:`histoscope.core.data.relations` has them.
+
+        Args:
+            index: rows of an index, location columns and ``source``.
+            spec: the domain's options of ``relations``.
+        """
+
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Write a built-in phantom, or find it written already."""

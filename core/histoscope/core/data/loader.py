@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from histoscope.core.data.order import StepOrder
+from histoscope.core.data.relations import NOBODY, Partners
 from histoscope.core.data.store import ImageReader
 from histoscope.core.runtime.stop import deaf_children
 from histoscope.core.views.plan import GLOBAL, ViewPlan
 
-Item = tuple[int, dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]]
+Item = tuple[int, dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]], NDArray[np.int64]]
+PARTNER = "partner"  # the family of views of second images
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,12 @@ class Drawn:
     Attributes:
         index: dataset positions, int64, (batch,).
         families: its views by the name of their family.
+        partners: dataset positions of each image's partners, int64, (batch, partners); -1: none.
     """
 
     index: Tensor
     families: Mapping[str, DrawnViews]
+    partners: Tensor
 
 
 class ViewDataset(Dataset[Item]):
@@ -64,8 +69,9 @@ class ViewDataset(Dataset[Item]):
         rows: NDArray[np.int64],
         families: Mapping[str, Family],
         seed: int,
+        partners: Partners | None = None,
     ) -> None:
-        self.reader, self.rows, self.seed = reader, rows, seed
+        self.reader, self.rows, self.seed, self.partners = reader, rows, seed, partners
         usual_first = sorted(families, key=lambda name: name != GLOBAL)
         self.families = {name: families[name] for name in usual_first}
 
@@ -74,27 +80,43 @@ class ViewDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         position, epoch = key
-        image = self.reader.image(int(self.rows[position]))
+        others = np.zeros(0, np.int64)
+        if self.partners is not None:
+            others = self.partners.of(position, epoch)
+        image = self._image(position)
         views, first = {}, None
         for name, family in self.families.items():
             places = [(self.seed, epoch, position, view) for view in range(family.count)]
             pairs = [family.plan.draw(*place, family=name, first=first) for place in places]
             if name == GLOBAL:
                 first = pairs[0][0][0]
-            made = [family.plan.apply_on_worker(image, rows) for rows, _ in pairs]
+            images = (
+                [self._image(int(other)) for other in others] if name == PARTNER else repeat(image)
+            )
+            made = [
+                family.plan.apply_on_worker(one, rows)
+                for one, (rows, _) in zip(images, pairs, strict=False)
+            ]
             views[name] = np.stack(made), np.stack([numbers for _, numbers in pairs])
-        return position, views
+        return position, views, others
+
+    def _image(self, position: int) -> NDArray[np.uint8]:
+        """The image at a position; a black one of the first's size at none."""
+        if position == NOBODY:
+            return np.zeros_like(self._image(0))
+        return self.reader.image(int(self.rows[position]))
 
 
 def collate(items: list[Item]) -> Drawn:
     """Stack items; view-major, so that ``images[v]`` is one view of the batch."""
 
     def stacked(name: str, place: int) -> Tensor:
-        return torch.from_numpy(np.stack([views[name][place] for _, views in items], axis=1))
+        return torch.from_numpy(np.stack([views[name][place] for _, views, _ in items], axis=1))
 
-    index = torch.tensor([position for position, _ in items])
-    names = items[0][1]
-    return Drawn(index, {name: DrawnViews(stacked(name, 0), stacked(name, 1)) for name in names})
+    index = torch.tensor([position for position, _, _ in items])
+    partners = torch.from_numpy(np.stack([others for _, _, others in items]))
+    families = {name: DrawnViews(stacked(name, 0), stacked(name, 1)) for name in items[0][1]}
+    return Drawn(index, families, partners)
 
 
 def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterator[Drawn]:

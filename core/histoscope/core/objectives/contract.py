@@ -39,11 +39,13 @@ class Needs:
 
     Attributes:
         families: how many views of an image, by the name of their augmentation.
+        partners: how many second images of each that lie near it: views of the family ``partner``.
         draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
     """
 
     families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
+    partners: int = 0
     draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
 
@@ -78,9 +80,16 @@ class Projected:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of the global batch: ``index`` is the dataset index of each, int64, (batch,)."""
+    """The rows of the global batch.
+
+    Attributes:
+        index: dataset index of each, int64, (batch,).
+        partners: dataset index of its partners, slot by slot, int64, (batch, partners); -1: none,
+            and the view in that slot is empty.
+    """
 
     index: Tensor
+    partners: Tensor
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,8 @@ class Setting:
         batch_size: of the global batch.
         size_px: side of a view.
         table: ``source`` and ``case`` by dataset index.
+        relations: gives which samples lie near each other, by dataset index; see
+            :mod:`histoscope.core.data.relations`.
         open: an encoder by the word of the command line, as a teacher; what it has seen counts as
             seen by the run.
     """
@@ -156,6 +167,7 @@ class Setting:
     batch_size: int
     size_px: int
     table: pa.Table
+    relations: Callable[[], pa.Table]
     open: Callable[[str], nn.Module]
 
 

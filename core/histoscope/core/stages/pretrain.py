@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
+
 from histoscope.core import __version__
-from histoscope.core.config import build, dump, load_yaml
+from histoscope.core.config import Spec, build, dump, load_yaml
 from histoscope.core.contracts import Domain
-from histoscope.core.data.loader import Family, ViewDataset
+from histoscope.core.data.loader import PARTNER, Family, ViewDataset
 from histoscope.core.data.order import Positions, StepOrder
+from histoscope.core.data.relations import Partners
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
@@ -30,7 +33,7 @@ from histoscope.core.training.journal import check_events, draw_journal
 from histoscope.core.training.loop import train
 from histoscope.core.training.monitors import make_monitor
 from histoscope.core.training.run import Data, First, Run, start_run
-from histoscope.core.training.spec import PretrainSpec, TrainingSpec
+from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import GLOBAL
 
 
@@ -113,7 +116,7 @@ def _begin(
     size_px = store.sampling.size_px
     made = spec.views.of_families(GLOBAL)
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
-    data = _data(store, chosen, training)
+    data = _data(store, domain, chosen, spec)
     run = start_run(
         spec,
         out,
@@ -123,17 +126,23 @@ def _begin(
         lambda word: open_encoder(word, store, training.seed),
     )
     _check_needs(run)
-    counts = run.objective.needs.families.items()
-    families = {name: Family(plans[name], count) for name, count in counts}
-    dataset = ViewDataset(store.reader, chosen.rows, families, training.seed)
+    needs, partners, said = run.objective.needs, None, [chosen.said, data.positions.said]
+    families = {name: Family(plans[name], count) for name, count in needs.families.items()}
+    if needs.partners:
+        near = data.relations()
+        partners = Partners(near, len(chosen.rows), needs.partners, training.seed)
+        families[PARTNER] = Family(plans[PARTNER], needs.partners)
+        said.append(f"{partners.held} of {len(chosen.rows)} have a partner")
+    dataset = ViewDataset(store.reader, chosen.rows, families, training.seed, partners)
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
-    said = "; ".join(filter(None, [chosen.said, data.positions.said]))
-    return _Begun(run, dataset, order, said)
+    return _Begun(run, dataset, order, "; ".join(filter(None, said)))
 
 
-def _data(store: Store, chosen: Selection, training: TrainingSpec) -> Data:
+def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -> Data:
     """Which samples, how their images were cut and kept, and in what order they come."""
+    training = spec.training
+    asked = build(domain.options.get("relations", Spec), spec.relations, "relations")
     table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
     how = [about["domain"], about["sampling"], scale, about["encoding"]]
@@ -143,7 +152,11 @@ def _data(store: Store, chosen: Selection, training: TrainingSpec) -> Data:
     groups = table.column(of).to_pylist()
     kind, cap = training.positions, training.source_cap
     positions = Positions(kind, len(table), training.seed, groups, cap)
-    return Data(digest, table.drop_columns(["id"]), positions)
+
+    def relations() -> pa.Table:
+        return domain.relations(store.index.take(chosen.rows), asked)
+
+    return Data(digest, table.drop_columns(["id"]), relations, positions)
 
 
 def _check_folder(spec: PretrainSpec, out: Path) -> None:
@@ -216,7 +229,13 @@ def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
 
 def _check_needs(run: Run) -> None:
     """Refuse parts too small for batch norm, and families of views that do not fit."""
-    least, wanted = run.objective.needs.least_part, run.objective.needs.families
+    needs = run.objective.needs
+    least, wanted = needs.least_part, dict(needs.families)
+    if needs.partners:
+        wanted[PARTNER] = needs.partners
+        run.plans.setdefault(PARTNER, run.plans[GLOBAL])
+    elif run.spec.relations:
+        raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
     for name in wanted.keys() ^ run.plans.keys():
         said = "wants" if name in wanted else "has no use for"
         raise UsageError(

@@ -6,10 +6,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from histoscope.core.data.relations import near_pairs
 from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.pixels import IDENTITY
 from histoscope.core.objectives import OBJECTIVES
@@ -75,6 +77,9 @@ class Rehearsal:
                 batch_size=BATCH,
                 size_px=SIDES["global"],
                 table=pa.table({"source": names, "case": names}),
+                relations=lambda: near_pairs(
+                    names.to_pylist(), np.arange(float(SAMPLES))[:, None], {"partner": 2, "same": 4}
+                ),
                 open=lambda word: SmallEncoder().double(),
             )
             made: Objective = OBJECTIVES.load(base)(encoder or SmallEncoder(), spec, setting)
@@ -95,7 +100,12 @@ class Rehearsal:
             for name, draw in needs.draws.items()
         }
         index = (torch.arange(BATCH) * 5 + 7 * step) % SAMPLES
-        return Views(families, draws), Rows(index), Clock(step, STEPS, step * 2 // STEPS)
+        partners = (index[:, None] + torch.arange(1, needs.partners + 1)) % SAMPLES
+        partners[::3] = -1
+        if needs.partners:
+            images = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in partners.T]
+            families["partner"] = images
+        return Views(families, draws), Rows(index, partners), Clock(step, STEPS, step * 2 // STEPS)
 
     def begin(self, step: int) -> tuple[Projected, Rows, dict[str, Tensor], Clock]:
         """Up to the loss."""
@@ -227,7 +237,7 @@ def _check_no_synchronisation(ready: Rehearsal) -> None:
         {name: ask.detach().to("meta") for name, ask in projected.asks.items()},
         {name: answer.to("meta") for name, answer in projected.answers.items()},
     )
-    index = Rows(rows.index.to("meta"))
+    index = Rows(rows.index.to("meta"), rows.partners.to("meta"))
     try:
         there = {name: draw.to("meta") for name, draw in draws.items()}
         report: LossReport = meta.loss(far, index, there, clock)

@@ -16,7 +16,7 @@ from histoscope.core.data.loader import Drawn, ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, Interrupted
-from histoscope.core.objectives.contract import Clock, Draw, Views
+from histoscope.core.objectives.contract import Clock, Draw, Rows, Views
 from histoscope.core.optim.groups import descend
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
@@ -122,7 +122,7 @@ def _batch(run: Run, batch: Drawn, step: int) -> Batch:
         )
         for place in range(0, own, size)
     ]
-    return Batch(batch.index.to(device), parts, draws)
+    return Batch(Rows(batch.index.to(device), batch.partners.to(device)), parts, draws)
 
 
 def numbers_of(draw: Draw, rng: np.random.Generator, batch: int) -> NDArray[Any]:

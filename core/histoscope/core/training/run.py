@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Run:
 
     spec: PretrainSpec
     folder: Path
-    plans: Mapping[str, ViewPlan]
+    plans: dict[str, ViewPlan]
     objective: Objective
     optimiser: Optimizer
     fabric: Fabric
@@ -72,10 +72,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on: its digest, ``source`` and ``case`` by dataset index, and its order."""
+    """What is trained on.
+
+    Attributes:
+        digest: of it.
+        table: ``source`` and ``case`` by dataset index.
+        relations: gives which of it lies near what.
+        positions: its order.
+    """
 
     digest: str
     table: pa.Table
+    relations: Callable[[], pa.Table]
     positions: Positions
 
 
@@ -97,7 +105,7 @@ class First:
 def start_run(
     spec: PretrainSpec,
     out: Path,
-    plans: Mapping[str, ViewPlan],
+    plans: dict[str, ViewPlan],
     data: Data,
     first: Callable[[], First],
     teacher: Callable[[str], LoadedEncoder],
@@ -137,6 +145,7 @@ def start_run(
         batch_size=training.batch_size,
         size_px=plans[GLOBAL].geometry.size_px,
         table=data.table,
+        relations=data.relations,
         open=opened,
     )
     with torch.random.fork_rng(devices=[]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, SerializeAsAny
@@ -70,4 +71,7 @@ class PretrainSpec(Spec):
         default_factory=lambda: MethodSpec.model_validate({}), description="what is learnt"
     )
     views: ViewsSpec = Field(ViewsSpec(), description="augmentations")
+    relations: Mapping[str, float] = Field(
+        {}, description="what lies near enough to be a positive, by the domain's own names"
+    )
     training: TrainingSpec = Field(TrainingSpec(), description="how")

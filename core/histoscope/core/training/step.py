@@ -33,12 +33,12 @@ class Batch:
     """A process's share of the global batch.
 
     Attributes:
-        index: dataset index of its images, int64.
+        rows: which they are.
         parts: of its images, all of one size.
         draws: the step's numbers, of the global batch.
     """
 
-    index: Tensor
+    rows: Rows
     parts: Sequence[Views]
     draws: Mapping[str, Tensor]
 
@@ -71,7 +71,8 @@ class Stepper:
         """
         with torch.no_grad():
             self.objective.before_step(clock)
-        rows, parts, world = Rows(self._whole(batch.index)), batch.parts, self._fabric.world_size
+        rows = Rows(self._whole(batch.rows.index), self._whole(batch.rows.partners))
+        parts, world = batch.parts, self._fabric.world_size
         if len(parts) == 1:
             own = self._project(parts[0], clock, 0, 1)
             report = self._loss(own, rows, batch, clock)

@@ -12,6 +12,7 @@ from histoscope.domains.pathology.formats import SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
     PrepareOptions,
     ReadOptions,
+    RelationOptions,
     SuggestOptions,
     TileSampling,
 )
@@ -57,6 +58,7 @@ class PathologyDomain:
         "predict": ReadOptions,
         "embed": ReadOptions,
         "suggest": SuggestOptions,
+        "relations": RelationOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
     checks: Mapping[str, str] = {
@@ -169,6 +171,14 @@ class PathologyDomain:
         from histoscope.domains.pathology.tiling import around
 
         return around(rows, place)
+
+    def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
+        """Tiles of one slide; distances in sides of a tile, along the axis where it is larger."""
+        from histoscope.domains.pathology.tiling import relations
+
+        if not isinstance(spec, RelationOptions):
+            raise DataError(f"pathology takes RelationOptions, not {type(spec).__name__}")
+        return relations(index, spec.partner_sides, spec.same_sides)
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Sections of six tissues in the stains of two laboratories."""

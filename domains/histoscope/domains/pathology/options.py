@@ -43,6 +43,17 @@ class TileSampling(Sampling):
         return {"mpp": self.tile_mpp}
 
 
+class RelationOptions(Spec):
+    """Which tiles of a slide lie near each other: how far apart their corners are."""
+
+    partner_sides: float = Field(
+        1.0, ge=0, le=20, description="sides of a tile up to which another may be a positive"
+    )
+    same_sides: float = Field(
+        2.0, ge=0, le=20, description="sides of a tile up to which another is never a negative"
+    )
+
+
 class ReadOptions(Spec):
     """What a slide's file may not say: its scale and whose it is."""
 

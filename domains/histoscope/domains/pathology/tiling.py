@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Neighbour
+from histoscope.core.data.relations import near_pairs
 
 PLACE = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 LEVEL_TOLERANCE = 0.01
@@ -159,3 +160,19 @@ def around(rows: pa.Table, place: int) -> Sequence[Neighbour]:
     near = (np.abs(right) < 2) & (np.abs(down) < 2)
     near[place] = False
     return [Neighbour(int(n), float(right[n]), float(down[n])) for n in np.flatnonzero(near)]
+
+
+def relations(index: pa.Table, partner_sides: float, same_sides: float) -> pa.Table:
+    """Which tiles lie near each other, as :func:`near_pairs`; none in a labelled set.
+
+    Args:
+        index: rows of an index.
+        partner_sides, same_sides: distances of corners, in sides of a tile. Corners lie on whole
+            pixels, so one pixel more is as far.
+    """
+    x, y, width, height = places_of(index)
+    slack = float(np.nanmax(1 / width, initial=0))
+    within = {"partner": partner_sides, "same": same_sides}
+    places = np.stack([x / width, y / height], axis=1)
+    sources = index.column("source").to_pylist()
+    return near_pairs(sources, places, {k: v and v + slack for k, v in within.items()})

@@ -20,6 +20,7 @@ from histoscope.domains.surgery.options import (
     PredictOptions,
     PrepareOptions,
     ReadOptions,
+    RelationOptions,
 )
 from histoscope.domains.surgery.splits import published_splits
 
@@ -62,6 +63,7 @@ class SurgeryDomain:
         "prepare": PrepareOptions,
         "predict": PredictOptions,
         "embed": ReadOptions,
+        "relations": RelationOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
     checks: Mapping[str, str] = {"av": "av:__version__", "decord2": "decord:__version__"}
@@ -153,6 +155,16 @@ class SurgeryDomain:
                 if apart <= LONGEST_S:
                     found.append(Neighbour(other, right, 0.0))
         return found
+
+    def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
+        """Frames of one operation; distances in seconds."""
+        from histoscope.core.data.relations import near_pairs
+
+        if not isinstance(spec, RelationOptions):
+            raise DataError(f"surgery takes RelationOptions, not {type(spec).__name__}")
+        at_s = index.column("at_s").to_numpy(zero_copy_only=False)[:, None]
+        within = {"partner": spec.partner_s, "same": spec.same_s}
+        return near_pairs(index.column("source").to_pylist(), at_s, within)
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Operations of seven phases with tools, as short H.264 videos."""

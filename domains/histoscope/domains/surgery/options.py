@@ -31,6 +31,17 @@ class FrameSampling(Sampling):
         return {"whole_picture" if self.crop == "none" else "field_of_view": 1.0}
 
 
+class RelationOptions(Spec):
+    """Which frames of an operation lie near each other."""
+
+    partner_s: float = Field(
+        2.0, ge=0, le=600, description="seconds up to which another frame may be a positive"
+    )
+    same_s: float = Field(
+        10.0, ge=0, le=600, description="seconds up to which another is never a negative"
+    )
+
+
 class ReadOptions(Spec):
     """How operations lie on disk and are read."""
 
