@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,18 +20,60 @@ Make = Callable[[EncoderSpec], Any]
 
 def random_encoder(spec: EncoderSpec, size_px: int, seed: int) -> Any:
     """Weights drawn under ``seed``; torch's global generator is untouched. See :func:`fitting`."""
-
-    def draw(one: EncoderSpec) -> Any:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return ENCODERS.load(one.kind)(one)
-
-    return fitting(spec, size_px, draw)
+    return fitting(spec, size_px, _under(seed, lambda one: ENCODERS.load(one.kind)(one)))
 
 
 def pretrained_encoder(name: str, size_px: int) -> Any:
     """A timm network with the weights that timm downloads. See :func:`fitting`."""
     return fitting(TimmSpec(name=name), size_px, lambda one: TimmEncoder(one, pretrained=True))
+
+
+def resampled_encoder(encoder: Any, size_px: int) -> Any:
+    """An encoder with fixed positions made anew for another size; timm resamples the positions.
+
+    Everything else must be untouched and nothing left at random weights, which is checked: what has
+    the shape it had is compared with what it was, what has not with a network of the same seed.
+
+    Args:
+        encoder: with weights; stays as it is.
+        size_px: side of the images.
+
+    Raises:
+        UsageError: it cannot be made for that size, or its positions cannot be resampled.
+    """
+    if not isinstance(encoder, TimmEncoder):
+        raise UsageError(f"encoder {encoder.spec.architecture}: cannot be made for {size_px} px")
+    before = encoder.state_dict()
+    weights, normalisation = encoder.network.state_dict(), encoder.normalisation
+    spec = encoder.spec.model_copy(update={"input_px": size_px})
+
+    def make(one: EncoderSpec) -> Any:
+        with warnings.catch_warnings():  # of how timm interpolates: its speed, its old indexing
+            warnings.simplefilter("ignore")
+            return TimmEncoder(one, normalisation, weights=weights)
+
+    made = fitting(spec, size_px, _under(0, make))
+    random = random_encoder(spec, size_px, 0).state_dict()
+    for name, value in made.state_dict().items():
+        kept = name in before and before[name].shape == value.shape
+        wrong = not torch.equal(value, before[name]) if kept else torch.equal(value, random[name])
+        if wrong:
+            raise UsageError(
+                f"encoder {spec.architecture}: cannot be made for {size_px} px with its weights: "
+                f"timm does not resample {name.removeprefix('network.')}"
+            )
+    return made
+
+
+def _under(seed: int, make: Make) -> Make:
+    """Make under a seed, torch's global generator untouched."""
+
+    def drawn(one: EncoderSpec) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return make(one)
+
+    return drawn
 
 
 def rebuilt(spec: EncoderSpec, normalisation: Normalisation, dim: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -27,6 +28,8 @@ class TimmEncoder(nn.Module):
         spec: its name at timm, for example ``resnet18``, the size it is made for, its pooling.
         normalisation: of its images; None: ImageNet's for new weights, else what timm says of them.
         pretrained: load the weights that timm downloads.
+        weights: load these instead, a state of such a network; where it was made for another size,
+            timm resamples what stands for places.
 
     Raises:
         UsageError: timm knows no such network, or it cannot be made like that.
@@ -41,10 +44,11 @@ class TimmEncoder(nn.Module):
         normalisation: Normalisation | None = None,
         *,
         pretrained: bool = False,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.dim = spec, 0
-        self.network = _create(TimmSpec.model_validate(spec.model_dump()), pretrained)
+        self.network = _create(TimmSpec.model_validate(spec.model_dump()), pretrained, weights)
         if normalisation is None:
             normalisation = said_of(self.network) if pretrained else Normalisation()
         self.normalisation, self._normalise = normalisation, Normalise(normalisation)
@@ -81,12 +85,34 @@ def said_of(network: Any) -> Normalisation:
     return Normalisation(mean=tuple(said["mean"]), std=tuple(said["std"]))
 
 
-def _create(spec: TimmSpec, pretrained: bool) -> Any:
+def native_size(spec: EncoderSpec) -> tuple[int, bool]:
+    """Side of the images that a network of timm is made for, in px, and whether it takes no other.
+
+    Raises:
+        UsageError: timm knows no such network.
+    """
     import timm
 
-    if not timm.is_model(spec.name):
-        raise UsageError(f"timm knows no {spec.name!r}{near_word(spec.name, timm.list_models())}")
+    _check_name(spec.name)
+    said: Any = timm.models.get_pretrained_cfg(spec.name)
+    side = 224 if said is None else int(said.input_size[-1])
+    return side, bool(said is not None and said.fixed_input_size)
+
+
+def _check_name(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name):
+        raise UsageError(f"timm knows no {name!r}{near_word(name, timm.list_models())}")
+
+
+def _create(spec: TimmSpec, pretrained: bool, weights: Mapping[str, Tensor] | None) -> Any:
+    import timm
+
+    _check_name(spec.name)
     asked: dict[str, Any] = {} if spec.pool is None else {"global_pool": spec.pool}
+    if weights is not None:  # a copy, as timm takes out what it does not need
+        asked["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     sizes: list[dict[str, Any]] = [{}]
     if spec.input_px is not None:
         size: dict[str, Any] = {"img_size": spec.input_px}
@@ -96,7 +122,11 @@ def _create(spec: TimmSpec, pretrained: bool) -> Any:
         torch.set_rng_state(begun)
         try:
             return timm.create_model(
-                spec.name, pretrained=pretrained, num_classes=0, **asked, **size
+                spec.name,
+                pretrained=pretrained or weights is not None,
+                num_classes=0,
+                **asked,
+                **size,
             )
         except TypeError as fault:
             refused = _line(fault)
