@@ -15,7 +15,11 @@ from histoscope.core.learning.spec import FinetuneSpec
 
 @click.command("finetune")
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--encoder", required=True, help="a run, a package, timm:NAME, random:NAME or colour")
+@click.option(
+    "--encoder",
+    required=True,
+    help="a folder of a run, a package or import-weights; timm:NAME, random:NAME or colour",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="the package's folder")
 @click.option(
     "--task",

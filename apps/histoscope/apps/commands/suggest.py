@@ -15,7 +15,10 @@ from histoscope.core.errors import UsageError
 
 @click.command("suggest")
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--encoder", help="a run, a package, timm:NAME, random:NAME or colour")
+@click.option(
+    "--encoder",
+    help="a folder of a run, a package or import-weights; timm:NAME, random:NAME or colour",
+)
 @click.option(
     "--package", type=click.Path(path_type=Path), help="a package: what it is sure of comes last"
 )
@@ -67,7 +70,7 @@ def command(
 
     if (encoder is None) == (package is None):
         raise UsageError("suggest: give either --encoder or --package")
-    opened = Store(store)
+    opened, progress = Store(store), Console()
     domain = load_domain(opened.domain)
     _, options = split_options(domain, "suggest", values)
     names = class_names(classes)
@@ -84,8 +87,8 @@ def command(
             raise UsageError(f"--task {asked.name}: the package answers {', '.join(answered)}")
         head = model.heads[answered.index(asked.name)][0]
     else:
-        loaded = open_encoder(encoder or "", opened, seed=0)
-    compute, progress = compute_of(device, precision), Console()
+        loaded = open_encoder(encoder or "", opened, 0, progress)
+    compute = compute_of(device, precision)
     compute.say(progress)
     runner = Runner.of(loaded, compute)
     found = suggest(

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from histoscope.core.contracts import Scalar
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
-from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.contract import Encoder, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder
-from histoscope.core.encoders.making import pretrained_encoder, random_encoder
+from histoscope.core.encoders.making import (
+    fitting,
+    pretrained_encoder,
+    random_encoder,
+    resampled_encoder,
+)
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.packages.package import open_package
+from histoscope.core.progress import Progress, Silent
 
-FOLDERS = "a run's or a package's folder"
-
+FOLDERS = "a run's or a package's folder, or what import-weights made"
 
 FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
 
 
-def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
+def open_encoder(
+    word: str, store: Store, seed: int, progress: Progress | None = None
+) -> LoadedEncoder:
     """The encoder that a word of the command line names.
 
     Args:
-        word: a run or package folder, ``timm:NAME``, ``random:NAME`` or ``colour``.
-        store: what it will read; a folder's encoder must have the same scale.
+        word: the folder of a run, a package or imported weights, ``timm:NAME``, ``random:NAME`` or
+            ``colour``.
+        store: what it will read; a folder's encoder must have the same scale, where it knows one.
         seed: for ``random:NAME``.
+        progress: who is told how weights from elsewhere were fitted to the store.
 
     Raises:
         UsageError: none of these, or a single weight file.
@@ -47,8 +56,34 @@ def open_encoder(word: str, store: Store, seed: int) -> LoadedEncoder:
         colour = ColourEncoder().eval()
         return LoadedEncoder(colour, _info_of(colour, store, {"kind": "colour"}), frozenset())
     loaded = open_folder(Path(word), FORMS)
+    if not loaded.info.domain:
+        return _taken_in(loaded, store, word, progress or Silent())
     check_fits(loaded.info, store, word)
     return loaded
+
+
+def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress) -> LoadedEncoder:
+    """Weights from elsewhere, which know no scale, for the images of a store; made for their side.
+
+    Raises:
+        UsageError: they cannot be made for images of this side.
+    """
+    made: Any = loaded.encoder
+    size_px = store.sampling.size_px
+    provenance = dict(loaded.info.provenance)
+    native_px = made.spec.input_px
+    scale = ", ".join(f"{name} {value:g}" for name, value in store.sampling.scale().items())
+    said = f"{word}: weights from elsewhere, of no scale; they take {size_px} px at {scale}"
+    if native_px in (None, size_px):
+        made = fitting(made.spec, size_px, lambda _: loaded.encoder)
+    else:
+        made = resampled_encoder(made, size_px)
+        provenance["resampled_from_px"] = native_px
+        said += f"; made for {native_px} px: positions are resampled, all else is unchanged"
+    progress.say(said)
+    return LoadedEncoder(
+        cast(Encoder, made.eval()), _info_of(made, store, provenance), frozenset(loaded.seen)
+    )
 
 
 def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
@@ -63,7 +98,8 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     """
     if folder.is_file():
         raise UsageError(
-            f"{folder}: a file is no encoder (pickled weights are never loaded); give {wanted}"
+            f"{folder}: a file is no encoder (pickled weights are never loaded; 'import-weights' "
+            f"makes one of a checkpoint); give {wanted}"
         )
     if (folder / "package.json").is_file():
         return open_package(folder).encoder()

@@ -53,7 +53,8 @@ def finetune(
 
     Args:
         store: whose ``train`` split is read.
-        encoder: a run, a package, ``timm:NAME``, ``random:NAME`` or ``colour``.
+        encoder: the folder of a run, a package or imported weights, ``timm:NAME``,
+            ``random:NAME`` or ``colour``.
         spec: method, fraction, draws.
         out: the package's folder, absent or empty, or what a call that was cut off left in it.
         compute: where the network runs.
@@ -69,7 +70,7 @@ def finetune(
     left = [*FILES, f"{SUMS}.next"]
     OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
     tables = tasks_of(store, tasks, labels)
-    loaded = open_encoder(encoder, store, spec.seed)
+    loaded = open_encoder(encoder, store, spec.seed, progress)
     runner = Runner.of(loaded, compute)
     asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
     compute.say(progress)

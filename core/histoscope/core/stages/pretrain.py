@@ -25,7 +25,7 @@ from histoscope.core.encoders.making import random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.progress import Logged, Progress, Silent
-from histoscope.core.runtime.threads import choose_workers, warn_of_crowding
+from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.tensors import digest_tensors
 from histoscope.core.training.checkpoint import finished, save_objective
@@ -62,7 +62,8 @@ def pretrain(
         Diverged: the loss is not finite; the last good checkpoint is named.
         Interrupted: a checkpoint of the last whole step is written.
     """
-    begun = _begin(store, domain, spec, out, split)
+    heard = progress if is_main() else Silent()
+    begun = _begin(store, domain, spec, out, split, heard)
     run, training = begun.run, spec.training
     monitor = make_monitor(store, begun.dataset.rows, training.monitor, training.seed)
     progress = _claim(run, begun.said, progress) if run.main else Silent()
@@ -88,7 +89,7 @@ def rehearse(
     Raises:
         UsageError: as there.
     """
-    begun = _begin(store, domain, spec, out, split)
+    begun = _begin(store, domain, spec, out, split, Silent())
     make_monitor(store, begun.dataset.rows, spec.training.monitor, spec.training.seed)
     epochs = spec.training.steps / begun.order.an_epoch
     return begun.run.spec, f"{begun.said}; {epochs:.1f} epochs"
@@ -105,7 +106,12 @@ class _Begun:
 
 
 def _begin(
-    store: Store, domain: Domain, spec: PretrainSpec, out: Path, split: str | None
+    store: Store,
+    domain: Domain,
+    spec: PretrainSpec,
+    out: Path,
+    split: str | None,
+    progress: Progress,
 ) -> _Begun:
     """Make all that the loop works on, or refuse what cannot be."""
     chosen = select(store, "train", split, marked=spec.marked)
@@ -122,8 +128,8 @@ def _begin(
         out,
         plans,
         data,
-        lambda: _first(store, spec, plans[GLOBAL].geometry.size_px),
-        lambda word: open_encoder(word, store, training.seed),
+        lambda: _first(store, spec, plans[GLOBAL].geometry.size_px, progress),
+        lambda word: open_encoder(word, store, training.seed, progress),
     )
     _check_needs(run)
     needs, partners, said = run.objective.needs, None, [chosen.said, data.positions.said]
@@ -202,12 +208,12 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
     return progress
 
 
-def _first(store: Store, spec: PretrainSpec, view_px: int) -> First:
+def _first(store: Store, spec: PretrainSpec, view_px: int, progress: Progress) -> First:
     """The network that training starts from: random weights, or those of ``init``."""
     if spec.init is None:
         made = random_encoder(spec.encoder, view_px, spec.training.seed)
         return First(made, frozenset(), f"random:{spec.encoder.name}")
-    loaded = open_encoder(spec.init, store, spec.training.seed)
+    loaded = open_encoder(spec.init, store, spec.training.seed, progress)
     if not any(True for _ in loaded.module.parameters()):
         raise UsageError(f"--init {spec.init}: has no weights to train")
     _check_asked(spec, loaded.info.network)

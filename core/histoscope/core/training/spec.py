@@ -65,7 +65,9 @@ class PretrainSpec(Spec):
         default_factory=lambda: EncoderSpec.model_validate({}),
         description="the network; a name alone is timm's",
     )
-    init: str | None = Field(None, description="start from a run, a package or timm:NAME")
+    init: str | None = Field(
+        None, description="start from a run, a package, what import-weights made, or timm:NAME"
+    )
     marked: bool = Field(False, description="read also samples that prepare marked as unfit")
     objective: SerializeAsAny[MethodSpec] = Field(
         default_factory=lambda: MethodSpec.model_validate({}), description="what is learnt"
