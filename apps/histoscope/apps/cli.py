@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "what this machine has: versions, GPU and driver, readers, disk",
     "demo": "the whole road on a built-in phantom: prepare to report",
     "prepare": "cut a folder into a store of samples",
+    "import-weights": "turn a checkpoint from elsewhere into an encoder",
     "pretrain": "learn an encoder from a store, without labels",
     "finetune": "turn an encoder and a few labels into a model package",
     "suggest": "choose the samples most worth a label, with a page to label them",
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 REGISTRY: Registry[click.Command] = Registry(
     "command",
-    {name: f"histoscope.apps.commands.{name}:command" for name in COMMANDS},
+    {name: f"histoscope.apps.commands.{name.replace('-', '_')}:command" for name in COMMANDS},
     group="histoscope.commands",
 )
 
