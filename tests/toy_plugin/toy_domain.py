@@ -187,10 +187,10 @@ def greet():
     click.echo("toy")
 
 
-def write_stack(path, count, seed, corrupt=0):
+def write_stack(path, count, seed, corrupt=0, side=16):
     """Images whose class shows in the mean colour, with noise."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(60, 120, (count, 16, 16, 3), dtype=np.uint8)
+    images = rng.integers(60, 120, (count, side, side, 3), dtype=np.uint8)
     for place, image in enumerate(images):
         image[..., 2 if place % 2 == 0 else 1] += 80
         image[0, 0, 0] = 255 if place < corrupt else place % 2
