@@ -34,6 +34,8 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "run-of-statistics": ("Run", "pathology"),
     "run-of-short-forms": ("Run", "pathology"),
     "run-of-operations": ("Run", "surgery"),
+    "imported": ("Imported weights", "pathology"),
+    "package-of-imported": ("Package", "pathology"),
     "package": ("Package", "pathology"),
     "package-of-two": ("Package", "pathology"),
     "package-of-operations": ("Package", "surgery"),
@@ -176,6 +178,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     by = ("--package", out / "package", "--workers", 0)
     command(1, "predict", given / "slides", "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", "--out", out / "features", *by)
+    write_imported(given, out)
     write_suggestions(given, out)
     write_drawings(given, out)
     write_presence(out / "store")
@@ -183,6 +186,21 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
+
+
+def write_imported(given: Path, out: Path) -> None:
+    """A checkpoint of another size than the tiles, as an encoder, and a package of it."""
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("test_vit").state_dict(), given / "weights.safetensors")
+    asked = ("--architecture", "timm:test_vit", "--note", "by hand")
+    file = given / "weights.safetensors"
+    command(0, "import-weights", file, *asked, "--out", out / "imported")
+    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
+    learn = ("finetune", out / "store", "--encoder", out / "imported", *few)
+    command(0, *learn, "--out", out / "package-of-imported")
+    file.unlink()
 
 
 def write_suggestions(given: Path, out: Path) -> None:
