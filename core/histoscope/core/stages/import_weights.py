@@ -169,8 +169,8 @@ def _told(found: Match, encoder: Any, normalisation: Normalisation, asked: Asked
     if found.in_order:
         lines.append(
             "the names differ altogether: the tensors were taken in order, as shapes and kinds "
-            "agree one by one; variants of a network that differ in padding or in the epsilon of batch "
-            "norm have the same shapes: check what it gives against what its source says"
+            "agree one by one; variants of a network that differ in padding or in the epsilon of "
+            "batch norm have the same shapes: check what it gives against what its source says"
         )
     lines.append(f"left over in the file: {some(found.left) or 'nothing'}")
     lines.append(f"missing in the file: {_missing(found) or 'nothing'}")
