@@ -131,7 +131,7 @@ def test_a_dry_run_writes_nothing(road, call, tmp_path):
     before = {folder: snapshot(folder) for folder in (road.store, road.package)}
     plans = {
         "prepare": ["set-folders", f"1 sources; would write {out}"],
-        "pretrain": ["encoder: resnet10t", "16 samples; 1.0 epochs", f"would write {out}"],
+        "pretrain": ["name: resnet10t", "16 samples; 1.0 epochs", f"would write {out}"],
         "predict": ["one.tif", f"1 sources; would write {out}"],
     }
     for command, says in plans.items():

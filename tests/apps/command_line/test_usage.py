@@ -67,7 +67,7 @@ def test_a_wrong_configuration_file_is_refused(road, refused, tmp_path, text, sa
         ("training.steps", ["training.steps: expected KEY=VALUE", "for example"]),
         ("=3", ["expected KEY=VALUE"]),
         ("training.steps=[1", ["training.steps=[1: the value is not YAML"]),
-        ("encoder.depth=1", ["encoder: input should be a valid string"]),
+        ("encoder.depth=1", ["encoder.depth: unknown key"]),
     ],
 )
 def test_a_wrong_set_is_refused(road, refused, word, says):
