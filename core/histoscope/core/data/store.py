@@ -23,11 +23,7 @@ from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
 
 STORE = ("histoscope.store", 2)
-
-
 INDEX = ("histoscope.index", 1)
-
-
 MANIFEST = ("histoscope.manifest", 1)
 
 

@@ -15,14 +15,8 @@ from histoscope.core.progress import Progress
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 SAMPLE, TASK, LABEL = ("sample", "id"), "task", "label"
-
-
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
-
-
 SHOWN = 20  # contradictions that are listed, at most
-
-
 Value = str | bool
 
 

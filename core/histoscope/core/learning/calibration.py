@@ -14,8 +14,6 @@ from histoscope.core.heads.linear import LinearHead
 from histoscope.core.learning.probe import Probe
 
 FROM_LABELS, FROM_EACH = 100, 10
-
-
 BOUNDS = (-3.0, 5.0)  # of the temperature's logarithm
 
 

@@ -30,11 +30,7 @@ from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
 
 CENTRE_OF = 2000  # unlabelled samples whose mean is the centre
-
-
 TRAINED = ("full", "probe_full", "swav")  # methods that change the encoder
-
-
 NEW = ("full", "swav")  # those of them whose heads begin from nothing
 
 

@@ -19,17 +19,9 @@ from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.unit import unit_rows
 
 FOLDS = 5
-
-
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
-
-
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-
-
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
-
-
 _FLAT = 1e-6
 
 

@@ -8,8 +8,6 @@ from queue import Queue
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
 _END = object()
 
 

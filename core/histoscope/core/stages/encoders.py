@@ -22,7 +22,6 @@ from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Progress, Silent
 
 FOLDERS = "a run's or a package's folder, or what import-weights made"
-
 FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
 
 

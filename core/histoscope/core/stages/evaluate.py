@@ -30,18 +30,12 @@ from histoscope.core.stages.leakage import leakage
 from histoscope.core.work.folder import OutFolder
 
 METRICS = ("histoscope.metrics", 1)
-
-
 SUMMARY = (
     *("samples", "read", "interval_over", "units", "draws", "labels", "unit", "cautions"),
     *("balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
 )
-
-
 FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
-
-
 CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
 
 

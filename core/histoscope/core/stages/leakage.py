@@ -19,17 +19,9 @@ from histoscope.core.packages.package import DRAWS, Package
 from histoscope.core.progress import Progress
 
 NEAR = 0.98  # cosine about the mean, from which a pair is looked at
-
-
 LOOK_PX = 16
-
-
 PLAIN = 10.0  # deviation in grey levels, up to which a picture is empty
-
-
 SAME = 0.95  # correlation of two small pictures of one thing, at least
-
-
 BLOCK = 1024  # samples that are compared at once
 
 
