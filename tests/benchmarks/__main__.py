@@ -17,7 +17,7 @@ import numpy as np
 import openslide
 import tifffile
 
-from histoscope.core.data.codec import decode, encode
+from histoscope.core.data.shard import decode, encode
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.allocator import keep_freed_memory

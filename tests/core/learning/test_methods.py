@@ -15,13 +15,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from histoscope.core.data.labels import LABELS
 from histoscope.core.errors import DataError, Diverged, UsageError
 from histoscope.core.files import read_table, write_table
-from histoscope.core.heads.neighbours import vote
-from histoscope.core.heads.unit import unit_rows
+from histoscope.core.heads.contract import unit_rows
+from histoscope.core.heads.neighbours import fit_neighbours, vote
 from histoscope.core.learning.calibration import best_temperature, calibrated, why_not
-from histoscope.core.learning.knn import fit_neighbours
-from histoscope.core.learning.probe import STRENGTHS, Probe
+from histoscope.core.learning.probe import STRENGTHS, Probe, fit_uni, uni_loss
 from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
-from histoscope.core.learning.uni import fit_uni, uni_loss
 from histoscope.core.packages.package import DRAWS, open_package
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate

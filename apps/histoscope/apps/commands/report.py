@@ -13,7 +13,7 @@ def command(directory: Path) -> None:
     """Rebuild manifest.csv and report.html of DIRECTORY, which 'predict' wrote."""
     from histoscope.apps.report import write_predict_report
     from histoscope.core.stages.predict import read_results
-    from histoscope.core.work.manifest import write_manifest
+    from histoscope.core.work.outcome import write_manifest
 
     write_manifest(directory, read_results(directory)[1])
     click.echo(f"report: {write_predict_report(directory)}")

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from histoscope.apps.report.page import visible, write_page
 from histoscope.core.contracts import Neighbour, Task
-from histoscope.core.data.codec import encode
+from histoscope.core.data.shard import encode
 from histoscope.core.errors import UsageError
 from histoscope.core.labelling.gather import LABEL, SAMPLE, TASK
 from histoscope.core.packages.package import class_infos

@@ -17,10 +17,16 @@ from histoscope.core.contracts.reader import (
     Reader,
     Sample,
 )
-from histoscope.core.contracts.results import Answer, Artefact, Column, Rendering, Results
-from histoscope.core.contracts.sampling import Sampling
-from histoscope.core.contracts.source import Roots, Scalar, Source, Split, locate
-from histoscope.core.contracts.task import Level, Task
+from histoscope.core.contracts.results import (
+    Answer,
+    Artefact,
+    Column,
+    Level,
+    Rendering,
+    Results,
+    Task,
+)
+from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, locate
 
 __all__ = [
     "Answer",

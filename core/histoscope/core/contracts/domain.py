@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from histoscope.core.config import Spec
 from histoscope.core.contracts.reader import LocationField, Reader
 from histoscope.core.contracts.results import Artefact, Rendering, Results
-from histoscope.core.contracts.sampling import Sampling
-from histoscope.core.contracts.source import Roots, Scalar, Source, Split
+from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split
 
 if TYPE_CHECKING:
     import numpy as np

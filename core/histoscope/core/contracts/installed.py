@@ -9,8 +9,7 @@ from typing import Any
 
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
-from histoscope.core.contracts.sampling import Sampling
-from histoscope.core.contracts.source import Roots, Source
+from histoscope.core.contracts.source import Roots, Sampling, Source
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.registry import Registry
 

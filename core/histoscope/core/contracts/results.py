@@ -1,4 +1,4 @@
-"""What a package says of a source, and what is drawn of it."""
+"""Questions with named answers, what a package says of a source, and what is drawn of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from histoscope.core.contracts.source import Source
-from histoscope.core.contracts.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+Level = Literal["sample", "source"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question with named answers about a sample or a source.
+
+    Attributes:
+        name: for example ``"tissue"``.
+        classes: class names; the position is the id.
+        exclusive: whether exactly one class holds, or any number of them (multi-label).
+        level: what one label speaks of.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    exclusive: bool = True
+    level: Level = "sample"
 
 
 @dataclass(frozen=True)

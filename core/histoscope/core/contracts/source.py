@@ -1,11 +1,14 @@
-"""What is opened, and where it lies."""
+"""What is opened, where it lies, and how samples are cut from it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from histoscope.core.config import Spec
 
 Scalar = str | int | float | bool | None
 Split = Literal["train", "valid", "test"]
@@ -59,3 +62,20 @@ def locate(source: Source, roots: Roots) -> Path:
     base = roots[source.root]
     folder = base.parent if base.is_file() else base
     return folder if source.path == "." else folder / source.path
+
+
+class Sampling(Spec):
+    """How samples are cut: what a store, an encoder and a package must agree on.
+
+    Attributes:
+        size_px: side of an image.
+        alike: fields that a store must share with an encoder beside scale and size.
+    """
+
+    size_px: int
+
+    alike: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def scale(self) -> Mapping[str, float]:
+        """Physical scale, for example ``{"mpp": 0.5}``; compared with 1 % tolerance."""

@@ -1,15 +1,25 @@
-"""A shard: encoded images of one source in an Arrow IPC file, memory-mapped, read at random."""
+"""A shard: encoded images of one source in an Arrow IPC file, memory-mapped, read at random.
+
+Every reader of a store decodes its images here, so there is one result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
+import imagecodecs
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError
 from histoscope.core.files import atomic_path
 
+Encoding = Literal["jpeg", "lossless"]
+
+JPEG_QUALITY = 95
 ROWS_A_BATCH = 256
 SCHEMA = pa.schema(
     [pa.field("image", pa.large_binary(), nullable=False)],
@@ -59,3 +69,18 @@ class Shard:
         """One encoded image."""
         batch = self._reader.get_batch(row // ROWS_A_BATCH)
         return bytes(batch.column(0)[row % ROWS_A_BATCH].as_py())
+
+
+def encode(image: NDArray[np.uint8], encoding: Encoding) -> bytes:
+    """Encode one uint8 (height, width, 3) RGB image: JPEG quality 95 4:4:4, or lossless WebP."""
+    if encoding == "jpeg":
+        return bytes(imagecodecs.jpeg8_encode(image, level=JPEG_QUALITY, subsampling="444"))
+    return bytes(imagecodecs.webp_encode(np.ascontiguousarray(image), lossless=True))
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode what :func:`encode` wrote; uint8 (height, width, 3), RGB."""
+    image = (
+        imagecodecs.jpeg8_decode(data) if data[:2] == b"\xff\xd8" else imagecodecs.webp_decode(data)
+    )
+    return np.ascontiguousarray(image[..., :3])

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Sampling, Task
 from histoscope.core.contracts.installed import sampling_of
-from histoscope.core.data.codec import decode
 from histoscope.core.data.labels import read_labels
-from histoscope.core.data.shard import Shard
+from histoscope.core.data.shard import Shard, decode
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
 

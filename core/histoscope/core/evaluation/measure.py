@@ -1,8 +1,12 @@
-"""All metrics of one task: the value is the mean over draws, the interval resamples units."""
+"""All metrics of one task: the value is the mean over draws, the interval resamples units.
+
+Of exclusive classes also the confusion counts, and their picture.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ from histoscope.core.contracts import Task
 from histoscope.core.data.labelled import Labelled
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.intervals import CHUNK, bootstrap_interval
+from histoscope.core.files import atomic_path
 
 Scores = Sequence[NDArray[np.float32]]
 Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
@@ -148,3 +153,24 @@ def _metric(per_draw: list[float], low: float, high: float) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
+
+
+def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix as PNG: rows are the truth, shades are shares of the row."""
+    from matplotlib.figure import Figure
+
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 2.2 + 0.75 * len(classes)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    panel = figure.add_subplot()
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes))
+    panel.set_xticks(places, classes, rotation=45, ha="right")
+    panel.set_yticks(places, classes)
+    panel.set_xlabel("predicted")
+    panel.set_ylabel("true")
+    for (row, column), share in np.ndenumerate(shares):
+        text, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.5 else "black"
+        panel.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=110)

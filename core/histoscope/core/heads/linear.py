@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.heads.contract import Rows, cut_of
-from histoscope.core.heads.unit import unit_rows
+from histoscope.core.heads.contract import Rows, cut_of, unit_rows
 
 
 def linear(rows: Any, weight: Any, bias: Any) -> Any:

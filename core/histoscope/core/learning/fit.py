@@ -18,14 +18,13 @@ from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
 from histoscope.core.heads.contract import Head, Rows
 from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.neighbours import fit_neighbours
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.calibration import calibrated, why_not
 from histoscope.core.learning.full import fine_tune, new_head
-from histoscope.core.learning.knn import fit_neighbours
-from histoscope.core.learning.probe import UNCHOSEN, Probe, can_choose
+from histoscope.core.learning.probe import UNCHOSEN, Probe, can_choose, fit_uni
 from histoscope.core.learning.spec import FinetuneSpec
-from histoscope.core.learning.uni import fit_uni
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
 

@@ -18,9 +18,8 @@ from histoscope.core.data.labelled import UNKNOWN
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, UsageError
-from histoscope.core.heads.contract import EVEN, NEVER
+from histoscope.core.heads.contract import EVEN, NEVER, unit_rows
 from histoscope.core.heads.linear import LinearHead, linear
-from histoscope.core.heads.unit import unit_rows
 from histoscope.core.learning.spec import FullSpec, SwavSpec
 from histoscope.core.optim.groups import descend, make_optimiser, usual_groups
 from histoscope.core.optim.spec import OptimiserSpec

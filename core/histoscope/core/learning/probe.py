@@ -1,4 +1,4 @@
-"""A linear probe: logistic regression on frozen features."""
+"""Linear probes of frozen features: logistic regression, and that of UNI's published evaluation."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
+from torch.nn.functional import cross_entropy
 
 from histoscope.core.errors import DataError
-from histoscope.core.heads.contract import NEVER, Rows, Truth
+from histoscope.core.heads.contract import NEVER, Rows, Truth, unit_rows
 from histoscope.core.heads.linear import LinearHead
-from histoscope.core.heads.unit import unit_rows
 
 FOLDS = 5
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
 _FLAT = 1e-6
+MOST_ITERATIONS = 1000  # of UNI's probe
 
 
 @dataclass(frozen=True)
@@ -198,3 +200,55 @@ def best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
     above = np.cumsum(hits[::-1])[::-1]  # hits from this place on
     f1 = 2 * above / (np.arange(len(hits), 0, -1) + hits.sum())
     return float(middles[np.where(starts, f1, -1).argmax()])
+
+
+def fit_uni(features: Rows, labels: Truth, classes: int) -> tuple[LinearHead, float]:
+    """Mean cross-entropy + 0.5 · ||W||₂ / C with C = dim · classes / 100, by L-BFGS from zero.
+
+    The norm is not squared, as in the code of Chen et al. 2024 ("Towards a general-purpose
+    foundation model for computational pathology", UNI), which follows Caron et al.'s probe; the
+    bias is not penalised; features are taken as they are. So C is not scikit-learn's.
+
+    Args:
+        features: (labels, dim).
+        labels: class ids, (labels,).
+        classes: how many classes the task has.
+
+    Returns:
+        The head, and C.
+    """
+    strength = features.shape[1] * classes / 100
+    rows, kinds = torch.from_numpy(features).double(), torch.from_numpy(labels)
+    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weight, bias], max_iter=MOST_ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = uni_loss(weight, bias, rows, kinds, strength)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return (
+        LinearHead(
+            weight.detach().numpy().astype(np.float32), bias.detach().numpy().astype(np.float32)
+        ),
+        strength,
+    )
+
+
+def uni_loss(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    rows: torch.Tensor,
+    kinds: torch.Tensor,
+    strength: float,
+) -> torch.Tensor:
+    """What :func:`fit_uni` makes small."""
+    squares = (weight**2).sum()
+    # at zero the norm has no slope; the first step is that of the cross-entropy
+    norm = squares.sqrt() if squares > 0 else 0 * squares
+    return cross_entropy(rows @ weight.T + bias, kinds) + 0.5 * norm / strength

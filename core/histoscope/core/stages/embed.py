@@ -23,8 +23,7 @@ from histoscope.core.tensors import digest_tensors
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
-from histoscope.core.work.manifest import write_manifest
-from histoscope.core.work.outcome import Outcome, outcome_of
+from histoscope.core.work.outcome import Outcome, outcome_of, write_manifest
 from histoscope.core.work.reading import Opening, Tally, read_samples
 
 FEATURES = ("histoscope.features", 1)

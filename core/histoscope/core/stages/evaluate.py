@@ -16,8 +16,7 @@ from histoscope.core.data.labels import read_labels
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.measure import measure_classes, measure_presence
-from histoscope.core.evaluation.pictures import draw_confusion
+from histoscope.core.evaluation.measure import draw_confusion, measure_classes, measure_presence
 from histoscope.core.files import digest_of, write_json
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner

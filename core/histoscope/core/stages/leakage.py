@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.data.store import Store
 from histoscope.core.files import read_table
-from histoscope.core.heads.unit import unit_rows
+from histoscope.core.heads.contract import unit_rows
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.package import DRAWS, Package

@@ -28,8 +28,7 @@ from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
-from histoscope.core.work.manifest import write_manifest
-from histoscope.core.work.outcome import Outcome, outcome_of
+from histoscope.core.work.outcome import Outcome, outcome_of, write_manifest
 from histoscope.core.work.reading import Opening, Tally, read_samples
 
 PREDICT = ("histoscope.predict", 2)

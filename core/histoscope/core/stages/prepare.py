@@ -24,9 +24,8 @@ from histoscope.core.contracts import (
     Task,
 )
 from histoscope.core.contracts.installed import find_sources
-from histoscope.core.data.codec import Encoding, encode
 from histoscope.core.data.labels import LABELS, label_table
-from histoscope.core.data.shard import write_shard
+from histoscope.core.data.shard import Encoding, encode, write_shard
 from histoscope.core.data.store import INDEX, STORE
 from histoscope.core.data.units import sample_keys, units
 from histoscope.core.errors import DataError
@@ -35,8 +34,7 @@ from histoscope.core.progress import Progress
 from histoscope.core.work.folder import OutFolder, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
-from histoscope.core.work.manifest import write_manifest
-from histoscope.core.work.outcome import Outcome, outcome_of
+from histoscope.core.work.outcome import Outcome, outcome_of, write_manifest
 from histoscope.core.work.reading import Opening, Tally, read_samples
 
 SETTINGS = ("histoscope.settings", 2)

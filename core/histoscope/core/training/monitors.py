@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from histoscope.core.data.labelled import UNKNOWN, class_ids
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError
+from histoscope.core.heads.contract import unit_rows
 from histoscope.core.heads.neighbours import vote
-from histoscope.core.heads.unit import unit_rows
 from histoscope.core.inference.runner import Runner
 from histoscope.core.randomness import generator
 from histoscope.core.training.spec import MonitorSpec

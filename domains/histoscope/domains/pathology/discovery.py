@@ -14,7 +14,7 @@ from pathlib import Path
 from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, fingerprint
-from histoscope.core.tables.cases import Cases
+from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,

@@ -73,7 +73,7 @@ class PathologyDomain:
             DataError: a root is absent, holds two layouts or nothing, a set lacks ``--mpp``, or a
                 CSV is not what it should be.
         """
-        from histoscope.core.tables.cases import Cases
+        from histoscope.core.tables.spreadsheet import Cases
         from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.scale import ScaleList

@@ -9,7 +9,7 @@ from pathlib import Path
 from histoscope.core.contracts import Roots, Source, locate
 from histoscope.core.errors import HistoscopeError
 from histoscope.core.files import content_of, digest_of_bytes
-from histoscope.core.tables.cases import Cases
+from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.annotations.matching import match
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
 from histoscope.core.files import fingerprint
-from histoscope.core.tables.cases import Cases
+from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.options import ReadOptions
 from histoscope.domains.surgery.readers.frame_folder import SUFFIXES, frames_in

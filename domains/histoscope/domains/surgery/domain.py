@@ -74,7 +74,7 @@ class SurgeryDomain:
         Raises:
             DataError: a root is absent or holds no operation.
         """
-        from histoscope.core.tables.cases import Cases
+        from histoscope.core.tables.spreadsheet import Cases
         from histoscope.domains.surgery.discovery import VIDEO_WORDS, Operation, find_operations
         from histoscope.domains.surgery.told import with_told
 
