@@ -21,6 +21,11 @@ def sample_keys(source: Source, rows: pa.Table) -> list[str]:
     return [f"{source.id}:{place}" for place in range(len(rows))]
 
 
+def behind_ids(rows: pa.Table, ids: pa.Array) -> pa.Table:
+    """Rows behind a column ``id``, which says what ``key`` did."""
+    return rows.select([c for c in rows.column_names if c != "key"]).add_column(0, "id", ids)
+
+
 def units(source: Source, ids: Sequence[str], cases: Sequence[str | None]) -> list[str]:
     """What splits, intervals and "seen before" speak of: the case, else the source or sample."""
     return [

@@ -69,6 +69,11 @@ class Runner:
         """A runner of another encoder, in the same place."""
         return Runner(loaded.module, self.device, self.precision, loaded.digest)
 
+    @property
+    def where(self) -> dict[str, str]:
+        """Device and precision, for the files that say what made them."""
+        return {"device": self.device.type, "precision": self.precision}
+
     def run(self, samples: Iterable[Sample | CorruptSample]) -> Iterator[Encoded]:
         """Encode samples in order, a batch at a time; the last one is padded."""
         waiting = iter(samples)

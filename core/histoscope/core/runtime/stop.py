@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +33,17 @@ def deaf_children(*signals: int) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess, Connection]:
+    """Start ``target(pipe, *args)`` by spawn, deaf to SIGINT; it, and our end of the pipe."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *args))
+    with deaf_children(signal.SIGINT):
+        process.start()
+    theirs.close()
+    return process, ours
 
 
 class StopFlag:

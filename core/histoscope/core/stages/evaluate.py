@@ -90,8 +90,7 @@ def evaluate(
         cautions[place] += leakage(
             package, tasks, store, test.rows, features, rows, runner, progress
         )
-    run = {"device": runner.device.type, "precision": runner.precision}
-    body: dict[str, Any] = {"model": package.digest, **run, "tasks": {}}
+    body: dict[str, Any] = {"model": package.digest, **runner.where, "tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
         at = np.searchsorted(rows, test.rows)

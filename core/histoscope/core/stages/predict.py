@@ -18,7 +18,7 @@ from histoscope.core import __version__
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots, Sampling, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
-from histoscope.core.data.units import sample_keys
+from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_csv, write_table
 from histoscope.core.inference.runner import Runner
@@ -28,8 +28,8 @@ from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
-from histoscope.core.work.outcome import Outcome, outcome_of, write_manifest
-from histoscope.core.work.reading import Opening, Tally, read_samples
+from histoscope.core.work.outcome import Outcome, write_manifest
+from histoscope.core.work.reading import Opening
 
 PREDICT = ("histoscope.predict", 2)
 PREDICTIONS = ("histoscope.predictions", 1)
@@ -44,43 +44,29 @@ class PredictJob:
     options: Spec
     package: Path
     compute: Compute
-    out: Path
-    _opened: tuple[Package, Runner] | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the opened package behind: a worker opens its own."""
-        return {**self.__dict__, "_opened": None}
+    out: OutFolder
+    _opened: tuple[Package, Runner] = field(init=False, repr=False)
 
     def load(self) -> None:
         """Open the package."""
         package = open_package(self.package)
         self._opened = package, Runner.of(package.encoder(), self.compute.start())
 
-    def folder(self, source: Source) -> Path:
-        """Where its results lie."""
-        return self.out / RESULTS / source.id
-
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Predict one source."""
-        assert self._opened is not None
         package, runner = self._opened
-        with self.opening.open(source) as reader:
-            plan, tally = reader.plan(), Tally()
-            turn.beat()
-            samples = read_samples(self.opening, source, reader, plan.rows, turn, tally)
-            answers = _answers(package, runner, samples)
-            rows = tally.judged(plan.rows, reader)
-            results = Results(source, rows, answers)
-            more = {"package": package.digest, "device": runner.device.type}
-            more |= {"precision": runner.precision}
-            if tally.read:
+        with self.opening.read(source, turn) as reading:
+            answers = _answers(package, runner, reading.samples())
+            results = Results(source, reading.judged(), answers)
+            more: dict[str, Any] = {"package": package.digest, **runner.where}
+            if reading.good().any():
                 turn.beat()
-                more |= self._write(reader, results)
-            return outcome_of(source, tally.read, tally.corrupt, plan.reason, reader.facts, more)
+                more |= self._write(reading.reader, results)
+            return reading.outcome(more)
 
     def _write(self, reader: Any, results: Results) -> dict[str, Any]:
         """Tables and drawings; what the report needs of them."""
-        folder, table = self.folder(results.source), _table(results)
+        folder, table = self.out.of(results.source), _table(results)
         write_table(folder / "predictions.parquet", *PREDICTIONS, table)
         write_csv(folder / "predictions.csv", table)
         domain = load_domain(self.opening.domain)
@@ -115,11 +101,8 @@ def _answers(package: Package, runner: Runner, samples: Any) -> list[Answer]:
 def _table(results: Results) -> pa.Table:
     """One row a sample: id, location, status, mark, and the answers of every task."""
     bad = np.array([one != "ok" for one in results.rows.column("status").to_pylist()], dtype=bool)
-    table = results.rows
-    if "key" in table.column_names:
-        table = table.drop_columns(["key"])
     ids = pa.array(sample_keys(results.source, results.rows), pa.string())
-    table = table.add_column(0, "id", ids)
+    table = behind_ids(results.rows, ids)
     for answer in results.answers:
         for name, values in _answer_columns(answer, bad).items():
             table = table.append_column(name, values)
@@ -209,8 +192,9 @@ def predict(
     folder = OutFolder(out, PREDICT, parts=RESULTS)
     folder.claim(parameters, about)
     compute.say(progress)
-    job = PredictJob(Opening(domain.name, roots, sampling), options, package_folder, compute, out)
-    outcomes = work_through("predict", folder, sources, job, engine, progress)
+    opening = Opening(domain.name, roots, sampling)
+    job = PredictJob(opening, options, package_folder, compute, folder)
+    outcomes = work_through("predict", sources, job, engine, progress)
     write_manifest(out, read_outcomes(out / RESULTS))
     return outcomes
 

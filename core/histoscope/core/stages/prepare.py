@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +17,6 @@ from histoscope.core.contracts import (
     Domain,
     Plan,
     PlanLabels,
-    Reader,
     Roots,
     Sample,
     Sampling,
@@ -34,8 +34,8 @@ from histoscope.core.progress import Progress
 from histoscope.core.work.folder import OutFolder, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
-from histoscope.core.work.outcome import Outcome, outcome_of, write_manifest
-from histoscope.core.work.reading import Opening, Tally, read_samples
+from histoscope.core.work.outcome import Outcome, write_manifest
+from histoscope.core.work.reading import Opening, Reading
 
 SETTINGS = ("histoscope.settings", 2)
 SOURCES = "sources"
@@ -47,55 +47,37 @@ class PrepareJob:
 
     opening: Opening
     encoding: Encoding
-    store: Path
+    out: OutFolder
 
     def load(self) -> None:
         """Nothing that all sources share."""
 
-    def folder(self, source: Source) -> Path:
-        """Where its rows lie."""
-        return self.store / SOURCES / source.id
-
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Read, encode and index one source."""
         shard = f"shards/{source.id}.arrow"
-        with self.opening.open(source) as reader:
-            plan, tally = reader.plan(), Tally()
-            turn.beat()
-            if len(plan.rows):
-                samples = read_samples(self.opening, source, reader, plan.rows, turn, tally)
-                write_shard(self.store / shard, self._encoded(samples))
-            rows = _index_rows(source, plan, tally, reader, shard)
-            facts = dict(reader.facts)
-        tasks = _write_rows(self.folder(source) / "rows.parquet", rows, plan)
-        more = {"tasks": tasks}
-        return outcome_of(source, tally.read, tally.corrupt, plan.reason, facts, more)
-
-    def _encoded(self, samples: Iterator[Any]) -> Iterator[bytes]:
-        for sample in samples:
-            if isinstance(sample, Sample):
-                yield encode(sample.image, self.encoding)
+        with self.opening.read(source, turn) as reading:
+            if len(reading.plan.rows):
+                images = (one.image for one in reading.samples() if isinstance(one, Sample))
+                write_shard(self.out.path / shard, (encode(one, self.encoding) for one in images))
+            rows = _index_rows(reading, shard)
+            tasks = _write_rows(self.out.of(source) / "rows.parquet", rows, reading.plan)
+            return reading.outcome({"tasks": tasks})
 
 
-def _index_rows(source: Source, plan: Plan, tally: Tally, reader: Reader, shard: str) -> pa.Table:
-    count = len(plan.rows)
-    ok = [status == "ok" for status in tally.status]
-    places, row = list[int | None](), 0
-    for good in ok:
-        places.append(row if good else None)
-        row += good
-    ids = sample_keys(source, plan.rows)
-    cases = _column(plan.rows, "case", source.case)
+def _index_rows(reading: Reading, shard: str) -> pa.Table:
+    source, planned, good = reading.source, reading.plan.rows, reading.good()
+    ids = sample_keys(source, planned)
+    cases = _column(planned, "case", source.case)
     columns: dict[str, Any] = {
         "id": pa.array(ids, pa.string()),
-        "source": pa.array([source.id] * count, pa.string()),
+        "source": pa.array([source.id] * len(planned), pa.string()),
         "case": cases,
         "unit": pa.array(units(source, ids, cases.to_pylist()), pa.string()),
-        "split": _column(plan.rows, "split", source.split),
-        "shard": pa.array([shard if good else None for good in ok], pa.string()),
-        "row": pa.array(places, pa.int64()),
+        "split": _column(planned, "split", source.split),
+        "shard": pa.array([shard] * len(good), pa.string(), mask=~good),
+        "row": pa.array(np.cumsum(good) - 1, pa.int64(), mask=~good),
     }
-    rows = tally.judged(plan.rows, reader)
+    rows = reading.judged()
     kept = [name for name in rows.column_names if name not in {"key", "case", "split"}]
     return pa.table(columns | {name: rows.column(name) for name in kept})
 
@@ -158,8 +140,8 @@ def prepare(
     }
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
     folder.claim(settings)
-    job = PrepareJob(Opening(domain.name, roots, sampling), encoding, out)
-    outcomes = work_through("prepare", folder, sources, job, engine, progress)
+    job = PrepareJob(Opening(domain.name, roots, sampling), encoding, folder)
+    outcomes = work_through("prepare", sources, job, engine, progress)
     _finish(out, settings, roots, outcomes)
     return outcomes
 

@@ -50,6 +50,10 @@ class OutFolder:
         """The file that says whose the folder is."""
         return self.path / f"{self.owner[0].rpartition('.')[2]}.json"
 
+    def of(self, source: Source) -> Path:
+        """Where all that is written of a source lies."""
+        return self.path / self.parts / source.id
+
     def claim(self, parameters: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
         """Take the folder, or go on in it with the same parameters.
 
@@ -131,20 +135,14 @@ def _short(value: object) -> str:
 
 
 def work_through(
-    what: str,
-    out: OutFolder,
-    sources: Sequence[Source],
-    job: Job,
-    engine: Engine,
-    progress: Progress,
+    what: str, sources: Sequence[Source], job: Job, engine: Engine, progress: Progress
 ) -> list[Outcome]:
     """Run a job over the sources that are not done yet, and close each with its outcome.
 
     Args:
         what: name of the work, for people.
-        out: folder of the results, claimed.
         sources: in order.
-        job: what to do with each.
+        job: what to do with each; its folder is claimed.
         engine: who does it.
         progress: who is told.
 
@@ -154,7 +152,8 @@ def work_through(
     Raises:
         Interrupted: what is finished stays; the same call goes on.
     """
-    before = {source.id: done for source in sources if (done := _finished(job.folder(source)))}
+    out = job.out
+    before = {source.id: done for source in sources if (done := _finished(out.of(source)))}
     outcomes = still_good(sources, before, progress)
     if len(outcomes) < len(before) and out.closing:
         (out.path / out.closing).unlink(missing_ok=True)  # it speaks of what will change
@@ -163,7 +162,7 @@ def work_through(
     with StopFlag() as stop:
         for outcome in engine.run(job, todo, stop):
             outcomes[outcome.source.id] = outcome
-            folder = job.folder(outcome.source)
+            folder = out.of(outcome.source)
             if outcome.status == "failed" and not outcome.corrupt:
                 clear(folder)
             write_outcome(folder / DONE, outcome)

@@ -8,13 +8,16 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError, UnreadableSource
 from histoscope.core.runtime.allocator import give_back_freed_memory
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.outcome import DONE, Outcome
+
+if TYPE_CHECKING:
+    from histoscope.core.work.folder import OutFolder
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +42,12 @@ class Turn:
 class Job(Protocol):
     """Work on one source. Picklable."""
 
+    @property
+    def out(self) -> OutFolder:
+        """Where all that it writes lies."""
+
     def load(self) -> None:
         """Make what is costly and the same for all sources; called once, where it works."""
-
-    def folder(self, source: Source) -> Path:
-        """Where all that it writes of a source lies."""
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Do the work; raise UnreadableSource with the reason where the source is at fault."""
@@ -73,7 +77,7 @@ def clear(folder: Path) -> None:
 
 def run_job(job: Job, source: Source, turn: Turn) -> Outcome:
     """Run a job on one source in this process, turning a failure into an outcome."""
-    clear(job.folder(source))  # of a call that was stopped, or of what was told otherwise
+    clear(job.out.of(source))  # of a call that was stopped, or of what was told otherwise
     try:
         return job(source, turn)
     except UnreadableSource as fault:

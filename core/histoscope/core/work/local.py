@@ -6,7 +6,6 @@ rest goes on. Workers start by spawn, so nothing assumes fork.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 
 from histoscope.core.contracts import Source
 from histoscope.core.errors import HistoscopeError
-from histoscope.core.runtime.stop import StopFlag, deaf_children
+from histoscope.core.runtime.stop import StopFlag, start_process
 from histoscope.core.work.job import Job, Turn, run_job
 from histoscope.core.work.outcome import Outcome
 
@@ -85,18 +84,12 @@ class _Worker:
     def __init__(self, job: Job, deadline_s: float) -> None:
         self._job, self._deadline_s = job, deadline_s
         self.source: Source | None = None
-        self._ready = False  # it has loaded what it needs, which counts for no source
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
         pause_s = self._deadline_s / BEATS_A_DEADLINE
-        self._process = context.Process(target=_work, args=(self._job, theirs, pause_s))
-        with deaf_children(signal.SIGINT):
-            self._process.start()
-        theirs.close()
-        self._ready = False
+        self._process, self.pipe = start_process(_work, self._job, pause_s)
+        self._ready = False  # it has not loaded yet what it needs, which counts for no source
 
     def give(self, source: Source, readers: int) -> None:
         """Hand over a source."""
@@ -180,12 +173,12 @@ def _leave(number: int, place: object) -> None:
     sys.exit(128 + number)  # an exception: half-written files are removed on the way out
 
 
-def _work(job: Job, pipe: Connection, pause_s: float) -> None:
+def _work(pipe: Connection, job: Job, pause_s: float) -> None:
     """The life of a worker.
 
     Args:
-        job: what it does.
         pipe: sources come, beats (None), outcomes and faults go.
+        job: what it does.
         pause_s: least time between two beats.
     """
     if hasattr(os, "setpgid"):

@@ -44,24 +44,6 @@ class Outcome:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def outcome_of(
-    source: Source,
-    samples: int,
-    corrupt: int,
-    reason: str,
-    facts: Mapping[str, Scalar],
-    more: Mapping[str, Any] | None = None,
-) -> Outcome:
-    """The outcome of a source that opened: nothing to read is a result, nothing readable is not.
-
-    Unreadable samples are added to the reason.
-    """
-    if corrupt:
-        reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
-    status: Status = "done" if samples else "failed" if corrupt else "empty"
-    return Outcome(source, status, samples, corrupt, reason, dict(facts), more or {})
-
-
 def write_outcome(file: Path, outcome: Outcome) -> None:
     """Close a source's folder; what the user told of the source is not written."""
     body = asdict(replace(outcome, source=replace(outcome.source, told=None)))

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from histoscope.core.contracts import CorruptSample, Reader, Roots, Sample, Sampling, Source
+from histoscope.core.contracts import (
+    CorruptSample,
+    Plan,
+    Reader,
+    Roots,
+    Sample,
+    Sampling,
+    Source,
+)
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.runtime.ahead import read_ahead
-from histoscope.core.runtime.stop import deaf_children
+from histoscope.core.runtime.stop import start_process
 from histoscope.core.work.job import Turn
+from histoscope.core.work.outcome import Outcome, Status
 
 CHUNK = 16  # rows that a process reads at a time
 AHEAD = 2  # chunks that each has before it
@@ -35,77 +47,87 @@ class Opening:
         """Open a source. Raises UnreadableSource with a true reason."""
         return load_domain(self.domain).open(source, self.roots, self.sampling)
 
+    @contextmanager
+    def read(self, source: Source, turn: Turn) -> Iterator[Reading]:
+        """Open a source and plan it, for this turn; errors as :meth:`open`."""
+        with self.open(source) as reader:
+            plan = reader.plan()
+            turn.beat()
+            yield Reading(self, source, reader, plan, turn)
 
-@dataclass
-class Tally:
-    """What reading said of each row.
+
+@dataclass(frozen=True)
+class Reading:
+    """A source that is read, and what reading said of each row.
 
     Attributes:
+        opening: for further processes.
+        source: what is read.
+        reader: of it, open.
+        plan: what it holds.
+        turn: how many processes may read, and who hears the beat.
         status: ``ok`` or the reason of a corrupt sample.
         quality: what was measured.
     """
 
+    opening: Opening
+    source: Source
+    reader: Reader
+    plan: Plan
+    turn: Turn
     status: list[str] = field(default_factory=list)
     quality: list[Mapping[str, float]] = field(default_factory=list)
 
-    @property
-    def corrupt(self) -> int:
-        """How many could not be read."""
-        return sum(one != "ok" for one in self.status)
+    def samples(self) -> Iterator[Sample | CorruptSample]:
+        """Samples in row order, read ahead; each is a beat, and is counted."""
+        rows, readers = self.plan.rows, self.turn.readers
+        samples: Iterator[Sample | CorruptSample] = iter(())
+        if readers > 1 and self.reader.divisible and len(rows) >= WORTH:
+            samples = _read_by_several(self.opening, self.source, rows, readers)
+        elif len(rows):
+            samples = read_ahead(self.reader.read(rows), DEPTH)
+        for sample in samples:
+            self.turn.beat()
+            self.status.append("ok" if isinstance(sample, Sample) else sample.reason)
+            self.quality.append(sample.quality if isinstance(sample, Sample) else {})
+            yield sample
 
-    @property
-    def read(self) -> int:
-        """How many could."""
-        return len(self.status) - self.corrupt
+    def good(self) -> NDArray[np.bool_]:
+        """Which rows could be read, (rows,)."""
+        return np.array([one == "ok" for one in self.status], np.bool_)
 
-    def judged(self, rows: pa.Table, reader: Reader) -> pa.Table:
-        """Rows with one column a quality, ``status`` and ``mark``."""
+    def judged(self) -> pa.Table:
+        """The plan's rows with one column a quality, ``status`` and ``mark``."""
+        rows = self.plan.rows
         for name in sorted({key for measured in self.quality for key in measured}):
             values = [measured.get(name) for measured in self.quality]
             rows = rows.append_column(name, pa.array(values, pa.float64()))
         rows = rows.append_column("status", pa.array(self.status, pa.string()))
-        marks = list(reader.marks(rows)) if len(rows) else []
+        marks = list(self.reader.marks(rows)) if len(rows) else []
         return rows.append_column("mark", pa.array(marks, pa.string()))
 
+    def outcome(self, more: Mapping[str, Any]) -> Outcome:
+        """What became of it: nothing to read is a result, nothing readable is not.
 
-def read_samples(
-    opening: Opening, source: Source, reader: Reader, rows: pa.Table, turn: Turn, tally: Tally
-) -> Iterator[Sample | CorruptSample]:
-    """Samples in row order, read ahead; each is a beat, and is counted.
-
-    Args:
-        opening: for further processes.
-        source: what is read.
-        reader: of it, open.
-        rows: of its plan.
-        turn: how many processes may read, and who hears the beat.
-        tally: filled.
-    """
-    samples: Iterator[Sample | CorruptSample] = iter(())
-    if turn.readers > 1 and reader.divisible and len(rows) >= WORTH:
-        samples = _read_by_several(opening, source, rows, turn.readers)
-    elif len(rows):
-        samples = read_ahead(reader.read(rows), DEPTH)
-    for sample in samples:
-        turn.beat()
-        tally.status.append("ok" if isinstance(sample, Sample) else sample.reason)
-        tally.quality.append(sample.quality if isinstance(sample, Sample) else {})
-        yield sample
+        Unreadable samples are added to the reason.
+        """
+        samples = self.status.count("ok")
+        corrupt, reason = len(self.status) - samples, self.plan.reason
+        if corrupt:
+            reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
+        status: Status = "done" if samples else "failed" if corrupt else "empty"
+        facts = dict(self.reader.facts)
+        return Outcome(self.source, status, samples, corrupt, reason, facts, more)
 
 
 def _read_by_several(
     opening: Opening, source: Source, rows: pa.Table, count: int
 ) -> Iterator[Sample | CorruptSample]:
     """Chunks go round the processes; answers are taken in the same round."""
-    context = multiprocessing.get_context("spawn")
-    processes, pipes = [], list[Connection]()
+    processes, pipes = list[SpawnProcess](), list[Connection]()
     try:
         for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_read_chunks, args=(opening, source, theirs))
-            with deaf_children(signal.SIGINT):
-                process.start()
-            theirs.close()
+            process, ours = start_process(_read_chunks, opening, source)
             processes.append(process)
             pipes.append(ours)
         starts = range(0, len(rows), CHUNK)
@@ -129,7 +151,7 @@ def _read_by_several(
             process.join()
 
 
-def _read_chunks(opening: Opening, source: Source, pipe: Connection) -> None:
+def _read_chunks(pipe: Connection, opening: Opening, source: Source) -> None:
     """The life of a reading process: chunks of rows come, lists of samples or a fault go."""
     try:
         with opening.open(source) as reader:
