@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from histoscope.core.errors import UsageError, near_word
 
@@ -47,17 +47,19 @@ class Registry(Generic[T]):
             raise UsageError(f"{self.kind} {name!r} is claimed more than once ({owners})")
         if name in self._builtin:
             module, attribute = self._builtin[name].split(":")
-            return _cast(getattr(importlib.import_module(module), attribute))
+            loaded: T = getattr(importlib.import_module(module), attribute)
+            return loaded
         if not points:
             known = self.names()
             raise UsageError(
                 f"unknown {self.kind} {name!r}{near_word(name, known)}; known: {', '.join(known)}"
             )
         try:
-            return _cast(points[0].load())
+            loaded = points[0].load()
         except Exception as fault:
             owner = _owner(points[0])
             raise UsageError(f"{self.kind} {name!r} of {owner} does not load: {fault}") from fault
+        return loaded
 
     def _points(self) -> list[EntryPoint]:
         return list(entry_points(group=self._group)) if self._group else []
@@ -65,7 +67,3 @@ class Registry(Generic[T]):
 
 def _owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
-
-
-def _cast(thing: Any) -> Any:
-    return thing

@@ -79,11 +79,8 @@ def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
         copies.setdefault(source.id, []).append(source)
     if not copies:
         raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found")
-    return [_noted(first, [one.path for one in others]) for first, *others in copies.values()]
-
-
-def _noted(source: Source, others: list[str]) -> Source:
-    if not others:
-        return source
-    note = f"the same content lies in {', '.join(others)}"
-    return replace(source, note="; ".join(filter(None, [source.note, note])))
+    sources = []
+    for first, *others in copies.values():
+        note = f"the same content lies in {', '.join(one.path for one in others)}" if others else ""
+        sources.append(replace(first, note="; ".join(filter(None, [first.note, note]))))
+    return sources

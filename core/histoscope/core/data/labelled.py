@@ -51,11 +51,7 @@ class Labelled:
 
 
 def labelled_rows(
-    store: Store,
-    part: str,
-    task: Task,
-    labels: pa.Table,
-    split: str | None,
+    store: Store, part: str, task: Task, labels: pa.Table, split: str | None
 ) -> Labelled:
     """Samples of a part that carry a label of the task.
 
@@ -63,26 +59,25 @@ def labelled_rows(
         DataError: no sample of the part has a label.
     """
     chosen = select(store, part, split)
-    ids = store.index.column("id").take(chosen.rows)
-    found = pc.index_in(ids, value_set=labels.column("sample").combine_chunks())
-    truth = _class_ids(task, labels, found) if task.exclusive else _present(task, labels, found)
+    truth = _truth(store, chosen.rows, task, labels)
     kept = truth >= 0 if task.exclusive else (truth >= 0).any(axis=1)
     if not kept.any():
         raise DataError(f"{store.path}: no sample of {chosen.said} has a label of {task.name!r}")
     rows = chosen.rows[kept]
-    return Labelled(
-        rows, truth[kept], store.index.column("unit").take(rows).to_pylist(), chosen.said
-    )
+    units = store.index.column("unit").take(rows).to_pylist()
+    return Labelled(rows, truth[kept], units, chosen.said)
 
 
-def _class_ids(task: Task, labels: pa.Table, found: pa.Array) -> NDArray[np.int64]:
-    values = labels.column("label").take(found)
-    numbers = pc.index_in(values, value_set=pa.array(task.classes, pa.string()))
-    known = pc.fill_null(numbers, UNKNOWN).to_numpy(zero_copy_only=False)
-    return np.asarray(known, np.int64)
-
-
-def _present(task: Task, labels: pa.Table, found: pa.Array) -> NDArray[np.int64]:
+def _truth(
+    store: Store, rows: NDArray[np.int64], task: Task, labels: pa.Table
+) -> NDArray[np.int64]:
+    """As :attr:`Labelled.truth`, of rows that may have no label."""
+    ids = store.index.column("id").take(rows)
+    found = pc.index_in(ids, value_set=labels.column("sample").combine_chunks())
+    if task.exclusive:
+        classes = pa.array(task.classes, pa.string())
+        numbers = pc.index_in(labels.column("label").take(found), value_set=classes)
+        return np.asarray(pc.fill_null(numbers, UNKNOWN).to_numpy(), np.int64)
     columns = [
         pc.fill_null(labels.column(name).take(found).cast(pa.int64()), UNKNOWN).to_numpy()
         for name in task.classes
@@ -100,9 +95,7 @@ def class_ids(
     """
     if not task.exclusive:
         raise DataError(f"{store.path}: {task.name!r} has several classes a sample")
-    ids = store.index.column("id").take(rows)
-    found = pc.index_in(ids, value_set=labels.column("sample").combine_chunks())
-    truth = _class_ids(task, labels, found)
+    truth = _truth(store, rows, task, labels)
     if not (truth != UNKNOWN).any():
         raise DataError(f"{store.path}: none of {len(rows)} samples has a label of {task.name!r}")
     return truth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,9 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
             )
         published, absent = load_domain(store.domain).splits, ""
         if name in published:
-            wanted = _by_case(index, published[name], part)
+            cases = [case for case, its_part in published[name].items() if its_part == part]
+            values = pa.array(cases, pa.string())
+            wanted = pc.is_in(index.column("case").combine_chunks(), value_set=values)
         else:
             wanted, absent = _by_file(index, Path(name), part, published)
         said = f"{part} of {name}{absent}"
@@ -81,12 +83,6 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
     if not len(rows):
         raise DataError(f"{store.path}: no readable sample in {said}{left_out}")
     return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples{left_out}")
-
-
-def _by_case(index: pa.Table, parts: Mapping[str, str], part: str) -> pa.Array:
-    wanted = [case for case, its_part in parts.items() if its_part == part]
-    values = pa.array(wanted, pa.string())
-    return pc.is_in(index.column("case").combine_chunks(), value_set=values)
 
 
 def _by_file(

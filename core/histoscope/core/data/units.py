@@ -16,9 +16,8 @@ SEEN = ("histoscope.seen", 1)
 
 def sample_keys(source: Source, rows: pa.Table) -> list[str]:
     """Sample ids: the source's id and a key that is unique inside it."""
-    if "key" in rows.column_names:
-        return [f"{source.id}:{key}" for key in rows.column("key").to_pylist()]
-    return [f"{source.id}:{place}" for place in range(len(rows))]
+    keys = rows.column("key").to_pylist() if "key" in rows.column_names else range(len(rows))
+    return [f"{source.id}:{key}" for key in keys]
 
 
 def behind_ids(rows: pa.Table, ids: pa.Array) -> pa.Table:

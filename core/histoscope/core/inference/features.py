@@ -29,11 +29,6 @@ KEPT = {b"format": b"histoscope.kept-features", b"version": b"1"}
 DIGEST_BYTES = 16
 
 
-def digest_image(data: bytes) -> bytes:
-    """Digest of an encoded image, 16 bytes."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-
-
 class FeatureCache:
     """What one network gave for the images of a store.
 
@@ -104,7 +99,8 @@ def features_of(
     """Features of index rows, (rows, dim), float32, in order; those kept beside the store first."""
     reader = store.reader
     cache = FeatureCache(store.path / FOLDER / runner.key, runner.dim, progress)
-    digests = [digest_image(reader.data(int(row))) for row in rows]
+    images = (reader.data(int(row)) for row in rows)
+    digests = [hashlib.blake2b(one, digest_size=DIGEST_BYTES).digest() for one in images]
     known, features = cache.find(digests)
     missing = np.flatnonzero(~known)
     if len(missing) < len(rows):
@@ -112,9 +108,9 @@ def features_of(
     progress.start("features", len(missing), "images")
     for start in range(0, len(missing), KEPT_AT_ONCE):
         part = missing[start : start + KEPT_AT_ONCE]
-        images = read_ahead((Sample(reader.image(int(rows[at]))) for at in part), 2 * BATCH)
+        samples = read_ahead((Sample(reader.image(int(rows[at]))) for at in part), 2 * BATCH)
         done = 0
-        for batch in runner.run(images):
+        for batch in runner.run(samples):
             features[part[done : done + len(batch.samples)]] = batch.features
             done += len(batch.samples)
             progress.advance(len(batch.samples))

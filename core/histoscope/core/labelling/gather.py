@@ -52,7 +52,7 @@ def read_label_file(path: Path) -> LabelFile:
         DataError: not such a file, or it contradicts itself.
     """
     if path.suffix.lower() == ".parquet":
-        return _of_table(path)
+        return label_file_of(path.name, *read_labels(path))
     sheet = read_sheet(path)
     key = _key(sheet)
     columns = {name.lower(): name for name in sheet.names}
@@ -94,11 +94,6 @@ def _truth(word: str, where: str) -> bool:
     if word.lower() in TRUE | FALSE:
         return word.lower() in TRUE
     raise DataError(f"{where}: {word!r} where true, false or nothing is expected")
-
-
-def _of_table(path: Path) -> LabelFile:
-    task, table = read_labels(path)
-    return label_file_of(path.name, task, table)
 
 
 def label_file_of(name: str, task: Task, table: pa.Table, origin: str = "") -> LabelFile:

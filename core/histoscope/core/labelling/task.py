@@ -7,8 +7,6 @@ import io
 import re
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from histoscope.core.contracts import Task
 from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
@@ -90,13 +88,7 @@ def labelled_ids(store: Store, task: Task) -> frozenset[str]:
     """Samples that the store's table of this task knows anything of."""
     if task.name not in store.tasks():
         return frozenset()
-    return known_ids(store.labels(task.name)[1])
-
-
-def known_ids(labels: pa.Table) -> frozenset[str]:
-    """Samples of a label table with at least one value that is not null."""
-    names = [name for name in labels.column_names if name != "sample"]
-    columns = [labels.column(name).is_valid().to_pylist() for name in names]
-    known = (any(row) for row in zip(*columns, strict=True))
-    samples = labels.column("sample").to_pylist()
-    return frozenset(sample for sample, told in zip(samples, known, strict=True) if told)
+    rows = store.labels(task.name)[1].to_pylist()
+    names = [row.pop("sample") for row in rows]
+    known = [any(value is not None for value in row.values()) for row in rows]
+    return frozenset(name for name, told in zip(names, known, strict=True) if told)

@@ -48,10 +48,8 @@ def calibrated(
         The head, and the temperature.
     """
     temperature = best_temperature(probe.held_out(features, labels, classes), labels)
-    weight, bias = head.weight / temperature, head.bias / temperature
-    return replace(
-        head, weight=weight.astype(np.float32), bias=bias.astype(np.float32)
-    ), temperature
+    weight, bias = ((part / temperature).astype(np.float32) for part in (head.weight, head.bias))
+    return replace(head, weight=weight, bias=bias), temperature
 
 
 def best_temperature(logits: NDArray[np.float64], labels: Truth) -> float:

@@ -52,10 +52,8 @@ class Asked:
     @property
     def uncalibrated(self) -> str | None:
         """Why its smallest draw is not enough to calibrate on."""
-        reasons = [
-            why_not(self.truth(draw), len(self.task.classes)) for draw in range(len(self.draws))
-        ]
-        return next((reason for reason in reasons if reason), None)
+        classes, draws = len(self.task.classes), range(len(self.draws))
+        return next(filter(None, (why_not(self.truth(draw), classes) for draw in draws)), None)
 
 
 @dataclass(frozen=True)
@@ -108,19 +106,23 @@ def fit_heads(
     if spec.method == "uni" and not all(one.task.exclusive for one in asked):
         raise UsageError("--method uni: answers tasks of one class a sample only; use probe")
     draws = range(len(asked[0].draws))
-    some = _some(unlabelled, spec.seed) if _centred(spec) else np.zeros(0, np.int64)
+    probed = spec.method in ("probe", "probe_full")
+    some = np.zeros(0, np.int64)
+    if spec.method == "knn" or (probed and spec.scaling == "unit"):
+        order = generator(spec.seed, "labels/centre").permutation(len(unlabelled))
+        some = np.sort(unlabelled[order[:CENTRE_OF]])
     used = np.unique(np.concatenate([some, *(one.rows(d) for one in asked for d in draws)]))
     rows = np.zeros(0, np.int64) if spec.method in NEW else used
     features = features_of(runner, store, rows, progress)
     centre = features[np.searchsorted(rows, some)].mean(axis=0) if len(some) else None
     encoders = [] if spec.method in TRAINED else [loaded]
     fitted = FittedHeads(encoders, [[] for _ in asked], some)
-    if spec.method in ("probe", "probe_full") and spec.strength == "cv":
+    if probed and spec.strength == "cv":
         _say_unchosen(asked, progress)
     progress.start("finetune", len(draws), "draws")
     for draw in draws:
         answers = [
-            _start(one, draw, loaded.info.dim)
+            Fitted(new_head(one.truth(draw), len(one.task.classes), loaded.info.dim))
             if spec.method in NEW
             else _frozen(one, features[np.searchsorted(rows, one.rows(draw))], draw, centre, spec)
             for one in asked
@@ -135,17 +137,6 @@ def fit_heads(
     return fitted
 
 
-def _centred(spec: FinetuneSpec) -> bool:
-    return spec.method == "knn" or (
-        spec.method in ("probe", "probe_full") and spec.scaling == "unit"
-    )
-
-
-def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    order = generator(seed, "labels/centre").permutation(len(rows))[:CENTRE_OF]
-    return np.sort(rows[order])
-
-
 def _say_unchosen(asked: Sequence[Asked], progress: Progress) -> None:
     """Say where a draw has too few labels to choose the penalty by."""
     for one in asked:
@@ -156,11 +147,6 @@ def _say_unchosen(asked: Sequence[Asked], progress: Progress) -> None:
                 f"{one.task.name}: {few} of {len(draws)} draws have a single label of some class; "
                 f"there the probe's strength is {UNCHOSEN:g}, not chosen"
             )
-
-
-def _start(one: Asked, draw: int, dim: int) -> Fitted:
-    """A head that knows nothing."""
-    return Fitted(new_head(one.truth(draw), len(one.task.classes), dim))
 
 
 def _frozen(

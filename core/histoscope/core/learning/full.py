@@ -90,8 +90,7 @@ class Tuning:
         self.layers = [_Layer(head).to(device) for head in heads]
         self.schedule = _Schedule(self.encoder, nn.ModuleList(self.layers), spec)
         self._losses = [
-            _Loss(truth, len(head.bias), head.exclusive, device)
-            for truth, head in zip(truths, heads, strict=True)
+            _Loss(truth, head, device) for truth, head in zip(truths, heads, strict=True)
         ]
         self._device = device
 
@@ -155,17 +154,14 @@ class _Schedule:
     def __init__(self, encoder: nn.Module, heads: nn.Module, spec: FullSpec | SwavSpec) -> None:
         self._spec = spec
         both = nn.ModuleList([encoder, heads])
-        self.rates = (
-            "--set full.learning_rate"
-            if isinstance(spec, FullSpec)
-            else "--set swav.learning_rate, swav.head_rate"
-        )
         if isinstance(spec, FullSpec):
+            self.rates = "--set full.learning_rate"
             self._shape = OptimiserSpec(
                 learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
             )
             self._optimiser = make_optimiser(usual_groups(both), self._shape)
         else:
+            self.rates = "--set swav.learning_rate, swav.head_rate"
             groups = [
                 {"params": encoder.parameters(), "lr": spec.learning_rate},
                 {"params": heads.parameters(), "lr": spec.head_rate},
@@ -191,13 +187,10 @@ class _Schedule:
 class _Loss:
     """Weighted cross-entropy of one head; 0 where no image of a batch has a label."""
 
-    def __init__(
-        self, truth: NDArray[np.int64], classes: int, exclusive: bool, device: torch.device
-    ) -> None:
-        self._truth, self._device = truth, device
-        self._exclusive = exclusive
-        known = truth >= 0
-        if exclusive:
+    def __init__(self, truth: NDArray[np.int64], head: LinearHead, device: torch.device) -> None:
+        self._truth, self._exclusive, self._device = truth, head.exclusive, device
+        known, classes = truth >= 0, len(head.bias)
+        if head.exclusive:
             counts = np.bincount(truth[known], minlength=classes)
             weights = known.sum() / (np.maximum(counts, 1) * classes)
         else:

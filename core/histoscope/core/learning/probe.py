@@ -232,12 +232,8 @@ def fit_uni(features: Rows, labels: Truth, classes: int) -> tuple[LinearHead, fl
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return (
-        LinearHead(
-            weight.detach().numpy().astype(np.float32), bias.detach().numpy().astype(np.float32)
-        ),
-        strength,
-    )
+    kept = [one.detach().numpy().astype(np.float32) for one in (weight, bias)]
+    return LinearHead(kept[0], kept[1]), strength
 
 
 def uni_loss(

@@ -246,75 +246,50 @@ def open_package(folder: Path) -> Package:
     info = build(PackageInfo, fields, str(folder / "package.json"))
     tensors = load_tensors(folder / "model.safetensors")
     seen = read_seen(folder)
-    groups = _groups(tensors, folder)
-    encoders = []
-    for draw in range(max(1, len(groups.get("encoder", {})))):
-        described = info.encoder
+    for key in tensors:
+        if not key.partition(".")[2].partition(".")[0].isdecimal():
+            raise DataError(f"{folder}: model.safetensors holds {key!r}, which no package does")
+    draws = {key.split(".")[1] for key in tensors if key.startswith("encoder.")}
+    encoders, described = [], info.encoder
+    for draw in range(max(1, len(draws))):
         module = rebuilt(described.network, described.normalisation, described.dim)
-        load_weights(module, groups.get("encoder", {}).get(draw, {}), str(folder))
-        encoders.append(LoadedEncoder(cast(Encoder, module.eval()), info.encoder, seen))
+        load_weights(module, _part(tensors, f"encoder.{draw}."), str(folder))
+        encoders.append(LoadedEncoder(cast(Encoder, module.eval()), described, seen))
     heads = [
-        _heads(head, place, groups.get("head", {}), info.encoder.dim, folder)
+        [
+            _head(head, draw, _part(tensors, f"head.{draw}.{place}."), described.dim, folder)
+            for draw in range(len(head.labels))
+        ]
         for place, head in enumerate(info.heads)
     ]
     return Package(folder, info, encoders, heads, seen)
 
 
-def _groups(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, dict[int, dict[str, Tensor]]]:
-    """``part.draw.name`` to part, draw, name."""
-    out: dict[str, dict[int, dict[str, Tensor]]] = {}
-    for key, value in tensors.items():
-        part, _, rest = key.partition(".")
-        draw, _, name = rest.partition(".")
-        if not draw.isdecimal():
-            raise DataError(f"{folder}: model.safetensors holds {key!r}, which no package does")
-        out.setdefault(part, {}).setdefault(int(draw), {})[name] = value
-    return out
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def _heads(
-    info: HeadInfo,
-    place: int,
-    groups: Mapping[int, Mapping[str, Tensor]],
-    dim: int,
-    folder: Path,
-) -> list[Head]:
-    """The heads of one task, one a draw, of the shape that ``package.json`` states."""
-    out = list[Head]()
-    for draw in range(len(info.labels)):
-        part = {
-            name.partition(".")[2]: _plain(value)
-            for name, value in groups.get(draw, {}).items()
-            if name.partition(".")[0] == str(place)
-        }
-        cuts = info.thresholds
-        if cuts is not None and len(cuts) != len(info.labels):
-            raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
-        cut = None if cuts is None else np.array(cuts[draw], np.float32)
-        out.append(_head(info, part, dim, cut, folder))
-    return out
-
-
-def _head(
-    info: HeadInfo,
-    part: Mapping[str, NDArray[Any]],
-    dim: int,
-    cut: NDArray[np.float32] | None,
-    folder: Path,
-) -> Head:
-    classes = len(info.classes)
+def _head(info: HeadInfo, draw: int, tensors: Mapping[str, Tensor], dim: int, folder: Path) -> Head:
+    """The head of one task and draw, of the shape that ``package.json`` states."""
+    cuts, classes = info.thresholds, len(info.classes)
+    if cuts is not None and len(cuts) != len(info.labels):
+        raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
+    cut = None if cuts is None else np.array(cuts[draw], np.float32)
+    part: dict[str, Any] = {name: _plain(value) for name, value in tensors.items()}
     _check_values(part, cut, classes, folder)
     shapes = {name: values.shape for name, values in part.items()}
     linear = {"weight": (classes, dim), "bias": (classes,)}
     if shapes in (linear, {**linear, "centre": (dim,)}):
-        return LinearHead(part["weight"], part["bias"], info.exclusive, cut, part.get("centre"))
+        return LinearHead(exclusive=info.exclusive, thresholds=cut, **part)
     labels = len(part["truth"]) if part.get("truth", np.zeros(())).ndim else 0
     near = {"features": (labels, dim), "truth": (labels, classes)}
     if labels and shapes == {**near, "neighbours": (), "centre": (dim,)}:
-        count = int(part["neighbours"])
-        return NeighbourHead(
-            part["features"], part["truth"], count, part["centre"], info.exclusive, cut
-        )
+        part["neighbours"] = int(part["neighbours"])
+        return NeighbourHead(exclusive=info.exclusive, thresholds=cut, **part)
     raise DataError(f"{folder}: the heads in model.safetensors are not those of package.json")
 
 

@@ -42,13 +42,10 @@ def compare(one: Path, other: Path) -> dict[str, dict[str, dict[str, Any]]]:
         out[task] = {
             name: _difference(ours[task][name], theirs[task][name])
             for name in COMPARED
-            if name in ours[task] and _known(ours[task][name]) and _known(theirs[task][name])
+            if name in ours[task]
+            and None not in (*ours[task][name]["per_draw"], *theirs[task][name]["per_draw"])
         }
     return out
-
-
-def _known(metric: Mapping[str, Any]) -> bool:
-    return all(value is not None for value in metric["per_draw"])
 
 
 def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,23 +41,21 @@ def open_encoder(
         DataError: damaged, or of another scale.
     """
     kind, _, name = word.partition(":")
-    if kind in {"timm", "random"} and name:
-        size_px, timm_spec = store.sampling.size_px, EncoderSpec.model_validate(name)
-        module = (
-            random_encoder(timm_spec, size_px, seed)
-            if kind == "random"
-            else pretrained_encoder(name, size_px)
-        )
-        info = _info_of(module, store, {"kind": kind, "seed": seed})
-        return LoadedEncoder(module.eval(), info, frozenset())
-    if word == "colour":
-        colour = ColourEncoder().eval()
-        return LoadedEncoder(colour, _info_of(colour, store, {"kind": "colour"}), frozenset())
-    loaded = open_folder(Path(word), FORMS)
-    if not loaded.info.domain:
-        return _taken_in(loaded, store, word, progress or Silent())
-    check_fits(loaded.info, store, word)
-    return loaded
+    size_px, provenance = store.sampling.size_px, dict[str, Scalar](kind=kind, seed=seed)
+    encoder: Any
+    if kind == "random" and name:
+        encoder = random_encoder(EncoderSpec.model_validate(name), size_px, seed)
+    elif kind == "timm" and name:
+        encoder = pretrained_encoder(name, size_px)
+    elif word == "colour":
+        encoder, provenance = ColourEncoder(), {"kind": kind}
+    else:
+        loaded = open_folder(Path(word), FORMS)
+        if not loaded.info.domain:
+            return _taken_in(loaded, store, word, progress or Silent())
+        check_fits(loaded.info, store, word)
+        return loaded
+    return LoadedEncoder(encoder.eval(), _info_of(encoder, store, provenance), frozenset())
 
 
 def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress) -> LoadedEncoder:
@@ -85,6 +82,17 @@ def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress
     )
 
 
+def _info_of(encoder: Any, store: Store, provenance: dict[str, Scalar]) -> EncoderInfo:
+    return EncoderInfo(
+        network=encoder.spec,
+        dim=encoder.dim,
+        normalisation=encoder.normalisation,
+        domain=store.domain,
+        sampling=store.about["sampling"],
+        provenance=provenance,
+    )
+
+
 def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     """The encoder of a run's or a package's folder.
 
@@ -105,17 +113,6 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     if (folder / "encoder.json").is_file():
         return load_encoder(folder)
     raise UsageError(f"{folder}: no encoder here; give {wanted}")
-
-
-def _info_of(encoder: Any, store: Store, provenance: Mapping[str, Scalar]) -> EncoderInfo:
-    return EncoderInfo(
-        network=encoder.spec,
-        dim=encoder.dim,
-        normalisation=encoder.normalisation,
-        domain=store.domain,
-        sampling=store.about["sampling"],
-        provenance=provenance,
-    )
 
 
 def check_fits(info: EncoderInfo, store: Store, where: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from histoscope.core.contracts import Scalar, Task
+from histoscope.core.contracts import Task
 from histoscope.core.data.labelled import Labelled, labelled_rows, tasks_of
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
@@ -145,38 +145,23 @@ def _digests(store: Store, asked: Sequence[Asked], draws: int) -> list[str]:
 
 
 def _describe(
-    one: Asked,
-    answers: Sequence[Fitted],
-    spec: FinetuneSpec,
-    drawn: Sequence[str],
-    first_colour: int,
+    one: Asked, answers: Sequence[Fitted], spec: FinetuneSpec, drawn: list[str], first_colour: int
 ) -> HeadInfo:
     exclusive = one.task.exclusive
+    reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
+    reason = reasons[0] if reasons else "fitted inside each draw, all classes as frequent"
     return HeadInfo(
         task=one.task.name,
         level=one.task.level,
         exclusive=exclusive,
         classes=class_infos(one.task, first_colour),
-        method=spec.method,
         labels=[len(draw) for draw in one.draws],
-        drawn=list(drawn),
-        fraction=spec.fraction,
-        draw_by=spec.draw_by,
-        seed=spec.seed,
+        drawn=drawn,
+        **spec.model_dump(include={"method", "fraction", "draw_by", "seed"}),
         settings=[dict(answer.settings) for answer in answers],
-        calibration=_calibration(answers),
-        thresholds=None
-        if exclusive
-        else [[float(c) for c in answer.head.cut] for answer in answers],
+        calibration={"kind": "none" if reasons else "temperature", "reason": reason},
+        thresholds=None if exclusive else [answer.head.cut.tolist() for answer in answers],
     )
-
-
-def _calibration(answers: Sequence[Fitted]) -> dict[str, Scalar]:
-    """``temperature`` where every draw was calibrated, else ``none`` with a reason."""
-    reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
-    if reasons:
-        return {"kind": "none", "reason": reasons[0]}
-    return {"kind": "temperature", "reason": "fitted inside each draw, all classes as frequent"}
 
 
 def _check_classes(store: Store, task: Task, train: Labelled) -> None:

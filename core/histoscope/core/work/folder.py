@@ -127,11 +127,7 @@ def differences(
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             yield from differences(old, {**dict.fromkeys(old), **value}, f"{place}{key}.")
         elif old != value:
-            yield f"{place}{key}: {_short(old)} there, {_short(value)} now"
-
-
-def _short(value: object) -> str:
-    return str(value)[:24]
+            yield f"{place}{key}: {old!s:.24} there, {value!s:.24} now"
 
 
 def work_through(

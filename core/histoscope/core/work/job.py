@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _unheard() -> None:
-    """Nobody waits."""
-
-
 @dataclass(frozen=True)
 class Turn:
     """What an engine gives a job for one source.
@@ -35,7 +31,7 @@ class Turn:
         readers: processes that may read a source that is divisible.
     """
 
-    beat: Callable[[], None] = _unheard
+    beat: Callable[[], None] = lambda: None
     readers: int = 1
 
 
