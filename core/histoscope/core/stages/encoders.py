@@ -41,12 +41,13 @@ def open_encoder(
         DataError: damaged, or of another scale.
     """
     kind, _, name = word.partition(":")
-    size_px, provenance = store.sampling.size_px, dict[str, Scalar](kind=kind, seed=seed)
+    provenance = dict[str, Scalar](kind=kind, seed=seed)
     encoder: Any
     if kind == "random" and name:
-        encoder = random_encoder(EncoderSpec.model_validate(name), size_px, seed)
+        spec = EncoderSpec.model_validate(name)
+        encoder = random_encoder(spec, store.sampling.size_px, seed)
     elif kind == "timm" and name:
-        encoder = pretrained_encoder(name, size_px)
+        encoder = pretrained_encoder(name, store.sampling.size_px)
     elif word == "colour":
         encoder, provenance = ColourEncoder(), {"kind": kind}
     else:
