@@ -85,7 +85,7 @@ def test_the_import_contracts_hold():
         ("apps/{}/apps/commands/doctor.py", "openslide", "apps and core are free"),
         ("core/{}/core/files.py", "av", "apps and core are free"),
         ("domains/{}/domains/pathology/scale.py", "{}.domains.surgery", "domains are independent"),
-        ("core/{}/core/tables/cases.py", "{}.core.stages.prepare", "layers inside core"),
+        ("core/{}/core/tables/spreadsheet.py", "{}.core.stages.prepare", "layers inside core"),
     ],
     ids=lambda text: text.replace("{}", ""),
 )
