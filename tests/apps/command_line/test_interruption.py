@@ -33,10 +33,10 @@ from tests.apps.command_line.road import (
 def test_a_run_that_diverges_names_the_last_good_checkpoint(
     road, call, tmp_path, monkeypatch, every, steps_at_the_rate, names
 ):
-    def rate(step: int, *rest: object) -> float:
+    def rate(spec: object, step: int, steps: int) -> float:
         return 1e30 if step + 1 == steps_at_the_rate else 1e-3
 
-    monkeypatch.setattr("histoscope.core.training.loop.rate_at", rate)
+    monkeypatch.setattr("histoscope.core.optim.spec.OptimiserSpec.rate_at", rate)
     out = tmp_path / "run"
     more = ("--steps", "6", "--checkpoint-every", every, "--out", out)
     answer = call("pretrain", road.store, "--config", road.settings, *more)

@@ -145,7 +145,7 @@ def test_a_number_with_an_exponent_is_a_number(road, call, tmp_path):
             ["Missing argument 'INPUTS...'", "prepare --help"],
         ),
         (["prepare", "--domain", "pathology", "x", "--out"], ["'--out' requires an argument"]),
-        (["pretrain", "x", "y", "--out", "z"], ["unexpected extra argument (y)"]),
+        (["compare", "x", "y", "z"], ["unexpected extra argument (z)"]),
         (
             ["prepare", "--domain", "pathology", "x", "--out", "y", "--encoding", "jpg"],
             ["'jpg'", "'jpeg', 'lossless'"],

@@ -100,7 +100,7 @@ def test_own_images_in_the_queue_are_no_negatives():
     ready.step(0)
     projected, rows, draws, clock = ready.begin(1)
     ready.objective.queue.index.fill_(3)  # every row is image 3's
-    own = Rows(torch.full_like(rows.index, 3))
+    own = Rows(torch.full_like(rows.index, 3), rows.partners)
     assert ready.objective.loss(projected, own, draws, clock).loss.item() == 0
     assert ready.objective.loss(projected, rows, draws, clock).loss.item() > 0
 

@@ -56,7 +56,7 @@ def dicom(path: Path, flavour: str, series: str) -> None:
 
 def test_the_domain_keeps_its_contract() -> None:
     assert isinstance(DOMAIN, Domain)
-    assert set(DOMAIN.options) == {"prepare", "predict", "embed", "suggest"}
+    assert set(DOMAIN.options) == {"prepare", "predict", "embed", "suggest", "relations"}
 
 
 def test_declaring_the_domain_loads_nothing_heavy() -> None:
