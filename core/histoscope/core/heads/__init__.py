@@ -1,1 +1,14 @@
-"""What answers from features."""
+"""What answers from features: one file a kind, and those of plug-ins."""
+
+from typing import Any
+
+from histoscope.core.registry import Registry
+
+HEADS: Registry[Any] = Registry(
+    "head",
+    {
+        "linear": "histoscope.core.heads.linear:LinearHead",
+        "neighbours": "histoscope.core.heads.neighbours:NeighbourHead",
+    },
+    group="histoscope.heads",
+)

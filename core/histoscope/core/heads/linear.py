@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.heads.contract import Rows, cut_of, unit_rows
+from histoscope.core.heads.contract import Rows, Tensors, check_tensors, cut_of, unit_rows
 
 
 def linear(rows: Any, weight: Any, bias: Any) -> Any:
@@ -33,6 +33,18 @@ class LinearHead:
     exclusive: bool = True
     thresholds: Rows | None = None
     centre: Rows | None = None
+    kind: ClassVar[str] = "linear"
+
+    @classmethod
+    def of(
+        cls, tensors: Tensors, classes: int, dim: int, exclusive: bool, thresholds: Rows | None
+    ) -> Self:
+        """See :class:`Head`."""
+        shapes: dict[str, tuple[int, ...]] = {"weight": (classes, dim), "bias": (classes,)}
+        check_tensors(tensors, {**shapes, "centre": (dim,)} if "centre" in tensors else shapes)
+        if any(values.dtype != np.float32 for values in tensors.values()):
+            raise ValueError("a linear head has floats only")
+        return cls(exclusive=exclusive, thresholds=thresholds, **tensors)
 
     @property
     def cut(self) -> Rows:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.heads.contract import Rows, Truth, cut_of, unit_rows
+from histoscope.core.heads.contract import Rows, Tensors, Truth, check_tensors, cut_of, unit_rows
 
 BLOCK = 1024  # rows that look for neighbours at once
 
@@ -32,6 +33,24 @@ class NeighbourHead:
     centre: Rows
     exclusive: bool = True
     thresholds: Rows | None = None
+    kind: ClassVar[str] = "neighbours"
+
+    @classmethod
+    def of(
+        cls, tensors: Tensors, classes: int, dim: int, exclusive: bool, thresholds: Rows | None
+    ) -> Self:
+        """See :class:`Head`."""
+        labels = len(tensors["truth"]) if np.ndim(tensors.get("truth", 0)) else 0
+        shapes = {"features": (labels, dim), "truth": (labels, classes)}
+        check_tensors(tensors, {**shapes, "neighbours": (), "centre": (dim,)})
+        truth, count = tensors["truth"], tensors["neighbours"]
+        whole = [name for name, values in tensors.items() if values.dtype == np.int64]
+        if sorted(whole) != ["neighbours", "truth"] or not labels:
+            raise ValueError("truth and neighbours are whole numbers, one row a label")
+        if not np.isin(truth, (-1, 0, 1)).all() or count < 1:
+            raise ValueError("truth is 1, 0 or -1, and one or more neighbours vote")
+        features, centre = tensors["features"], tensors["centre"]
+        return cls(features, truth, int(count), centre, exclusive, thresholds)
 
     @property
     def cut(self) -> Rows:

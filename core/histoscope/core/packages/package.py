@@ -36,9 +36,8 @@ from histoscope.core.files import (
     write_table,
     write_text,
 )
+from histoscope.core.heads import HEADS
 from histoscope.core.heads.contract import Head
-from histoscope.core.heads.linear import LinearHead
-from histoscope.core.heads.neighbours import NeighbourHead
 from histoscope.core.packages.card import model_card
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
 
@@ -67,6 +66,7 @@ class HeadInfo(Spec):
 
     Attributes:
         task, level, classes, exclusive: the question.
+        kind: of the head, as the registry has it.
         method: see :class:`histoscope.core.learning.spec.FinetuneSpec`.
         labels: labels of each draw.
         drawn: digest of the samples of each draw, to know the same draws again.
@@ -82,6 +82,7 @@ class HeadInfo(Spec):
     level: str
     exclusive: bool = True
     classes: Sequence[ClassInfo]
+    kind: str = ""
     method: str
     labels: Sequence[int] = Field(min_length=1)
     drawn: Sequence[str]
@@ -274,43 +275,27 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _head(info: HeadInfo, draw: int, tensors: Mapping[str, Tensor], dim: int, folder: Path) -> Head:
-    """The head of one task and draw, of the shape that ``package.json`` states."""
+    """The head of one task and draw, of the kind and shape that ``package.json`` states."""
     cuts, classes = info.thresholds, len(info.classes)
     if cuts is not None and len(cuts) != len(info.labels):
         raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
     cut = None if cuts is None else np.array(cuts[draw], np.float32)
-    part: dict[str, Any] = {name: _plain(value) for name, value in tensors.items()}
-    _check_values(part, cut, classes, folder)
-    shapes = {name: values.shape for name, values in part.items()}
-    linear = {"weight": (classes, dim), "bias": (classes,)}
-    if shapes in (linear, {**linear, "centre": (dim,)}):
-        return LinearHead(exclusive=info.exclusive, thresholds=cut, **part)
-    labels = len(part["truth"]) if part.get("truth", np.zeros(())).ndim else 0
-    near = {"features": (labels, dim), "truth": (labels, classes)}
-    if labels and shapes == {**near, "neighbours": (), "centre": (dim,)}:
-        part["neighbours"] = int(part["neighbours"])
-        return NeighbourHead(exclusive=info.exclusive, thresholds=cut, **part)
-    raise DataError(f"{folder}: the heads in model.safetensors are not those of package.json")
+    if cut is not None and cut.shape != (classes,):
+        raise DataError(f"{folder}: package.json has {len(cut)} thresholds of {classes} classes")
+    kind = info.kind or ("neighbours" if "truth" in tensors else "linear")  # older ones do not say
+    part = {name: _plain(value) for name, value in tensors.items()}
+    try:
+        head: Head = HEADS.load(kind).of(part, classes, dim, info.exclusive, cut)
+    except ValueError as fault:
+        raise DataError(
+            f"{folder}: the heads in model.safetensors are not those of package.json ({fault})"
+        ) from None
+    return head
 
 
 def _plain(value: Tensor) -> NDArray[Any]:
     """As NumPy has it, which knows no bfloat16."""
     return np.asarray((value.float() if value.is_floating_point() else value).numpy())
-
-
-def _check_values(
-    part: Mapping[str, NDArray[Any]], cut: NDArray[np.float32] | None, classes: int, folder: Path
-) -> None:
-    """Refuse numbers that no head has, whatever their shapes."""
-    whole = {"truth", "neighbours"}
-    good = all(
-        values.dtype == (np.int64 if name in whole else np.float32) and np.isfinite(values).all()
-        for name, values in part.items()
-    )
-    truth, count = part.get("truth", np.zeros(1)), part.get("neighbours", np.ones(()))
-    good = good and bool(np.isin(truth, (-1, 0, 1)).all()) and bool((count >= 1).all())
-    if not good or (cut is not None and cut.shape != (classes,)):
-        raise DataError(f"{folder}: the heads in model.safetensors hold numbers that no head has")
 
 
 def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:

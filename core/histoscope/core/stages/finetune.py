@@ -155,6 +155,7 @@ def _describe(
         level=one.task.level,
         exclusive=exclusive,
         classes=class_infos(one.task, first_colour),
+        kind=answers[0].head.kind,
         labels=[len(draw) for draw in one.draws],
         drawn=drawn,
         **spec.model_dump(include={"method", "fraction", "draw_by", "seed"}),

@@ -1,0 +1,68 @@
+"""Every kind of head keeps its contract; what a package cannot hold is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from histoscope.core.heads import HEADS
+from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.neighbours import fit_neighbours
+from histoscope.core.learning.probe import Probe
+from histoscope.core.testing.heads import check_head
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(30, 6)).astype(np.float32)
+CLASSES = np.arange(30) % 3
+PRESENT = RNG.integers(-1, 2, (30, 3))
+
+
+def fitted():
+    centre = FEATURES.mean(axis=0)
+    return {
+        "linear, exclusive": Probe(1.0).fit(FEATURES, CLASSES, 3)[0],
+        "linear, centred": Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0],
+        "linear, several": Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0],
+        "neighbours, exclusive": fit_neighbours(FEATURES, CLASSES, 3, centre, (1, 5)),
+        "neighbours, several": fit_neighbours(FEATURES, PRESENT, 3, centre, (3,)),
+    }
+
+
+@pytest.mark.parametrize("name", fitted())
+def test_it_keeps_its_contract(name):
+    check_head(fitted()[name], RNG.normal(size=(7, 6)).astype(np.float32))
+
+
+def test_every_kind_is_checked():
+    assert {head.kind for head in fitted().values()} == set(HEADS.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("truth", np.full((30, 3), 2)), ("neighbours", np.array(0)), ("truth", np.zeros((30, 3)))],
+)
+def test_neighbours_refuse_numbers_that_no_such_head_has(name, values):
+    head = fitted()["neighbours, exclusive"]
+    with pytest.raises(ValueError, match=name):
+        type(head).of({**head.tensors(), name: values}, 3, 6, True, None)
+
+
+def test_planted_faults_are_found():
+    @dataclass(frozen=True)
+    class Forgetful(LinearHead):
+        def tensors(self):
+            return {"weight": self.weight, "bias": np.zeros_like(self.bias)}
+
+    @dataclass(frozen=True)
+    class Together(LinearHead):
+        def probabilities(self, features):
+            return super().probabilities(features + np.float32(len(features)) * features[:1])
+
+    head = fitted()["linear, exclusive"]
+    biased = replace(head, bias=head.bias + np.float32([0, 1, 2]))
+    for kind, said in ((Forgetful, "do not hold all"), (Together, "depend on other rows|no rows")):
+        wrong = kind(biased.weight, biased.bias)
+        with pytest.raises((AssertionError, IndexError), match=said):
+            check_head(wrong, FEATURES)
