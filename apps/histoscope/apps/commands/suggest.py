@@ -78,16 +78,11 @@ def command(
     model = open_package(package) if package else None
     asked = asked_task(opened, task, names, several, model.tasks if model else ())
     check_classes(asked)
-    head = None
     if model is not None:
         check_fits(model.info.encoder, opened, str(package))
-        loaded = model.encoder()
-        answered = [one.name for one in model.tasks]
-        if asked.name not in answered:
-            raise UsageError(f"--task {asked.name}: the package answers {', '.join(answered)}")
-        head = model.heads[answered.index(asked.name)][0]
+        loaded, head = model.encoder(), _head_for(asked.name, model)
     else:
-        loaded = open_encoder(encoder or "", opened, 0, progress)
+        loaded, head = open_encoder(encoder or "", opened, 0, progress), None
     compute = compute_of(device, precision)
     compute.say(progress)
     runner = Runner.of(loaded, compute)
@@ -110,3 +105,11 @@ def command(
         f"{out}: {len(found.rows)} samples to label for {asked.name}\n"
         f"open {out / 'label.html'} in a browser, save, then: {then}"
     )
+
+
+def _head_for(task: str, model: Any) -> Any:
+    """The first draw's head of a package that answers a task."""
+    answered = [one.name for one in model.tasks]
+    if task not in answered:
+        raise UsageError(f"--task {task}: the package answers {', '.join(answered)}")
+    return model.heads[answered.index(task)][0]

@@ -21,7 +21,7 @@ from histoscope.core.files import digest_of, write_json
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.fit import TRAINED
-from histoscope.core.packages.package import Package
+from histoscope.core.packages.package import HeadInfo, Package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import check_fits
@@ -92,29 +92,9 @@ def evaluate(
         )
     body: dict[str, Any] = {"model": package.digest, **runner.where, "tasks": {}}
     for place, test in tests.items():
-        head = package.info.heads[place]
-        at = np.searchsorted(rows, test.rows)
-        drawn = [draw[place][at] for draw in scores]
-        measured = (
-            measure_classes(head.asked_task, test, drawn)
-            if head.exclusive
-            else measure_presence(head.asked_task, test, drawn, head.thresholds or [])
-        )
-        body["tasks"][head.task] = {
-            "exclusive": head.exclusive,
-            "classes": list(head.asked_task.classes),
-            "unit": "fraction",
-            "samples": len(test.rows),
-            "read": test.said,
-            "interval_over": unit_name(test.units),
-            "units": len(set(test.units)),
-            "draws": len(drawn),
-            "labels": list(head.labels),
-            "drawn": list(head.drawn),
-            "tested": digest_of(test.told(store, head.asked_task)),
-            **measured,
-            "cautions": cautions[place],
-        }
+        head, at = package.info.heads[place], np.searchsorted(rows, test.rows)
+        measured = _measured(head, store, test, [draw[place][at] for draw in scores])
+        body["tasks"][head.task] = {**measured, "cautions": cautions[place]}
     for old in out.glob("confusion-*.png"):
         old.unlink()
     write_json(out / "metrics.json", *METRICS, body)
@@ -123,6 +103,32 @@ def evaluate(
             picture = out / f"confusion-{name}.png"
             draw_confusion(np.array(one["confusion"]), one["classes"], picture)
     return body
+
+
+def _measured(
+    head: HeadInfo, store: Store, test: Labelled, drawn: list[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """What ``metrics.json`` says of a head, one (samples, classes) a draw, but its cautions."""
+    task = head.asked_task
+    measured = (
+        measure_classes(task, test, drawn)
+        if head.exclusive
+        else measure_presence(task, test, drawn, head.thresholds or [])
+    )
+    return {
+        "exclusive": head.exclusive,
+        "classes": list(task.classes),
+        "unit": "fraction",
+        "samples": len(test.rows),
+        "read": test.said,
+        "interval_over": unit_name(test.units),
+        "units": len(set(test.units)),
+        "draws": len(drawn),
+        "labels": list(head.labels),
+        "drawn": list(head.drawn),
+        "tested": digest_of(test.told(store, task)),
+        **measured,
+    }
 
 
 def _tests(
