@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -159,6 +160,7 @@ def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -
     kind, cap = training.positions, training.source_cap
     positions = Positions(kind, len(table), training.seed, groups, cap)
 
+    @cache  # the method and the loader may both ask
     def relations() -> pa.Table:
         return domain.relations(store.index.take(chosen.rows), asked)
 
