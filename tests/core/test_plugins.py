@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 import yaml
@@ -82,7 +84,7 @@ def test_an_encoder_from_outside_learns_labels_and_predicts(
     assert [one.status for one in outcomes] == ["done"] * 3
 
 
-def test_what_a_teacher_has_seen_the_run_has_seen(toy, toy_store, tmp_path, spec):
+def test_what_a_teacher_has_seen_the_run_has_seen(toy, toy_store, tmp_path, spec, monkeypatch):
     """A teacher that saw the test part would leak it into the student."""
     units = {
         part: toy_store.index.filter(
@@ -104,7 +106,16 @@ def test_what_a_teacher_has_seen_the_run_has_seen(toy, toy_store, tmp_path, spec
     )
     taught = spec.objective.model_copy(update={"teacher": str(teacher)})
     student = spec.model_copy(update={**few, "objective": taught})
+    follow = importlib.import_module("toy_learning").Follow
+    usual, modes = follow.after_step, []
+
+    def after_step(self, *rest):
+        modes.append((self.training, self.teacher.training))
+        return usual(self, *rest)
+
+    monkeypatch.setattr(follow, "after_step", after_step)
     pretrain(toy_store, toy.DOMAIN, student, tmp_path / "run", progress=Silent())
+    assert modes == [(True, False)]  # a teacher stays as it is
     seen = read_seen(tmp_path / "run")
     assert digest_units(units["test"]) <= seen
     assert digest_units(units["train"]) <= seen
@@ -136,6 +147,7 @@ def test_families_of_views_must_be_those_of_the_objective(toy, toy_store, tmp_pa
         ({"base": "folow"}, "unknown objective 'folow', did you mean 'follow'"),
         ({"base": "follow", "width": 1}, "objective.width: input should be greater"),
         ({"base": "simclr", "width": 8}, "objective.width: unknown key"),
+        ({"base": "simclr", "momentum": 5}, "objective.momentum: unknown key"),
     ],
 )
 def test_each_method_has_its_own_settings(objective, said):
@@ -150,3 +162,15 @@ def test_resolved_settings_of_older_runs_are_translated():
     assert build(PretrainSpec, {"objective": older}, "a") == PretrainSpec()
     with pytest.raises(ConfigError, match=r"objective\.momentum: unknown key"):
         build(PretrainSpec, {"objective": {"base": "simclr", "momentum": {"rate": 0.9}}}, "a")
+
+
+def test_what_init_cannot_give_is_refused(toy, toy_store, tmp_path, spec):
+    few = {"training": spec.training.model_copy(update={"steps": 1})}
+    pretrain(toy_store, toy.DOMAIN, spec.model_copy(update=few), tmp_path / "a", progress=Silent())
+    asked = spec.encoder.model_copy(update={"pool": "max"})
+    wrong = spec.model_copy(update={**few, "init": str(tmp_path / "a"), "encoder": asked})
+    with pytest.raises(UsageError, match=r"encoder\.pool is None, max was asked for"):
+        rehearse(toy_store, toy.DOMAIN, wrong, tmp_path / "b")
+    colour = build(PretrainSpec, {"encoder": {"kind": "colour", "name": ""}}, "a")
+    with pytest.raises(UsageError, match="encoder colour: has no weights to train"):
+        rehearse(toy_store, toy.DOMAIN, colour, tmp_path / "c")

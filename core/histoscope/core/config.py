@@ -48,10 +48,10 @@ class Spec(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _as_chosen(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Spec:
-        given = cls.long_form(given)
         try:
+            given = cls.long_form(given)
             kind = cls.chosen(given)
-        except UsageError as fault:
+        except (UsageError, AttributeError, TypeError) as fault:  # also of a plug-in
             raise ValueError(str(fault)) from None
         return handler(given) if kind is cls else kind.model_validate(given)
 

@@ -16,10 +16,10 @@ from histoscope.core.views.spec import ViewsSpec
 def test_every_epoch_is_a_permutation_whose_remainder_is_dropped():
     steps = list(StepOrder(Positions("uniform", 23, 1), 5, 0, 8))
     for epoch in range(2):
-        mine = [position for batch in steps[4 * epoch : 4 * epoch + 4] for position, _ in batch]
+        mine = [position for batch in steps[4 * epoch : 4 * epoch + 4] for position, *_ in batch]
         assert len(mine) == len(set(mine)) == 20
     assert steps[0] != steps[4]
-    assert {epoch for batch in steps[4:] for _, epoch in batch} == {1}
+    assert {epoch for batch in steps[4:] for _, epoch, _ in batch} == {1}
 
 
 GROUPS = {
@@ -42,7 +42,7 @@ def test_a_step_number_is_all_that_resuming_needs(kind, first):
 
 def counted(positions, epochs=40):
     """How often each group comes in so many epochs, and how often each sample."""
-    places = np.concatenate([positions.of_epoch(epoch) for epoch in range(epochs)])
+    places = np.concatenate([positions.of_epoch(epoch)[0] for epoch in range(epochs)])
     names = np.array(GROUPS["per_case"])[places]
     return dict(zip(*np.unique(names, return_counts=True), strict=True)), np.bincount(places)
 
@@ -51,7 +51,7 @@ def test_a_capped_source_gives_others_in_another_epoch():
     positions = positions_of("per_source_cap")
     assert positions.count == 4 + 4 + 2
     for epoch in range(3):
-        assert len(set(positions.of_epoch(epoch))) == 10
+        assert len(set(positions.of_epoch(epoch)[0])) == 10
     groups, samples = counted(positions)
     assert groups == {"large": 160, "middle": 160, "small": 80}
     assert samples.min() > 0
@@ -65,7 +65,10 @@ def test_cases_come_alike_and_a_small_ones_samples_again():
     assert set(groups.values()) == {280}
     assert all(120 <= count <= 160 for count in samples[-2:])  # three or four times an epoch
     assert samples[:15].min() > 0
-    first = positions.of_epoch(0)
+    first, turns = positions.of_epoch(0)
+    for sample in range(23):
+        times = (first == sample).sum()
+        assert sorted(turns[first == sample]) == list(range(times))
     assert sorted(np.bincount(first, minlength=23)[-2:]) == [3, 4]
     assert not np.array_equal(first, np.sort(first))
 
@@ -104,7 +107,9 @@ def test_batches_do_not_depend_on_the_number_of_workers(toy_store, workers):
 def test_another_family_changes_no_draw_of_the_first(toy_store):
     plan = plain_plan(ViewsSpec(), 16)
     alone, both = {"global": Family(plan, 2)}, {"local": Family(plan, 2), "global": Family(plan, 2)}
-    one, two = (ViewDataset(toy_store.reader, np.arange(3), f, 4)[1, 0][1] for f in (alone, both))
+    one, two = (
+        ViewDataset(toy_store.reader, np.arange(3), f, 4)[1, 0, 0][1] for f in (alone, both)
+    )
     assert np.array_equal(one["global"][0], two["global"][0])
     assert not np.array_equal(two["local"][0], two["global"][0])
 
@@ -153,3 +158,15 @@ def test_adding_an_augmentation_changes_no_other_draw(name):
     assert set(with_it) - set(without) == {name}
     assert {other: with_it[other] for other in without} == without
     assert draws_by_name({})["geometry"] == with_it["geometry"]
+
+
+def test_a_sample_that_comes_again_in_an_epoch_has_other_views(toy_store):
+    families = {"global": Family(plain_plan(ViewsSpec(), 16), 2)}
+    dataset = ViewDataset(toy_store.reader, np.arange(3), families, 4)
+    (first, again), same = (
+        (dataset[1, 0, turn][1]["global"][0] for turn in (0, 1)),
+        dataset[1, 0, 1],
+    )
+    assert np.array_equal(again, same[1]["global"][0])
+    views = [*first, *again]
+    assert all(not np.array_equal(one, other) for n, one in enumerate(views) for other in views[:n])

@@ -176,3 +176,12 @@ def test_planted_faults_are_found(monkeypatch, fault, said):
             monkeypatch.setattr(type(made), name, wrong, raising=False)
     with pytest.raises(AssertionError, match=said):
         check_encoder({"kind": "noisy"})
+
+
+def test_an_encoder_takes_every_size_that_a_run_shows_it():
+    """One made for its own size alone would fail at the first monitor, or at the small crops."""
+    encoder = random_encoder(TimmSpec(name=VIT), [224, 96, 256], 0).eval()
+    assert encoder.spec.input_px == 224
+    assert all(encoder(images(side, 1)).shape == (1, 192) for side in (224, 96, 256))
+    with pytest.raises(UsageError, match="for images of 50 px"):
+        random_encoder(TimmSpec(name=VIT), [224, 50], 0)

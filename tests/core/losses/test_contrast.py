@@ -68,3 +68,17 @@ def test_gradient_is_that_of_finite_differences(loss):
     z1, z2 = pair(3, 4)
     z1.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: loss(in_batch(z, z2), 0.5).mean(), (z1,))
+
+
+def test_views_of_an_image_that_comes_twice_are_no_negatives():
+    """Against loops over the columns that are of other images."""
+    z1, z2 = pair(4)
+    index = torch.tensor([7, 3, 7, 5])
+    rows = infonce(in_batch(z1, z2, index), 0.5)
+    z, of = normalize(torch.cat([z1, z2]), dim=1), [*index.tolist()] * 2
+    for i in range(8):
+        j = (i + 4) % 8
+        below = sum(math.exp(z[i] @ z[k] / 0.5) for k in range(8) if k == j or of[k] != of[i])
+        expected = -math.log(math.exp(z[i] @ z[j] / 0.5) / below)
+        assert rows[i].item() == pytest.approx(expected, rel=1e-12)
+    assert torch.equal(in_batch(z1, z2, torch.arange(4)).ignored, in_batch(z1, z2).ignored)

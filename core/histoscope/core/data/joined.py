@@ -77,7 +77,8 @@ class JoinedStore(Store):
         for store, (other, _) in zip(holding, found, strict=False):
             if other != task:
                 raise DataError(f"{store.path}: labels of {other.name!r} have other classes")
-        parts = [table.replace_schema_metadata(None) for _, table in found]
+        names = found[0][1].column_names
+        parts = [table.select(names).replace_schema_metadata(None) for _, table in found]
         whole = pa.concat_tables(parts)
         samples, *values = (whole.column(one).combine_chunks() for one in whole.column_names)
         return task, label_table(task, samples, values, "several stores")

@@ -78,21 +78,22 @@ class ViewDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        position, epoch = key
+    def __getitem__(self, key: tuple[int, int, int]) -> Item:
+        position, epoch, turn = key
         others = np.zeros(0, np.int64)
         if self.partners is not None:
             others = self.partners.of(position, epoch)
         image = self._image(position)
+        # where a partner is missing the image itself stands in, as batch norm sees every view
+        seconds = [image if at == NOBODY else self._image(int(at)) for at in others]
         views, first = {}, None
         for name, family in self.families.items():
-            places = [(self.seed, epoch, position, view) for view in range(family.count)]
+            which = range(turn * family.count, (turn + 1) * family.count)
+            places = [(self.seed, epoch, position, view) for view in which]
             pairs = [family.plan.draw(*place, family=name, first=first) for place in places]
             if name == GLOBAL:
                 first = pairs[0][0][0]
-            images = (
-                [self._image(int(other)) for other in others] if name == PARTNER else repeat(image)
-            )
+            images = seconds if name == PARTNER else repeat(image)
             made = [
                 family.plan.apply_on_worker(one, rows)
                 for one, (rows, _) in zip(images, pairs, strict=False)
@@ -101,9 +102,6 @@ class ViewDataset(Dataset[Item]):
         return position, views, others
 
     def _image(self, position: int) -> NDArray[np.uint8]:
-        """The image at a position; a black one of the first's size at none."""
-        if position == NOBODY:
-            return np.zeros_like(self._image(0))
         return self.reader.image(int(self.rows[position]))
 
 

@@ -70,19 +70,21 @@ class Positions:
             self.count = self._quota * len(sizes)
             self.said = f"{self._quota} samples of each of {len(sizes)} cases an epoch"
 
-    def of_epoch(self, epoch: int) -> NDArray[np.int64]:
-        """Samples of an epoch in their order, (positions,)."""
+    def of_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Samples of an epoch in their order, and how often each came before, (positions,) each."""
         order = permutation(self._seed, epoch, self._samples)
         if self._kind == "uniform":
-            return order
+            return order, np.zeros_like(order)
         place, size = _places_in_groups(self._group[order])
         if self._kind == "per_source_cap":
-            return order[place < self._cap]
+            order = order[place < self._cap]
+            return order, np.zeros_like(order)
         rounds = -(-self._quota // size)  # how often a case's samples come, at most
         again = np.repeat(np.arange(len(order)), rounds)
         turn = np.concatenate([np.arange(count) for count in rounds])
-        kept = again[place[again] + turn * size[again] < self._quota]
-        return order[generator(self._seed, "order/cases", epoch).permutation(kept)]
+        kept = np.flatnonzero(place[again] + turn * size[again] < self._quota)
+        kept = generator(self._seed, "order/cases", epoch).permutation(kept)
+        return order[again[kept]], turn[kept]
 
 
 def _places_in_groups(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -94,8 +96,10 @@ def _places_in_groups(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDA
     return place, sizes[groups]
 
 
-class StepOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of (dataset index, epoch) for the steps [first, last).
+class StepOrder(Sampler[list[tuple[int, int, int]]]):
+    """Batches of (dataset index, epoch, turn) for the steps [first, last).
+
+    The turn counts how often a sample came before in its epoch: it has other views each time.
 
     Args:
         positions: what an epoch reads.
@@ -125,13 +129,15 @@ class StepOrder(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self._last - self._first
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         current, order = -1, np.zeros(0, dtype=np.int64)
+        turns = order
         rank, ranks = self._share
         size = self._batch_size // ranks
         for step in range(self._first, self._last):
             epoch, place = divmod(step, self.an_epoch)
             if epoch != current:
-                current, order = epoch, self._positions.of_epoch(epoch)
+                current, (order, turns) = epoch, self._positions.of_epoch(epoch)
             start = place * self._batch_size + rank * size
-            yield [(int(position), epoch) for position in order[start : start + size]]
+            places = range(start, start + size)
+            yield [(int(order[place]), epoch, int(turns[place])) for place in places]

@@ -66,6 +66,7 @@ class Partners:
 
     def __init__(self, relations: pa.Table, samples: int, count: int, seed: int) -> None:
         mine = relations.filter(pc.equal(relations.column("kind"), "partner"))
+        mine = mine.sort_by([("row", "ascending"), ("other", "ascending")])
         rows = mine.column("row").to_numpy()
         self._others = mine.column("other").to_numpy()
         self._ends = np.cumsum(np.bincount(rows, minlength=samples))

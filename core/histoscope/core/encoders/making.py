@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from histoscope.core.errors import UsageError
 Make = Callable[[EncoderSpec], Any]
 
 
-def random_encoder(spec: EncoderSpec, size_px: int, seed: int) -> Any:
+def random_encoder(spec: EncoderSpec, size_px: int | Sequence[int], seed: int) -> Any:
     """Weights drawn under ``seed``; torch's global generator is untouched. See :func:`fitting`."""
     return fitting(spec, size_px, _under(seed, lambda one: ENCODERS.load(one.kind)(one)))
 
@@ -36,7 +36,7 @@ def resampled_encoder(encoder: Any, size_px: int) -> Any:
 
     Args:
         encoder: with weights; stays as it is.
-        size_px: side of the images.
+        size_px: side of the images; of several it is made for the first, and takes the others.
 
     Raises:
         UsageError: it cannot be made for that size, or its positions cannot be resampled.
@@ -84,7 +84,7 @@ def rebuilt(spec: EncoderSpec, normalisation: Normalisation, dim: int) -> nn.Mod
     return module
 
 
-def fitting(spec: EncoderSpec, size_px: int, make: Make) -> Any:
+def fitting(spec: EncoderSpec, size_px: int | Sequence[int], make: Make) -> Any:
     """An encoder for images of this side, its width measured.
 
     One that takes other sizes only, as a transformer with fixed positions, is made for this one;
@@ -98,14 +98,31 @@ def fitting(spec: EncoderSpec, size_px: int, make: Make) -> Any:
     Raises:
         UsageError: it takes no such images, or gives no finite row of features for each.
     """
+    sizes = [size_px] if isinstance(size_px, int) else list(size_px)
     encoder = make(spec)
-    fault = _measure(encoder, size_px)
-    if fault and spec.input_px is None:
-        encoder = make(spec.model_copy(update={"input_px": size_px}))
-        fault = _measure(encoder, size_px)
-    if fault:
-        raise UsageError(f"encoder {spec.architecture}: for images of {size_px} px: {fault}")
+    if _fault(encoder, sizes) and spec.input_px is None:
+        encoder = make(spec.model_copy(update={"input_px": sizes[0]}))
+    check_sizes(encoder, sizes)
     return encoder
+
+
+def check_sizes(encoder: Any, sizes_px: Sequence[int]) -> None:
+    """See that an encoder takes images of these sides; its width is measured at the first.
+
+    Raises:
+        UsageError: it takes no images of one of them, or gives no finite row of features for each.
+    """
+    fault = _fault(encoder, sizes_px)
+    if fault:
+        raise UsageError(f"encoder {encoder.spec.architecture}: {fault}")
+
+
+def _fault(encoder: Any, sizes_px: Sequence[int]) -> str:
+    for size_px in reversed(sizes_px):
+        fault = _measure(encoder, size_px)
+        if fault:
+            return f"for images of {size_px} px: {fault}"
+    return ""
 
 
 @torch.no_grad()

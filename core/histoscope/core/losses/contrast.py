@@ -47,11 +47,13 @@ class Similarities:
         return out
 
 
-def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
+def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similarities:
     """All 2·batch projections against all; self is ignored, the other view is the positive.
 
     Args:
         z1, z2: projections, (batch, dim); row i of both comes from the same image.
+        index: dataset index of each, int64, (batch,): where an image comes twice in a batch, its
+            other views are ignored, too. None: each comes once.
 
     Raises:
         UsageError: batch < 2, a row would have no negative.
@@ -62,8 +64,10 @@ def in_batch(z1: Tensor, z2: Tensor) -> Similarities:
     z = _unit(torch.cat([z1, z2]))
     place = torch.arange(2 * count, device=z.device)
     other = (place + count) % (2 * count)
-    ignored = place[:, None] == place[None]
-    return Similarities(z @ z.T, ignored, other[:, None] == place[None])
+    positive = other[:, None] == place[None]
+    of = place % count if index is None else index.repeat(2)
+    ignored = (of[:, None] == of[None]) & ~positive
+    return Similarities(z @ z.T, ignored, positive)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:

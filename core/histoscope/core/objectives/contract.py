@@ -85,7 +85,7 @@ class Rows:
     Attributes:
         index: dataset index of each, int64, (batch,).
         partners: dataset index of its partners, slot by slot, int64, (batch, partners); -1: none,
-            and the view in that slot is empty.
+            and the view in that slot is of the image itself.
     """
 
     index: Tensor
@@ -171,6 +171,13 @@ class Setting:
     open: Callable[[str], nn.Module]
 
 
+class Uncast:
+    """Tensors that a wrapper of a network leaves as they are, whatever its precision."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = tensors
+
+
 class Objective(nn.Module):
     """A method of self-supervised learning, with all its state as parameters and buffers.
 
@@ -227,7 +234,7 @@ class Objective(nn.Module):
         """Parameters with their own rates, decay and freezes."""
         return usual_groups(self)
 
-    def forward(self, families: Any, draws: Any) -> dict[str, Mapping[str, Tensor]]:
+    def forward(self, families: Any, draws: Uncast) -> dict[str, Mapping[str, Tensor]]:
         """:meth:`project` as wrappers of networks want it: no dataclass goes in or out."""
-        projected = self.project(Views(families, draws))
+        projected = self.project(Views(families, draws.tensors))
         return {"asks": projected.asks, "answers": projected.answers}

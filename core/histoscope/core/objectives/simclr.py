@@ -36,7 +36,8 @@ class SimCLRSpec(ContrastSpec):
     @classmethod
     def long_form(cls, given: Any) -> Any:
         """Older resolved files hold MoCo's settings for SimCLR, too, which never did anything."""
-        if isinstance(given, Mapping) and set(given.get("momentum") or ()) == OF_MOMENTUM:
+        momentum = given.get("momentum") if isinstance(given, Mapping) else None
+        if isinstance(momentum, Mapping) and set(momentum) == OF_MOMENTUM:
             return {name: value for name, value in given.items() if name != "momentum"}
         return given
 
@@ -68,6 +69,7 @@ class SimCLR(Objective):
         self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
         """Mean over both views of all images."""
-        sim = in_batch(*projected.asks["views"].unbind(dim=1))
+        first, second = projected.asks["views"].unbind(dim=1)
+        sim = in_batch(first, second, rows.index)
         loss = reduced(sim, self.spec.reduction, self.spec.temperature.value)
         return LossReport([(1, loss)], {"positive_cosine": sim.attraction().mean()})

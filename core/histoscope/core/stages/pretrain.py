@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.encoders.contract import Encoder, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
-from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.progress import Logged, Progress, Silent
@@ -123,16 +124,17 @@ def _begin(
     size_px = store.sampling.size_px
     made = spec.views.of_families(GLOBAL)
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
+    sizes_px = list(dict.fromkeys([*(plan.geometry.size_px for plan in plans.values()), size_px]))
     data = _data(store, domain, chosen, spec)
     run = start_run(
         spec,
         out,
         plans,
         data,
-        lambda: _first(store, spec, plans[GLOBAL].geometry.size_px, progress),
+        lambda: _first(store, spec, sizes_px, progress),
         lambda word: open_encoder(word, store, training.seed, progress),
     )
-    _check_needs(run)
+    _check_needs(run, data.relations.cache_info().misses > 0)
     needs, partners, said = run.objective.needs, None, [chosen.said, data.positions.said]
     families = {name: Family(plans[name], count) for name, count in needs.families.items()}
     if needs.partners:
@@ -210,15 +212,18 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
     return progress
 
 
-def _first(store: Store, spec: PretrainSpec, view_px: int, progress: Progress) -> First:
+def _first(store: Store, spec: PretrainSpec, sizes_px: Sequence[int], progress: Progress) -> First:
     """The network that training starts from: random weights, or those of ``init``."""
     if spec.init is None:
-        made = random_encoder(spec.encoder, view_px, spec.training.seed)
+        made = random_encoder(spec.encoder, sizes_px, spec.training.seed)
+        if not any(True for _ in made.parameters()):
+            raise UsageError(f"encoder {spec.encoder.architecture}: has no weights to train")
         return First(made, frozenset(), f"random:{spec.encoder.name}")
     loaded = open_encoder(spec.init, store, spec.training.seed, progress)
     if not any(True for _ in loaded.module.parameters()):
         raise UsageError(f"--init {spec.init}: has no weights to train")
     _check_asked(spec, loaded.info.network)
+    check_sizes(loaded.encoder, sizes_px)
     init = spec.init
     if Path(init).exists():  # a path may tell a name: the weights' digest stands for it
         init = f"weights {digest_tensors(loaded.module.state_dict())[:16]}"
@@ -228,6 +233,12 @@ def _first(store: Store, spec: PretrainSpec, view_px: int, progress: Progress) -
 def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
     """See that no other network is asked for than that of ``init``, which decides."""
     usual = PretrainSpec().encoder.architecture
+    for name in ("pool", "input_px"):
+        asked, its = getattr(spec.encoder, name), getattr(network, name)
+        if asked not in (None, its):
+            raise UsageError(
+                f"--init {spec.init}: encoder.{name} is {its}, {asked} was asked for; leave it away"
+            )
     if spec.encoder.architecture not in (network.architecture, usual):
         raise UsageError(
             f"--init {spec.init}: is a {network.name}, but encoder is {spec.encoder.name}; "
@@ -235,14 +246,14 @@ def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
         )
 
 
-def _check_needs(run: Run) -> None:
+def _check_needs(run: Run, asked_near: bool) -> None:
     """Refuse parts too small for batch norm, and families of views that do not fit."""
     needs = run.objective.needs
     least, wanted = needs.least_part, dict(needs.families)
     if needs.partners:
         wanted[PARTNER] = needs.partners
         run.plans.setdefault(PARTNER, run.plans[GLOBAL])
-    elif run.spec.relations:
+    elif run.spec.relations and not asked_near:
         raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
     for name in wanted.keys() ^ run.plans.keys():
         said = "wants" if name in wanted else "has no use for"

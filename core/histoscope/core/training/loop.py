@@ -79,6 +79,7 @@ def train(
             if run.main and (last or (step + 1) % training.checkpoint_every == 0 or asked):
                 save_checkpoint(checkpoints, step + 1, run.objective, run.optimiser, run.about)
             if asked and not last:
+                run.fabric.barrier()  # nobody leaves, and ends the others, before it is
                 done = f"step {step + 1} of {training.steps} is saved"
                 raise Interrupted(f"interrupted; {done}; the same command goes on")
     progress.finish()
@@ -104,12 +105,11 @@ def _any_asked(run: Run, stop: StopFlag) -> bool:
 def _batch(run: Run, batch: Drawn, step: int) -> Batch:
     """This process's part of the global batch, on the device, with the step's own draws."""
     device, size, training = run.fabric.device, run.part_size, run.spec.training
-    draws = {
-        name: torch.from_numpy(
-            numbers_of(draw, generator(training.seed, f"step/{name}", step), training.batch_size)
-        ).to(device)
-        for name, draw in run.objective.needs.draws.items()
-    }
+    draws = {}
+    for name, draw in run.objective.needs.draws.items():
+        rng = generator(training.seed, f"step/{name}", step)
+        numbers = torch.from_numpy(numbers_of(draw, rng, training.batch_size)).to(device)
+        draws[name] = numbers.to(_dtype(run)) if numbers.is_floating_point() else numbers
     own = len(batch.index)
     first = run.fabric.global_rank * own  # of this process in the global batch
     parts = [
@@ -123,6 +123,10 @@ def _batch(run: Run, batch: Drawn, step: int) -> Batch:
         for place in range(0, own, size)
     ]
     return Batch(Rows(batch.index.to(device), batch.partners.to(device)), parts, draws)
+
+
+def _dtype(run: Run) -> torch.dtype:
+    return torch.float64 if run.spec.training.precision == "float64" else torch.float32
 
 
 def numbers_of(draw: Draw, rng: np.random.Generator, batch: int) -> NDArray[Any]:
@@ -139,12 +143,10 @@ def numbers_of(draw: Draw, rng: np.random.Generator, batch: int) -> NDArray[Any]
 
 def _views(run: Run, batch: Drawn, family: str, rows: slice) -> list[torch.Tensor]:
     """Move rows of a batch to the device and finish their views there."""
-    device, plan, training = run.fabric.device, run.plans[family], run.spec.training
-    views = batch.families[family]
-    dtype = torch.float64 if training.precision == "float64" else torch.float32
+    device, plan, views = run.fabric.device, run.plans[family], batch.families[family]
     return [
         plan.apply_on_device(to_unit(images[rows].to(device)), drawn[rows].to(device)).to(
-            dtype, memory_format=memory_format(run.spec)
+            _dtype(run), memory_format=memory_format(run.spec)
         )
         for images, drawn in zip(views.images, views.drawn, strict=True)
     ]

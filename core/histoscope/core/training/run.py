@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pyarrow as pa
@@ -77,13 +78,13 @@ class Data:
     Attributes:
         digest: of it.
         table: ``source`` and ``case`` by dataset index.
-        relations: gives which of it lies near what.
+        relations: gives which of it lies near what; a cached function.
         positions: its order.
     """
 
     digest: str
     table: pa.Table
-    relations: Callable[[], pa.Table]
+    relations: Any
     positions: Positions
 
 
@@ -136,7 +137,7 @@ def start_run(
     def opened(word: str) -> nn.Module:
         loaded = teacher(word)
         seen.update(loaded.seen)
-        return loaded.module.requires_grad_(False)
+        return _kept(loaded.module.requires_grad_(False))
 
     setting = Setting(
         samples=len(data.table),
@@ -170,6 +171,13 @@ def start_run(
         about=about,
         done=done,
     )
+
+
+def _kept(module: nn.Module) -> nn.Module:
+    """A network that stays in evaluation mode, whatever mode the objective around it is in."""
+    module.eval()
+    module.train = MethodType(lambda self, mode=True: self, module)  # type: ignore[method-assign]
+    return module
 
 
 def _about(training: TrainingSpec, data: str, checkpoints: Sequence[Path]) -> dict[str, Any]:

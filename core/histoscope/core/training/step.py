@@ -23,6 +23,7 @@ from histoscope.core.objectives.contract import (
     Objective,
     Projected,
     Rows,
+    Uncast,
     Views,
 )
 from histoscope.core.randomness import generator
@@ -114,7 +115,7 @@ class Stepper:
         number = self._fabric.global_rank * parts + place  # of this part in the global batch
         drawn = generator(self._seed, "torch", clock.step, number).integers(2**63)
         torch.manual_seed(int(drawn))
-        return Projected(**self._network(part.families, part.draws))
+        return Projected(**self._network(part.families, Uncast(part.draws)))
 
     def _loss(self, own: Projected, rows: Rows, batch: Batch, clock: Clock) -> LossReport:
         whole = Projected(
