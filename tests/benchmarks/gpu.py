@@ -209,9 +209,10 @@ def training_step(
         optimiser.zero_grad(set_to_none=True)
         views = [view.contiguous(memory_format=torch.channels_last) for view in views]
         with torch.autocast(device.type, torch.bfloat16):
-            asks = objective.project(Views({"global": views})).asks["views"].float()
+            asks = objective.project(Views({"global": views})).asks
+        asks = {name: ask.float() for name, ask in asks.items()}
         rows = Rows(torch.arange(len(views[0])))
-        objective.loss(Projected({"views": asks}), rows, {}, Clock(0, 1, 0)).loss.backward()
+        objective.loss(Projected(asks), rows, {}, Clock(0, 1, 0)).loss.backward()
         optimiser.step()
 
     return step

@@ -46,12 +46,12 @@ def test_a_predictor_in_the_loss_is_found(monkeypatch):
 
         def project(self, views):
             projected = super().project(views)
-            self.predictor(projected.asks["views"])  # so that it seems to be used
+            self.predictor(projected.asks["view 0"])  # so that it seems to be used
             return projected
 
         def loss(self, projected, rows, draws, clock):
-            predicted = self.predictor(projected.asks["views"])
-            return super().loss(type(projected)({"views": predicted}), rows, draws, clock)
+            predicted = {name: self.predictor(ask) for name, ask in projected.asks.items()}
+            return super().loss(type(projected)(predicted), rows, draws, clock)
 
     planted(monkeypatch, Wrong, "simclr", "does not use predictor")
 
@@ -64,11 +64,11 @@ def test_a_parameter_that_both_use_is_found(monkeypatch):
 
         def project(self, views):
             projected = super().project(views)
-            return type(projected)({"views": projected.asks["views"] * self.scale})
+            return type(projected)({name: a * self.scale for name, a in projected.asks.items()})
 
         def loss(self, projected, rows, draws, clock):
-            scaled = projected.asks["views"] * self.scale
-            return super().loss(type(projected)({"views": scaled}), rows, draws, clock)
+            scaled = {name: ask * self.scale for name, ask in projected.asks.items()}
+            return super().loss(type(projected)(scaled), rows, draws, clock)
 
     planted(monkeypatch, Wrong, "simclr", "uses a trained parameter, which belongs into project")
 

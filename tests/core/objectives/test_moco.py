@@ -68,14 +68,14 @@ def made(**more):
 
 def test_with_a_queue_of_one_batch_the_negatives_are_the_last_batchs_keys():
     ready = made(symmetric=False)
-    last = ready.begin(0)[0].answers["keys"][:, 0].clone()
+    last = ready.begin(0)[0].answers["keys 0"][:, 0].clone()
     ready.step(0)
     assert torch.allclose(ready.objective.queue.features, last, atol=1e-12)
     projected, rows, draws, clock = ready.begin(1)
     report = ready.objective.loss(projected, rows, draws, clock)
     expected = by_loops(
-        projected.asks["queries"][:, 0].detach().numpy(),
-        projected.answers["keys"][:, 0].numpy(),
+        projected.asks["queries 0"][:, 0].detach().numpy(),
+        projected.answers["keys 0"][:, 0].numpy(),
         rows.index.numpy(),
         last.numpy(),
         ready.batch(0)[1].index.numpy(),

@@ -101,8 +101,8 @@ def test_batch_norm_sees_the_parts_and_keeps_their_statistics_once():
     for step in range(2):
         views, rows, clock = ready.batch(step)
         objective.zero_grad(set_to_none=True)
-        halves = [objective.project(part).asks["views"] for part in parts_of(views, 2)]
-        whole = Projected({"views": torch.cat(halves)})
+        halves = [objective.project(part).asks for part in parts_of(views, 2)]
+        whole = Projected({name: torch.cat([one[name] for one in halves]) for name in halves[0]})
         loss = objective.loss(whole, rows, views.draws, clock).loss
         loss.backward()
         gradients = descend(objective)

@@ -30,12 +30,12 @@ class Similarities:
 
     def attraction(self) -> Tensor:
         """Mean over the positives of each row of its cosine, (rows,)."""
-        return self.over_positives(self.logits)
+        return self.logits[:, 0] if self.positive is None else self.over_positives(self.logits)
 
     def over_positives(self, values: Tensor) -> Tensor:
         """Mean over the positives of each row, of (rows, columns), (rows,)."""
         if self.positive is None:
-            return values[:, 0]
+            return values[:, 0].contiguous()  # a mean over it sums in the order of rows
         return values.masked_fill(~self.positive, 0).sum(1) / self.positive.sum(1)
 
     def without_positives(self) -> Tensor:

@@ -106,20 +106,22 @@ class MoCoV2(Objective):
                 self._in_groups(self.slow, images[k], views.draws[ORDERS[k]].argsort())
                 for _, k in self._pairs
             ]
-            answers = torch.stack([normalize(key, dim=1) for key in keys], dim=1)
-        return Projected({"queries": torch.stack(queries, dim=1)}, {"keys": answers})
+            keys = [normalize(key, dim=1) for key in keys]
+        return Projected(
+            {f"queries {n}": rows[:, None] for n, rows in enumerate(queries)},
+            {f"keys {n}": rows[:, None] for n, rows in enumerate(keys)},
+        )
 
     def loss(
         self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
         """Mean over queries (of both directions) of the contrast with the queue."""
-        pairs = zip(
-            projected.asks["queries"].unbind(dim=1),
-            projected.answers["keys"].unbind(dim=1),
-            strict=True,
-        )
+        queries = [ask.squeeze(1) for ask in projected.asks.values()]
         memory = self.queue.features, self.queue.index
-        sims = [against_queue(query, key, rows.index, *memory) for query, key in pairs]
+        sims = [
+            against_queue(query, key, rows.index, *memory)
+            for query, key in zip(queries, _keys_of(projected), strict=True)
+        ]
         how = self.spec.reduction, self.spec.temperature.value
         loss = torch.stack([reduced(sim, *how) for sim in sims]).mean()
         attraction = torch.stack([sim.attraction().mean() for sim in sims])
@@ -127,7 +129,7 @@ class MoCoV2(Objective):
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Enqueue the keys of this step, of all processes."""
-        keys = projected.answers["keys"].unbind(dim=1)
+        keys = _keys_of(projected)
         self.queue.put(torch.cat(keys), rows.index.repeat(len(keys)))
 
     def _fast(self, images: Tensor) -> Tensor:
@@ -142,3 +144,7 @@ class MoCoV2(Objective):
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         return out[back]
+
+
+def _keys_of(projected: Projected) -> list[Tensor]:
+    return [answer.squeeze(1) for answer in projected.answers.values()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from histoscope.core.objectives.contract import (
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 
+VIEWS = ("view 0", "view 1")  # apart, so that gradients lie in memory as the network wants them
 OF_MOMENTUM = {"rate", "rows", "groups", "symmetric"}
 
 
@@ -63,13 +63,13 @@ class SimCLR(Objective):
     def project(self, views: Views) -> Projected:
         """Both views, passed one after the other, as separate BN batches."""
         passed = [self.projector(self.encoder(view)) for view in views.families["global"]]
-        return Projected({"views": torch.stack(passed, dim=1)})
+        return Projected({name: rows[:, None] for name, rows in zip(VIEWS, passed, strict=True)})
 
     def loss(
         self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
         """Mean over both views of all images."""
-        first, second = projected.asks["views"].unbind(dim=1)
+        first, second = (projected.asks[name].squeeze(1) for name in VIEWS)
         sim = in_batch(first, second, rows.index)
         loss = reduced(sim, self.spec.reduction, self.spec.temperature.value)
         return LossReport([(1, loss)], {"positive_cosine": sim.attraction().mean()})
