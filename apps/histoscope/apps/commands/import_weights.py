@@ -25,7 +25,8 @@ class Channels(click.ParamType[tuple[float, float, float]]):
         if len(numbers) not in (1, 3) or not all(abs(number) < 1e6 for number in numbers):
             self.fail(f"{value!r} is neither a number nor three of them with commas", param, ctx)
         first, *rest = numbers
-        return (first, *rest) if len(rest) == 2 else (first, first, first)  # type: ignore[return-value]
+        second, third = rest or (first, first)
+        return first, second, third
 
 
 @click.command("import-weights")

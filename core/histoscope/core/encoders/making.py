@@ -36,7 +36,7 @@ def resampled_encoder(encoder: Any, size_px: int) -> Any:
 
     Args:
         encoder: with weights; stays as it is.
-        size_px: side of the images; of several it is made for the first, and takes the others.
+        size_px: side of the images.
 
     Raises:
         UsageError: it cannot be made for that size, or its positions cannot be resampled.
@@ -92,7 +92,7 @@ def fitting(spec: EncoderSpec, size_px: int | Sequence[int], make: Make) -> Any:
 
     Args:
         spec: as asked.
-        size_px: side of the images.
+        size_px: side of the images; of several it is made for the first, and takes the others.
         make: of the settings.
 
     Raises:

@@ -40,12 +40,14 @@ class Needs:
     Attributes:
         families: how many views of an image, by the name of their augmentation.
         partners: how many second images of each that lie near it: views of the family ``partner``.
+        relations: whether it asks for what lies near what by itself, as for what is no negative.
         draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
     """
 
     families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
     partners: int = 0
+    relations: bool = False
     draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
 
@@ -112,7 +114,8 @@ class LossReport:
 
     Attributes:
         terms: weight and differentiable scalar of each part of the loss.
-        shown: numbers worth writing down, tensors of any shape, of which the mean is written.
+        shown: numbers worth writing down, tensors of any shape, of which the mean is written; the
+            same names every step, as they are the columns of ``metrics.csv``.
     """
 
     terms: Sequence[tuple[float, Tensor]]

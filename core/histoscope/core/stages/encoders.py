@@ -56,7 +56,7 @@ def open_encoder(
             return _taken_in(loaded, store, word, progress or Silent())
         check_fits(loaded.info, store, word)
         return loaded
-    return LoadedEncoder(encoder.eval(), _info_of(encoder, store, provenance), frozenset())
+    return LoadedEncoder(encoder.eval(), info_of(encoder, store, provenance), frozenset())
 
 
 def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress) -> LoadedEncoder:
@@ -79,11 +79,12 @@ def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress
         said += f"; made for {native_px} px: positions are resampled, all else is unchanged"
     progress.say(said)
     return LoadedEncoder(
-        cast(Encoder, made.eval()), _info_of(made, store, provenance), frozenset(loaded.seen)
+        cast(Encoder, made.eval()), info_of(made, store, provenance), frozenset(loaded.seen)
     )
 
 
-def _info_of(encoder: Any, store: Store, provenance: dict[str, Scalar]) -> EncoderInfo:
+def info_of(encoder: Any, store: Store, provenance: dict[str, Scalar]) -> EncoderInfo:
+    """What must be known to use an encoder on images cut as those of a store."""
     return EncoderInfo(
         network=encoder.spec,
         dim=encoder.dim,

@@ -8,27 +8,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build, dump, load_yaml
-from histoscope.core.contracts import Domain
+from histoscope.core.contracts import Domain, Scalar
 from histoscope.core.data.loader import PARTNER, Family, ViewDataset
 from histoscope.core.data.order import Positions, StepOrder
 from histoscope.core.data.relations import Partners
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
-from histoscope.core.encoders.contract import Encoder, EncoderSpec
+from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, write_text
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
-from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.stages.encoders import info_of, open_encoder
 from histoscope.core.tensors import digest_tensors
 from histoscope.core.training.checkpoint import finished, save_objective
 from histoscope.core.training.journal import check_events, draw_journal
@@ -134,7 +133,7 @@ def _begin(
         lambda: _first(store, spec, sizes_px, progress),
         lambda word: open_encoder(word, store, training.seed, progress),
     )
-    _check_needs(run, data.relations.cache_info().misses > 0)
+    _check_needs(run)
     needs, partners, said = run.objective.needs, None, [chosen.said, data.positions.said]
     families = {name: Family(plans[name], count) for name, count in needs.families.items()}
     if needs.partners:
@@ -206,6 +205,9 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
         f"{workers} workers, batch {training.batch_size}"
         + (f" in {parts} parts: batch norm sees {run.part_size} images" if parts > 1 else "")
     )
+    made_for = run.spec.encoder.input_px
+    if made_for is not None:  # asked for, or chosen as it takes no other
+        progress.say(f"{run.spec.encoder.architecture} is made for images of {made_for} px")
     warn_of_crowding(run.about["threads"], workers, progress)
     if run.done:
         progress.say(f"resumes after step {run.done}")
@@ -246,14 +248,14 @@ def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
         )
 
 
-def _check_needs(run: Run, asked_near: bool) -> None:
+def _check_needs(run: Run) -> None:
     """Refuse parts too small for batch norm, and families of views that do not fit."""
     needs = run.objective.needs
     least, wanted = needs.least_part, dict(needs.families)
     if needs.partners:
         wanted[PARTNER] = needs.partners
         run.plans.setdefault(PARTNER, run.plans[GLOBAL])
-    elif run.spec.relations and not asked_near:
+    elif run.spec.relations and not needs.relations:
         raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
     for name in wanted.keys() ^ run.plans.keys():
         said = "wants" if name in wanted else "has no use for"
@@ -270,21 +272,15 @@ def _check_needs(run: Run, asked_near: bool) -> None:
 
 
 def _info(store: Store, run: Run) -> EncoderInfo:
-    spec, encoder = run.spec, cast(Encoder, run.objective.published)
-    return EncoderInfo(
-        network=encoder.spec,
-        dim=encoder.dim,
-        normalisation=encoder.normalisation,
-        domain=store.domain,
-        sampling=store.about["sampling"],
-        provenance={
-            "kind": "pretrained",
-            "objective": spec.objective.base,
-            "init": run.init,
-            "steps": spec.training.steps,
-            "batch_size": spec.training.batch_size,
-            "seed": spec.training.seed,
-            "view_size_px": run.plans[GLOBAL].geometry.size_px,
-            "program": __version__,
-        },
-    )
+    spec = run.spec
+    provenance: dict[str, Scalar] = {
+        "kind": "pretrained",
+        "objective": spec.objective.base,
+        "init": run.init,
+        "steps": spec.training.steps,
+        "batch_size": spec.training.batch_size,
+        "seed": spec.training.seed,
+        "view_size_px": run.plans[GLOBAL].geometry.size_px,
+        "program": __version__,
+    }
+    return info_of(run.objective.published, store, provenance)

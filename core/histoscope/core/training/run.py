@@ -78,13 +78,13 @@ class Data:
     Attributes:
         digest: of it.
         table: ``source`` and ``case`` by dataset index.
-        relations: gives which of it lies near what; a cached function.
+        relations: gives which of it lies near what.
         positions: its order.
     """
 
     digest: str
     table: pa.Table
-    relations: Any
+    relations: Callable[[], pa.Table]
     positions: Positions
 
 

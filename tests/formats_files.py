@@ -1,0 +1,304 @@
+"""Files of every kind, written by the commands themselves, for the page that describes them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from histoscope.core.contracts.installed import load_domain
+from histoscope.core.work.local import Local
+
+
+def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
+    """Stained in one of two ways."""
+    colour = (150, 60, 140) if dark else (220, 150, 190)
+    grain = np.random.default_rng(seed).integers(-25, 25, (side_px, side_px, 3))
+    return np.clip(np.array(colour) + grain, 0, 255).astype(np.uint8)
+
+
+def write_set(folder: Path) -> list[str]:
+    """Class folders of 64 px, one picture a case and one damaged; returns paths of the good."""
+    names = []
+    for split, count in (("train", 6), ("valid", 1), ("test", 3)):
+        for dark in (True, False):
+            place = folder / split / ("dark" if dark else "pale")
+            place.mkdir(parents=True)
+            for _ in range(count):
+                path = place / f"case-{len(names)}_tile.png"
+                assert cv2.imwrite(str(path), noise(64, dark, len(names)))
+                names.append(path.relative_to(folder.parent).as_posix())
+    (folder / "train" / "dark" / "case-99_tile.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return names
+
+
+def write_slide(path: Path, **tags: Any) -> None:
+    """A tiled slide: a square of tissue on glass."""
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.full((256, 256, 3), 245, np.uint8)
+    pixels[40:200, 40:200] = noise(160, True, 0)
+    compression = "jpeg" if "description" in tags else "zlib"
+    tifffile.imwrite(
+        path,
+        pixels,
+        tile=(64, 64),
+        photometric="rgb",
+        compression=compression,
+        metadata=None,
+        **tags,
+    )
+
+
+def write_inputs(given: Path) -> None:
+    """A labelled set, slides of every fate, and files for all that a user may give."""
+    names = write_set(given / "set")
+    aperio = "Aperio Image Library v1\r\n256x256 (64x64) |AppMag = 10|MPP = 1.0"
+    write_slide(given / "slides" / "aperio.tif", description=aperio)
+    per_cm = {"resolution": (10_000, 9_900), "resolutionunit": "CENTIMETER"}
+    write_slide(given / "slides" / "oblong.tif", **per_cm)
+    (given / "slides" / "broken.tif").write_bytes(b"II*\0")
+    glass = np.full((64, 64, 3), 245, np.uint8)
+    tifffile.imwrite(given / "slides" / "glass.tif", glass, photometric="rgb", **per_cm)
+    write_slide(given / "bare" / "bare.tif")
+    lines = ["path,label,case,split"]
+    for name in names:
+        _, split, label, file = name.split("/")
+        lines.append(f"{name},{label},{file.partition('_')[0]},{split}")
+    (given / "labels.csv").write_text("\n".join(lines) + "\n")
+    (given / "mpp.csv").write_text("slide,mpp\nbare.tif,1.0\nother,\n")
+    (given / "cases.csv").write_text("slide,case\nbare,case-bare\n")
+    with h5py.File(given / "pcam_x.h5", "w") as file:
+        file["x"] = np.stack([noise(64, dark, 7) for dark in (True, False)])
+    with h5py.File(given / "pcam_y.h5", "w") as file:
+        file["y"] = np.array([0, 1], np.uint8).reshape(2, 1, 1, 1)
+
+
+def command(code: int, *words: object) -> None:
+    """Run one command line."""
+    from histoscope.apps.cli import run
+
+    assert run([str(word) for word in words]) == code, words
+
+
+def write_by_commands(given: Path, out: Path) -> None:
+    """Each command on inputs that reach all of its files; 1: a slide is broken."""
+    from histoscope.core.config import dump
+    from histoscope.core.data.store import Store
+    from histoscope.core.learning.spec import FinetuneSpec
+
+    cut = ("--mpp", 0.5, "--tile-mpp", 1, "--size-px", 32, "--workers", 0)
+    slides = ("prepare", "--domain", "pathology", *cut)
+    first = (given / "set", given / "slides", "--case-regex", r"(case-\d+)_")
+    command(1, *slides, *first, "--out", out / "store")
+    lists = ("--mpp-csv", given / "mpp.csv", "--cases", given / "cases.csv")
+    lists += ("--stain-normalisation", "macenko")
+    second = (given / "labels.csv", given / "pcam_x.h5", given / "bare", *lists)
+    command(0, *slides, *second, "--out", out / "store-of-lists")
+    rows = Store(out / "store").index.select(["id", "source", "case", "split"]).to_pylist()
+    command(0, "stain", out / "store", "--out", given / "stain.yaml")
+    small = ("--set", "encoder=resnet10t", "--set", "training.batch_size=8", "--workers", 0)
+    step = ("pretrain", out / "store", "--steps", 1, *small)
+    command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
+    short = ("--set", "views.domain.stain=hed-light")
+    watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
+    watched += ("--set", "training.tensorboard=true")
+    command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
+    parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
+    lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
+    (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
+    (given / "finetune.yaml").write_text(dump(FinetuneSpec(fraction=0.5, draws=1)))
+    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
+    learn = ("finetune", out / "store", "--encoder", "colour", *few)
+    command(0, *learn, "--out", out / "package")
+    command(0, "evaluate", out / "package", out / "store", "--out", out / "evaluation")
+    by = ("--package", out / "package", "--workers", 0)
+    command(1, "predict", given / "slides", "--out", out / "predictions", *by)
+    command(1, "embed", given / "slides", "--out", out / "features", *by)
+    write_imported(given, out)
+    write_suggestions(given, out)
+    write_drawings(given, out)
+    write_presence(out / "store")
+    two = out / "package-of-two"
+    command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
+    by = ("--package", two, "--workers", 0)
+    command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
+
+
+def write_imported(given: Path, out: Path) -> None:
+    """A checkpoint of another size than the tiles, as an encoder, and a package of it."""
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("test_vit").state_dict(), given / "weights.safetensors")
+    asked = ("--architecture", "timm:test_vit", "--note", "by hand")
+    file = given / "weights.safetensors"
+    command(0, "import-weights", file, *asked, "--out", out / "imported")
+    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
+    learn = ("finetune", out / "store", "--encoder", out / "imported", *few)
+    command(0, *learn, "--out", out / "package-of-imported")
+    file.unlink()
+
+
+def write_suggestions(given: Path, out: Path) -> None:
+    """Tiles to label, and their labels taken into the store."""
+    split = ("--split", f"{given / 'split.csv'}:train")
+    by = ("--task", "mine", "--classes", "dark,pale", "--encoder", "colour", *split)
+    suggested = out / "suggestions"
+    command(0, "suggest", out / "store", *by, "--count", 20, "--out", suggested)
+    ids = re.findall(r'^\d+,"(.+?)"', (suggested / "suggested.csv").read_text(), re.MULTILINE)
+    lines = [f"{sample},mine,{'dark' if place % 2 else ''}" for place, sample in enumerate(ids)]
+    file = given / "labels-mine.csv"
+    file.write_text("\n".join(["sample,task,label", *lines]) + "\n")
+    command(0, "labels", out / "store", file, "--classes", "dark,pale")
+    file = given / "labels-signs.csv"
+    file.write_text(f"sample,dark,pale\n{ids[0]},true,\n")
+    table = given / "signs.parquet"
+    command(0, "labels", out / "store", file, "--task", "signs", "--out", table)
+    table.unlink()
+
+
+def write_drawings(given: Path, out: Path) -> None:
+    """What somebody drew on a slide, and on one that is not there."""
+    ring = [[0, 0], [200, 0], [200, 100], [0, 100], [0, 0]]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"name": "large", "classification": "dark"},
+    }
+    body = {"type": "FeatureCollection", "features": [drawn]}
+    for name in ("aperio.geojson", "lost.geojson"):
+        (given / name).write_text(json.dumps(body))
+    asked = ("--rest-is", "pale", "--out", out / "annotations")
+    command(0, "annotations", out / "store", given, *asked)
+
+
+def write_presence(store: Path) -> None:
+    """A label table of classes that may be present together, as a program of one's own may."""
+    from histoscope.core.contracts import Task
+    from histoscope.core.data.labels import LABELS, label_table
+    from histoscope.core.data.store import Store
+    from histoscope.core.files import write_table
+
+    opened = Store(store)
+    known = opened.labels("tissue")[1]
+    dark = pc.equal(known.column("label"), "dark")
+    table = label_table(
+        Task("signs", ("dark", "pale"), exclusive=False),
+        known.column("sample"),
+        [dark, pc.invert(dark)],
+        "by hand",
+    )
+    write_table(store / "labels" / "signs.parquet", *LABELS, table)
+
+
+def write_operations(given: Path, out: Path) -> None:
+    """Each command on a phantom of four short operations."""
+    from histoscope.domains.surgery.phantom import write_phantom
+
+    phantom = out / "demo-of-operations" / "phantom"
+    write_phantom(phantom, train=2, valid=0, test=1, new=1, seconds=60)
+    cut = ("prepare", "--domain", "surgery", "--size-px", 32, "--workers", 0)
+    store, package = out / "store-of-operations", out / "package-of-operations"
+    command(0, *cut, phantom / "labelled", "--out", store)
+    sets = ["encoder=resnet10t", "objective.base=moco_v2", "training.optimiser.kind=sgd"]
+    sets += ["objective.momentum.rows=8", "objective.momentum.groups=2", "training.batch_size=8"]
+    run = ("--steps", 1, "--workers", 0, "--out", out / "run-of-operations")
+    command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
+    learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--fraction", 1)
+    command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
+    scored = ("--out", out / "evaluation-of-operations", "--record")
+    command(0, "evaluate", package, store, *scored)
+    by = ("--package", package, "--workers", 0)
+    results = out / "predictions-of-operations"
+    command(0, "predict", phantom / "new", "--write", "cholec80", "--out", results, *by)
+    command(0, "embed", phantom / "new", "--out", out / "features-of-operations", *by)
+    by = ("--package", package, "--task", "tools", "--count", 3)
+    suggested = out / "suggestions-of-operations"
+    labels = store / "labels" / "tools.parquet"
+    known = labels.read_bytes()
+    labels.unlink()  # all are labelled: as if none were
+    command(0, "suggest", store, *by, "--out", suggested)
+    labels.write_bytes(known)
+    write_scores(phantom / "new-truth", results / "results", out)
+    video = phantom / "new" / "videos" / "video04.mp4"
+    write_lists(given, phantom / "new-truth", video)
+    lists = ("--labels", given / "spans.csv", "--tools-csv", given / "tools.csv")
+    more = (
+        "--cases",
+        given / "cases.csv",
+        "--frame-base",
+        1,
+        "--frame-step",
+        25,
+        "--crop",
+        "field",
+    )
+    command(0, *cut, video, given / "frames", *lists, *more, "--out", out / "store-of-frames")
+
+
+def write_scores(truth: Path, predicted: Path, out: Path) -> None:
+    """Scores of one run, of two, and of tools."""
+    for name, runs in (("scores", 1), ("scores-of-two", 2)):
+        told = ("--source-fps", 5, "--json", out / name / "phase-scores.json")
+        folders = ("--predicted", predicted) * runs
+        command(0, "score", "phases", "--truth", truth / "phase_annotations", *folders, *told)
+    told = ("--predicted", predicted, "--json", out / "scores" / "tool-scores.json")
+    command(0, "score", "tools", "--truth", truth / "tool_annotations", *told)
+
+
+def write_lists(given: Path, truth: Path, video: Path) -> None:
+    """Frames of a video, and what is known of it, in the forms that a user may have."""
+    capture = cv2.VideoCapture(str(video))
+    (given / "frames" / "op-1").mkdir(parents=True)
+    for number in range(1, 4):
+        good, frame = capture.read()
+        assert good
+        assert cv2.imwrite(str(given / "frames" / "op-1" / f"frame_{number:06d}.jpg"), frame)
+    capture.release()
+    for kind in ("phase", "tool"):
+        shutil.copy(truth / f"{kind}_annotations" / f"video04-{kind}.txt", given)
+    spans = ("video04,0:00:00,0:00:30.5,Preparation", "video04,30.5,50,ClippingCutting")
+    (given / "spans.csv").write_text("\n".join(["case,start,end,phase", *spans]) + "\n")
+    (given / "tools.csv").write_text("case,second,Grasper,Hook\ncase-1,0,1,0\ncase-1,1,,1\n")
+    (given / "cases.csv").write_text("video,case\nvideo04,\nop-1,case-1\n")
+
+
+def write_demo(given: Path, out: Path) -> None:
+    """``demo`` with a tiny phantom, a small network and two steps, in this process."""
+    from histoscope.apps import demonstration
+    from histoscope.core.contracts import Phantom
+    from histoscope.domains.pathology.phantom.slides import write_phantom
+
+    domain = load_domain("pathology")
+    training = {"steps": 2, "batch_size": 8, "workers": 0, "threads": 1, "checkpoint_every": 1}
+    views = {"domain": {"stain": {"p": 0.5, "sigma": 0.1, "bias": 0.1}}}
+
+    def phantom(folder: Path, seed: int) -> Phantom:
+        write_phantom(folder, seed, train=1, valid=0, test=0, new=1, side_px=256)
+        return Phantom(
+            labelled=given / "set",
+            new=given / "slides",
+            sampling=domain.sampling(size_px=32, tile_mpp=1),
+            prepare_options=domain.options["prepare"](mpp=0.5),
+            predict_options=domain.options["predict"](),
+            pretrain={"encoder": "resnet10t", "training": training, "views": views},
+            tasks=["tissue"],
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(domain, "phantom", phantom)
+        for name in ("prepare", "predict"):
+            here = functools.partial(getattr(demonstration, name), engine=Local(0))
+            patch.setattr(demonstration, name, here)
+        command(0, "demo", "--domain", "pathology", "--draws", 2, "--out", out)
