@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Queue
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def read_ahead(items: Iterator[T], depth: int = 8) -> Iterator[T]:
+def read_ahead(items: Iterator[T], depth: int = 8) -> Generator[T, None, None]:
     """The same items in the same order, up to ``depth`` of them made beforehand.
 
     Pays where making and using let go of the interpreter's lock, as decoders, encoders and networks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -50,10 +50,10 @@ class Opening:
     @contextmanager
     def read(self, source: Source, turn: Turn) -> Iterator[Reading]:
         """Open a source and plan it, for this turn; errors as :meth:`open`."""
-        with self.open(source) as reader:
+        with self.open(source) as reader, ExitStack() as begun:
             plan = reader.plan()
             turn.beat()
-            yield Reading(self, source, reader, plan, turn)
+            yield Reading(self, source, reader, plan, turn, begun)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Reading:
         reader: of it, open.
         plan: what it holds.
         turn: how many processes may read, and who hears the beat.
+        begun: ends what still reads, before the reader is closed under it.
         status: ``ok`` or the reason of a corrupt sample.
         quality: what was measured.
     """
@@ -75,18 +76,20 @@ class Reading:
     reader: Reader
     plan: Plan
     turn: Turn
+    begun: ExitStack
     status: list[str] = field(default_factory=list)
     quality: list[Mapping[str, float]] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample | CorruptSample]:
         """Samples in row order, read ahead; each is a beat, and is counted."""
         rows, readers = self.plan.rows, self.turn.readers
-        samples: Iterator[Sample | CorruptSample] = iter(())
+        if not len(rows):
+            return
         if readers > 1 and self.reader.divisible and len(rows) >= WORTH:
             samples = _read_by_several(self.opening, self.source, rows, readers)
-        elif len(rows):
+        else:
             samples = read_ahead(self.reader.read(rows), DEPTH)
-        for sample in samples:
+        for sample in self.begun.enter_context(closing(samples)):
             self.turn.beat()
             self.status.append("ok" if isinstance(sample, Sample) else sample.reason)
             self.quality.append(sample.quality if isinstance(sample, Sample) else {})
@@ -122,7 +125,7 @@ class Reading:
 
 def _read_by_several(
     opening: Opening, source: Source, rows: pa.Table, count: int
-) -> Iterator[Sample | CorruptSample]:
+) -> Generator[Sample | CorruptSample, None, None]:
     """Chunks go round the processes; answers are taken in the same round."""
     processes, pipes = list[SpawnProcess](), list[Connection]()
     try:

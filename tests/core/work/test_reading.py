@@ -1,0 +1,61 @@
+"""What reads of a source has ended before the source is closed."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histoscope.core.contracts import Plan, Sample, Source
+from histoscope.core.errors import UnreadableSource
+from histoscope.core.work.job import Turn
+from histoscope.core.work.reading import Opening
+
+
+@dataclass
+class Slow:
+    """A reader that notes whether it is closed while it reads, as OpenSlide cannot bear."""
+
+    reads: bool = False
+    given: int = 0
+    closed_while_it_reads: bool | None = None
+    divisible: bool = False
+    facts: dict = field(default_factory=dict)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *fault):
+        self.closed_while_it_reads = self.reads
+
+    def plan(self):
+        return Plan(pa.table({"key": [str(row) for row in range(50)]}))
+
+    def read(self, rows):
+        for _ in range(len(rows)):
+            self.reads = True
+            time.sleep(0.05)
+            self.reads = False
+            self.given += 1
+            yield Sample(np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("kind", [SystemExit, UnreadableSource, ValueError])
+def test_nothing_reads_when_a_source_is_closed_by_an_exception(monkeypatch, kind):
+    reader = Slow()
+    monkeypatch.setattr(Opening, "open", lambda self, source: reader)
+    opening, source = Opening("toy", {}, None), Source("a", "a", "a")
+
+    def work():
+        with opening.read(source, Turn()) as reading:
+            samples = reading.samples()  # alive in the traceback, so nothing else ends it
+            next(samples)
+            while not reader.reads:
+                time.sleep(0.001)
+            raise kind("stop")
+
+    with pytest.raises(kind):
+        work()
+    assert reader.closed_while_it_reads is False
+    assert reader.given < 50
