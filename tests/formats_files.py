@@ -95,7 +95,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     """Each command on inputs that reach all of its files; 1: a slide is broken."""
     from histoscope.core.config import dump
     from histoscope.core.data.store import Store
-    from histoscope.core.learning.spec import FinetuneSpec
+    from histoscope.core.learning.spec import ProbeSpec
 
     cut = ("--mpp", 0.5, "--tile-mpp", 1, "--size-px", 32, "--workers", 0)
     slides = ("prepare", "--domain", "pathology", *cut)
@@ -117,7 +117,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
-    (given / "finetune.yaml").write_text(dump(FinetuneSpec(fraction=0.5, draws=1)))
+    (given / "finetune.yaml").write_text(dump(ProbeSpec(fraction=0.5, draws=1)))
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
     learn = ("finetune", out / "store", "--encoder", "colour", *few)
     command(0, *learn, "--out", out / "package")
@@ -186,20 +186,19 @@ def write_drawings(given: Path, out: Path) -> None:
 def write_presence(store: Path) -> None:
     """A label table of classes that may be present together, as a program of one's own may."""
     from histoscope.core.contracts import Task
-    from histoscope.core.data.labels import LABELS, label_table
+    from histoscope.core.data.labels import LabelTable
     from histoscope.core.data.store import Store
-    from histoscope.core.files import write_table
 
     opened = Store(store)
-    known = opened.labels("tissue")[1]
+    known = opened.labels("tissue").rows
     dark = pc.equal(known.column("label"), "dark")
-    table = label_table(
+    table = LabelTable.make(
         Task("signs", ("dark", "pale"), exclusive=False),
         known.column("sample"),
         [dark, pc.invert(dark)],
         "by hand",
     )
-    write_table(store / "labels" / "signs.parquet", *LABELS, table)
+    table.write(store / "labels" / "signs.parquet")
 
 
 def write_operations(given: Path, out: Path) -> None:

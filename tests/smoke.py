@@ -5,7 +5,7 @@ from pathlib import Path
 
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.prepare import prepare
@@ -26,7 +26,7 @@ def make(folder: Path) -> None:
         folder / "store",
         progress=Silent(),
     )
-    spec = FinetuneSpec(fraction=0.5, draws=2)
+    spec = ProbeSpec(fraction=0.5, draws=2)
     finetune(
         Store(folder / "store"), "random:resnet18", spec, folder / "package", progress=Silent()
     )

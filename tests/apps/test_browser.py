@@ -17,7 +17,7 @@ from histoscope.apps.report.page import visible
 from histoscope.core.data.store import Store
 from histoscope.core.evaluation.measure import draw_confusion
 from histoscope.core.files import write_json
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.package import record_evaluation
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate, summaries
@@ -162,7 +162,7 @@ def test_pages_of_two_heads_fit_too(chromium, toy, tmp_path):
         engine=Local(0),
         progress=Silent(),
     )
-    store, spec = Store(tmp_path / "store"), FinetuneSpec(fraction=0.5, draws=2)
+    store, spec = Store(tmp_path / "store"), ProbeSpec(fraction=0.5, draws=2)
     package = finetune(
         store, "colour", spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
     )

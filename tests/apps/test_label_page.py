@@ -70,7 +70,7 @@ def test_a_page_is_labelled_by_keyboard_and_a_model_learns_from_its_file(chromiu
     ids = suggested(
         store, tmp_path / "out", "--task", "mine", "--classes", "blue,green", "--count", 6
     )
-    hue = Store(store).labels("hue")[1]
+    hue = Store(store).labels("hue").rows
     truth = dict(zip(hue["sample"].to_pylist(), hue["label"].to_pylist(), strict=True))
     keys = {"blue": "1", "green": "2"}
     file = tmp_path / "down" / "labels-mine.csv"
@@ -129,7 +129,8 @@ def test_classes_that_hold_together_are_switched_and_confirmed(chromium, store, 
     head = f'"sample","task","hook","{NASTY}"'
     assert file.read_text(encoding="utf-8") == "\n".join([head, *rows]) + "\n"
     command(0, "labels", store, file)
-    task, table = Store(store).labels("signs")
+    labels = Store(store).labels("signs")
+    task, table = labels.task, labels.rows
     assert task == Task("signs", ("hook", NASTY), exclusive=False)
     assert table["hook"].to_pylist() == [False, False]
 

@@ -11,7 +11,7 @@ import pytest
 
 from histoscope.apps.cli import run
 from histoscope.core.contracts import Task
-from histoscope.core.data.labels import read_labels
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 
 
@@ -87,7 +87,8 @@ def test_a_table_that_is_there_is_joined_and_loses_nothing(store, ids, file, tmp
     assert run(["labels", str(store), str(file), *order, "--out", str(out)]) == 0
     more.write_text(f"sample,task,label\n{ids[2]},mine,a\n")
     assert run(["labels", str(store), str(more), "--out", str(out)]) == 0
-    task, table = read_labels(out)
+    labels = LabelTable.read(out)
+    task, table = labels.task, labels.rows
     assert task == Task("mine", ("b", "a"))
     assert table["sample"].to_pylist() == ids[:3]
     assert table["label"].to_pylist() == ["a", "b", "a"]
@@ -95,17 +96,17 @@ def test_a_table_that_is_there_is_joined_and_loses_nothing(store, ids, file, tmp
     assert Store(store).tasks() == ["hue"]
     more.write_text(f"sample,task,label\n{ids[2]},mine,b\n")
     assert run(["labels", str(store), str(more), "--out", str(out)]) == 2
-    assert read_labels(out)[1].equals(table)
+    assert LabelTable.read(out).rows.equals(table)
 
 
 def test_the_stores_own_labels_join_a_table_elsewhere(store, ids, tmp_path):
     out = tmp_path / "hue.parquet"
-    sample, hue = ids[0], Store(store).labels("hue")[1]["label"][0].as_py()
+    sample, hue = ids[0], Store(store).labels("hue").rows["label"][0].as_py()
     (tmp_path / "a.csv").write_text(f"sample,task,label\n{sample},hue,{hue}\n")
     for _ in range(2):
         assert run(["labels", str(store), str(tmp_path / "a.csv"), "--out", str(out)]) == 0
-        table = read_labels(out)[1]
-        assert table["label"].equals(Store(store).labels("hue")[1]["label"])
+        table = LabelTable.read(out).rows
+        assert table["label"].equals(Store(store).labels("hue").rows["label"])
         assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
 
 
@@ -129,7 +130,7 @@ def test_classes_are_a_line_of_csv(store, ids, file, tmp_path, said):
         assert words in said("labels", store, file, "--classes", given, keeps=store)
     file.write_text(f'sample,task,label\n{ids[0]},mine,"a, or so"\n')
     assert run(["labels", str(store), str(file), "--classes", 'b, "a, or so"']) == 0
-    assert Store(store).labels("mine")[0].classes == ("b", "a, or so")
+    assert Store(store).labels("mine").task.classes == ("b", "a, or so")
 
 
 @pytest.mark.parametrize("text", ["sample,label\n", "sample,label\nx,\n", "sample,hook\nx,\n"])

@@ -117,7 +117,7 @@ def test_the_command_that_is_printed_can_be_run(store, tmp_path, capsys, monkeyp
     )
     monkeypatch.chdir(tmp_path)
     assert run(order) == 0
-    assert Store(store).labels("mine")[0] == Task("mine", classes)
+    assert Store(store).labels("mine").task == Task("mine", classes)
 
 
 def test_no_classes_are_printed_where_the_store_knows_them(store, tmp_path, capsys):

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.apps.console import Console
-from histoscope.core.data.labelled import Labelled, labelled_rows
+from histoscope.core.data.examples import labelled
 from histoscope.core.data.store import Store
 from histoscope.core.evaluation.intervals import paired_difference
 from histoscope.core.evaluation.metrics import balanced_accuracy
-from histoscope.core.heads.contract import Head
+from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.diverse import Method, choose
 from histoscope.core.learning.probe import Probe
 from histoscope.core.randomness import generator
+from histoscope.core.runtime.device import AUTO
 from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.stages.suggest import uncertainty
 
@@ -56,7 +58,7 @@ class Fitted:
 
     def score(self, test: Part, classes: int) -> float:
         """Balanced accuracy over all classes of the task."""
-        best = self.classes[self.head.probabilities(test.features).argmax(axis=1)]
+        best = self.classes[self.head.probabilities(Bags.of_samples(test.features)).argmax(axis=1)]
         ones = np.ones((1, len(test.truth)))
         return float(balanced_accuracy(test.truth, best, ones, classes)[0])
 
@@ -118,14 +120,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     asked = parser.parse_args()
     store, console = Store(asked.store), Console()
-    task, table = store.labels(asked.task)
-    loaded = open_encoder(asked.encoder, store, 0)
+    table = store.labels(asked.task)
+    runner = Runner.of(open_encoder(asked.encoder, store, 0), AUTO)
 
     def part(name: str) -> Part:
-        found: Labelled = labelled_rows(store, name, task, table, None)
-        return Part(features_of(loaded, store, found.rows, console), found.truth, found.units)
+        found = labelled(store, name, table, None)
+        features = features_of(runner, store, found.rows, console)
+        return Part(features, found.truth.values, list(found.units))
 
-    scores = study(part("train"), part("test"), len(task.classes), asked.draws, asked.count)
+    scores = study(part("train"), part("test"), len(table.task.classes), asked.draws, asked.count)
     console.say(f"{asked.store}: {asked.count} labels, {asked.draws} draws, balanced accuracy")
     for name, values in scores.items():
         line = f"{name:22} {np.mean(values):.3f} (sd {np.std(values, ddof=1):.3f})"

@@ -12,7 +12,7 @@ from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.data.units import digest_units, read_seen
 from histoscope.core.encoders.folder import load_encoder
 from histoscope.core.errors import ConfigError, UsageError
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
@@ -69,7 +69,7 @@ def test_an_encoder_from_outside_learns_labels_and_predicts(
     toy, toy_store, toy_folder, tmp_path, spec
 ):
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
-    few = FinetuneSpec(fraction=0.5, draws=1)
+    few = ProbeSpec(fraction=0.5, draws=1)
     package = finetune(toy_store, str(tmp_path / "run"), few, tmp_path / "p", progress=Silent())
     body = evaluate(package, toy_store, tmp_path / "e", progress=Silent())
     assert body["tasks"]["hue"]["samples"] == 24

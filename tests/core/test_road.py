@@ -11,7 +11,7 @@ from histoscope.core.data.joined import joined
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units, read_seen
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.objectives.moco_v2 import MoCoV2Spec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
@@ -40,7 +40,7 @@ def test_the_whole_road(toy, toy_store, toy_folder, tmp_path):
     run(toy_store, toy, small(), tmp_path / "run")
     assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 3
     assert (tmp_path / "run" / "curves.png").is_file()
-    spec = FinetuneSpec(fraction=0.2, draws=2)
+    spec = ProbeSpec(fraction=0.2, draws=2)
     package = finetune(
         toy_store, str(tmp_path / "run"), spec, tmp_path / "package", progress=Silent()
     )
@@ -63,7 +63,7 @@ def test_the_whole_road(toy, toy_store, toy_folder, tmp_path):
 
 
 def test_prediction_survives_bad_crashing_and_corrupt_sources(toy, toy_store, tmp_path):
-    spec = FinetuneSpec(fraction=0.5, draws=1)
+    spec = ProbeSpec(fraction=0.5, draws=1)
     finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
     folder = tmp_path / "new"
     folder.mkdir()
@@ -99,7 +99,7 @@ def files(folder):
 
 
 def test_shards_together_do_what_one_call_does(toy, toy_store, toy_folder, tmp_path):
-    spec = FinetuneSpec(fraction=0.5, draws=1)
+    spec = ProbeSpec(fraction=0.5, draws=1)
     finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
 
     def call(out, shard):
@@ -122,7 +122,7 @@ def test_shards_together_do_what_one_call_does(toy, toy_store, toy_folder, tmp_p
 
 
 def test_evaluation_refuses_what_the_package_has_seen(toy, toy_store, tmp_path):
-    spec = FinetuneSpec(fraction=1.0, draws=1)
+    spec = ProbeSpec(fraction=1.0, draws=1)
     package = finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
     split = tmp_path / "split.csv"
     ids = toy_store.index.filter(
@@ -183,7 +183,7 @@ def test_a_changed_package_is_refused(toy, toy_store, tmp_path):
     from histoscope.core.packages.package import open_package
 
     finetune(
-        toy_store, "colour", FinetuneSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
+        toy_store, "colour", ProbeSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
     )
     body = json.loads((tmp_path / "p" / "package.json").read_text())
     (tmp_path / "p" / "package.json").write_text(json.dumps(body))
@@ -193,7 +193,7 @@ def test_a_changed_package_is_refused(toy, toy_store, tmp_path):
 
 def test_a_package_of_another_scale_is_refused(toy, toy_store, toy_folder, tmp_path):
     package = finetune(
-        toy_store, "colour", FinetuneSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
+        toy_store, "colour", ProbeSpec(fraction=0.5, draws=1), tmp_path / "p", progress=Silent()
     )
     prepare(
         toy.DOMAIN,
@@ -263,8 +263,8 @@ def test_several_stores_are_read_as_one(toy, tmp_path):
     for row in (0, 19, 20, 39):
         image = stores[row // 20].reader.image(row % 20)
         assert np.array_equal(both.reader.image(row), image)
-    task, table = both.labels()
-    assert (task.name, len(table)) == ("hue", 40)
+    table = both.labels()
+    assert (table.task.name, len(table.rows)) == ("hue", 40)
     run(both, toy, small(2, positions="per_source_cap", source_cap=15), tmp_path / "run")
     said = (tmp_path / "run" / "log.txt").read_text()
     assert "40 samples; at most 15 samples a source an epoch: 30 of 40" in said
@@ -273,7 +273,7 @@ def test_several_stores_are_read_as_one(toy, tmp_path):
     package = finetune(
         both,
         str(tmp_path / "run"),
-        FinetuneSpec(fraction=0.5, draws=1),
+        ProbeSpec(fraction=0.5, draws=1),
         tmp_path / "package",
         split="train",
         progress=Silent(),

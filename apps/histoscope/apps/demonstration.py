@@ -16,7 +16,7 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
 from histoscope.core.evaluation.intervals import Difference, paired_difference
 from histoscope.core.files import write_json
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
@@ -104,7 +104,7 @@ def _score(
     progress: Progress,
 ) -> dict[str, Any]:
     """Fine-tune by probe on 1 % of the labels and evaluate; a finished package is kept."""
-    spec = FinetuneSpec(fraction=0.01, draws=draws, seed=seed)
+    spec = ProbeSpec(fraction=0.01, draws=draws, seed=seed)
     if not (out / "package" / "SHA256SUMS").is_file():
         tasks = tuple(phantom.tasks)
         to = out / "package"

@@ -77,7 +77,7 @@ def import_command(name: str, store: Store, found: Suggestions) -> str:
     """
     task = found.task
     command = f"histoscope labels {name} {file_name(task)}"
-    if task.name in store.tasks() and store.labels(task.name)[0].classes == task.classes:
+    if task.name in store.tasks() and store.labels(task.name).task.classes == task.classes:
         return command
     return f"{command} --classes {shlex.quote(class_line(task.classes))}"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from histoscope.core.errors import DataError
@@ -32,14 +34,28 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+def load_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read those tensors of a safetensors file whose names begin with a prefix, without it.
 
     Raises:
         DataError: absent, or not safetensors (a pickle is never opened).
     """
+    with _opened(path) as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names of its tensors, of which none is read; errors as :func:`load_tensors`."""
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as fault:

@@ -5,15 +5,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from histoscope.core.contracts import Task
-from histoscope.core.data.labelled import Labelled
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.intervals import (
     bootstrap_interval,
     paired_difference,
     unit_resamples,
 )
-from histoscope.core.evaluation.measure import measure_classes, measure_presence
+from histoscope.core.evaluation.measure import measure
+from tests.made import examples
 
 
 @pytest.fixture
@@ -85,16 +84,12 @@ def test_confusion_counts():
     assert found.tolist() == [[1, 1], [0, 1]]
 
 
-def labelled(truth, units):
-    return Labelled(np.arange(len(truth)), np.array(truth), list(units), "made")
-
-
 def test_a_resample_without_a_class_is_not_scored_on_the_others():
     """A model that always says the first class is right for a third, in every resample."""
     truth = [0, 1] * 8 + [2]
-    test = labelled(truth, [f"case:{n // 2}" for n in range(16)] + ["case:7"])
+    test = examples(truth, [f"case:{n // 2}" for n in range(16)] + ["case:7"])
     scores = np.tile(np.array([1, 0, 0], np.float32), (17, 1))
-    found = measure_classes(Task("t", ("a", "b", "c")), test, [scores])
+    found = measure(test, [scores], [])
     assert found["balanced_accuracy"]["value"] == pytest.approx(1 / 3)
     assert found["balanced_accuracy"]["interval"] == pytest.approx([1 / 3, 1 / 3])
     assert found["recall"]["a"]["interval"] == [1, 1]
@@ -108,14 +103,12 @@ def test_a_mean_over_classes_present_together_keeps_its_classes():
     truth[:5, 1] = 1  # in one case of eight, and found perfectly
     scores = np.stack([rng.random(40), truth[:, 1], rng.random(40)], axis=1).astype(np.float32)
     units = [f"case:{n // 5}" for n in range(40)]
-    test = Labelled(np.arange(40), truth, units, "made")
-    task = Task("t", ("a", "b", "never"), exclusive=False)
-    found = measure_presence(task, test, [scores], [[0.5, 0.5, 0.5]])
+    found = measure(examples(truth, units), [scores], [[0.5, 0.5, 0.5]])
     one, low = found["average_precision"]["a"], found["mean_average_precision"]["interval"][0]
     assert found["mean_average_precision"]["value"] == pytest.approx((one["value"] + 1) / 2)
     assert low >= (1 + one["interval"][0]) / 2 - 0.05  # never the mean of the first alone
     assert found["average_precision"]["b"]["interval"] == [None, None]
-    assert found["average_precision"]["never"]["value"] is None
+    assert found["average_precision"]["c"]["value"] is None
 
 
 def test_one_unit_has_no_interval():

@@ -14,7 +14,7 @@ from histoscope.core.heads.linear import LinearHead
 from histoscope.core.inference import features as of_store
 from histoscope.core.inference.runner import BATCH, Runner
 from histoscope.core.learning.full import Tuning
-from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
+from histoscope.core.learning.spec import ProbeSpec, StepsSpec, SwavStepsSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.device import AUTO, Compute
@@ -22,6 +22,7 @@ from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.suggest import suggest
+from tests.made import truth
 
 CPU = torch.device("cpu")
 
@@ -87,7 +88,7 @@ def counted(monkeypatch):
 
 
 def test_what_one_encoder_has_encoded_no_command_encodes_again(toy_store, tmp_path, counted):
-    spec = FinetuneSpec(fraction=0.5, draws=2)
+    spec = ProbeSpec(fraction=0.5, draws=2)
     first = finetune(toy_store, "colour", spec, tmp_path / "a", progress=Silent())
     assert counted["encoded"] > 0
     assert counted["readers"] == 1
@@ -192,7 +193,7 @@ def test_images_and_features_are_on_the_networks_device(loaded):
     assert found.shape == (4, loaded.info.dim)
 
 
-@pytest.mark.parametrize("spec", [FullSpec(steps=5), SwavSpec(steps=5)], ids=["full", "swav"])
+@pytest.mark.parametrize("spec", [StepsSpec(steps=5), SwavStepsSpec(steps=5)], ids=["full", "swav"])
 def test_what_trains_all_weights_is_on_one_device(loaded, spec):
     dim, device = loaded.info.dim, torch.device("cuda")
     centre = np.zeros(dim, np.float32)
@@ -200,7 +201,7 @@ def test_what_trains_all_weights_is_on_one_device(loaded, spec):
         LinearHead(np.ones((3, dim), np.float32), np.zeros(3, np.float32), centre=centre),
         LinearHead(np.ones((2, dim), np.float32), np.zeros(2, np.float32), exclusive=False),
     ]
-    truths = [np.array([0, 1, 2, -1]), np.array([[0, 1], [1, -1], [-1, -1], [0, 0]])]
+    truths = [truth([0, 1, 2, -1]), truth([[0, 1], [1, -1], [-1, -1], [0, 0]])]
     tuning = Tuning(loaded, device, truths, heads, spec)
     loss = tuning.loss(torch.zeros(4, 16, 16, 3, dtype=torch.uint8), np.arange(4))
     assert loss.device.type == "cuda"

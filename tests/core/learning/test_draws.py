@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histoscope.core.errors import DataError
+from histoscope.core.heads.contract import Bags
 from histoscope.core.learning.draws import draw_labels
 from histoscope.core.learning.probe import Probe
+from tests.made import truth
 
 
 @given(
@@ -19,7 +21,7 @@ def test_draws_by_sample_are_stratified_nested_and_repeatable(labels, fraction, 
     ids, cases = np.array(labels), [None] * len(labels)
 
     def drawn(share):
-        return draw_labels(ids, cases, share, draw, 7, "sample")
+        return draw_labels(truth(ids), cases, share, draw, 7, "sample")
 
     chosen = drawn(fraction)
     assert (chosen == drawn(fraction)).all()
@@ -32,7 +34,7 @@ def test_draws_by_sample_are_stratified_nested_and_repeatable(labels, fraction, 
 def test_draws_by_case_take_whole_cases_and_every_class():
     ids = np.array([0, 0, 1, 1] * 10)
     cases = [f"c{n // 4}" for n in range(40)]
-    chosen = draw_labels(ids, cases, 0.3, 0, 0, "case")
+    chosen = draw_labels(truth(ids), cases, 0.3, 0, 0, "case")
     assert len(chosen) >= 12
     names = {cases[place] for place in chosen}
     assert len(chosen) == sum(case in names for case in cases)
@@ -40,7 +42,7 @@ def test_draws_by_case_take_whole_cases_and_every_class():
 
 def test_draws_by_case_need_cases():
     with pytest.raises(DataError, match="have no case"):
-        draw_labels(np.array([0, 1]), ["a", None], 0.5, 0, 0, "case")
+        draw_labels(truth([0, 1]), ["a", None], 0.5, 0, 0, "case")
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -57,7 +59,7 @@ def test_the_folded_head_equals_scikit_learn_on_standardised_features(classes):
     model.fit(scaler.transform(features.astype(float)), labels)
     new = rng.normal(size=(10, 6)).astype(np.float32)
     expected = model.predict_proba(scaler.transform(new.astype(float)))
-    assert np.allclose(head.probabilities(new), expected, atol=1e-4)
+    assert np.allclose(head.probabilities(Bags.of_samples(new)), expected, atol=1e-4)
 
 
 def test_a_class_without_a_label_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -12,18 +13,20 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from histoscope.core.data.labels import LABELS
+from histoscope.core.config import build
 from histoscope.core.errors import DataError, Diverged, UsageError
-from histoscope.core.files import read_table, write_table
-from histoscope.core.heads.contract import unit_rows
+from histoscope.core.files import read_table
+from histoscope.core.heads.contract import Bags, unit_rows
 from histoscope.core.heads.neighbours import fit_neighbours, vote
 from histoscope.core.learning.calibration import best_temperature, calibrated, why_not
-from histoscope.core.learning.probe import STRENGTHS, Probe, fit_uni, uni_loss
-from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
+from histoscope.core.learning.probe import STRENGTHS, Probe
+from histoscope.core.learning.spec import FinetuneSpec, NeighbourSpec, UniSpec
+from histoscope.core.learning.uni import fit_uni, uni_loss
 from histoscope.core.packages.package import DRAWS, open_package
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
+from tests.made import truth
 
 
 def clouds(count, dim=6, classes=3, apart=1.0, seed=0):
@@ -49,7 +52,9 @@ def test_a_probe_about_a_centre_is_a_regression_on_unit_rows():
     rows = unit_rows(features, centre).astype(np.float64)
     model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(rows, labels)
     assert strength == 10
-    assert head.probabilities(features) == pytest.approx(model.predict_proba(rows), abs=1e-4)
+    assert head.probabilities(Bags.of_samples(features)) == pytest.approx(
+        model.predict_proba(rows), abs=1e-4
+    )
 
 
 def test_the_strength_is_that_with_the_smallest_held_out_loss():
@@ -80,7 +85,7 @@ def test_neighbours_vote_as_those_of_scikit_learn(neighbours):
     model = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
     model.fit(unit_rows(fit, centre), labels[:50])
     expected = model.predict_proba(unit_rows(new, centre))
-    assert head.probabilities(new) == pytest.approx(expected, abs=1e-6)
+    assert head.probabilities(Bags.of_samples(new)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_number_of_neighbours_is_chosen_by_leaving_one_out():
@@ -156,33 +161,39 @@ def test_calibration_keeps_ranks_and_lowers_the_loss_on_new_samples():
     features, labels = clouds(600, dim=40, classes=2, apart=0.1)
     probe = Probe(100.0, features[:200].mean(axis=0))
     head, _ = probe.fit(features[:120], labels[:120], 2)
-    found, temperature = calibrated(head, probe, features[:120], labels[:120], 2)
-    new, truth = features[120:], labels[120:]
-    before, after = head.probabilities(new), found.probabilities(new)
+    found, temperature = calibrated(
+        head, probe.held_out(features[:120], labels[:120], 2), labels[:120]
+    )
+    new, true = features[120:], labels[120:]
+    before, after = (
+        head.probabilities(Bags.of_samples(new)),
+        found.probabilities(Bags.of_samples(new)),
+    )
     assert temperature > 1.2
     assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
-    loss = [-np.log(p[np.arange(len(new)), truth]).mean() for p in (before, after)]
+    loss = [-np.log(p[np.arange(len(new)), true]).mean() for p in (before, after)]
     assert loss[1] < loss[0]
 
 
 def test_few_labels_are_not_calibrated_and_say_why():
-    assert why_not(np.arange(99) % 2, 2) == "99 labels are fewer than 100; scores only rank"
-    assert "a class has 5 labels" in why_not(np.r_[np.zeros(200, int), np.ones(5, int)], 2)
-    assert why_not(np.arange(100) % 2, 2) is None
-    assert "present together" in why_not(np.ones((200, 2), int), 2)
+    assert why_not(truth(np.arange(99) % 2)) == "99 labels are fewer than 100; scores only rank"
+    assert "a class has 5 labels" in why_not(truth(np.r_[np.zeros(200, int), np.ones(5, int)]))
+    assert why_not(truth(np.arange(100) % 2)) is None
+    assert "present together" in why_not(truth(np.ones((200, 2), int)))
 
 
 @pytest.mark.parametrize("method", ["probe", "knn", "uni", "probe_full"])
 def test_a_draw_sees_no_label_but_its_own(toy, toy_store, tmp_path, method):
     """Where nobody has the other labels, its heads are the same to the bit."""
     encoder = "random:resnet10t" if method == "probe_full" else "colour"
-    few = FinetuneSpec(method=method, fraction=0.2, draws=1, full=FullSpec(steps=2))
+    steps = {"full": {"steps": 2}} if method == "probe_full" else {}
+    few = build(FinetuneSpec, {"method": method, "fraction": 0.2, "draws": 1, **steps}, "test")
     one = finetune(toy_store, encoder, few, tmp_path / "one", progress=Silent())
     drawn = read_table(tmp_path / "one" / "draws.parquet", *DRAWS)
     assert len(drawn) == one.info.heads[0].labels[0] < 20
-    _, table = toy_store.labels()
-    alone = table.filter(pc.is_in(table.column("sample"), drawn.column("sample").combine_chunks()))
-    write_table(tmp_path / "alone.parquet", *LABELS, alone)
+    table = toy_store.labels()
+    seen = pc.is_in(table.names, drawn.column("sample").combine_chunks())
+    replace(table, rows=table.rows.filter(seen)).write(tmp_path / "alone.parquet")
     every = few.model_copy(update={"fraction": 1.0})
     two = finetune(
         toy_store,
@@ -192,7 +203,7 @@ def test_a_draw_sees_no_label_but_its_own(toy, toy_store, tmp_path, method):
         labels=tmp_path / "alone.parquet",
         progress=Silent(),
     )
-    ours, theirs = one.heads[0][0].tensors(), two.heads[0][0].tensors()
+    ours, theirs = one.head(0).tensors(), two.head(0).tensors()
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
@@ -202,7 +213,7 @@ def test_unis_probe_refuses_classes_that_may_be_present_together(signs_store, tm
         finetune(
             signs_store,
             "colour",
-            FinetuneSpec(method="uni"),
+            UniSpec(),
             tmp_path / "p",
             tasks=("signs",),
             progress=Silent(),
@@ -211,7 +222,7 @@ def test_unis_probe_refuses_classes_that_may_be_present_together(signs_store, tm
 
 def test_what_was_chosen_in_each_draw_is_in_the_package(toy, toy_store, tmp_path):
     for method, key in (("probe", "strength"), ("knn", "neighbours")):
-        spec = FinetuneSpec(method=method, fraction=0.5, draws=2)
+        spec = build(FinetuneSpec, {"method": method, "fraction": 0.5, "draws": 2}, "test")
         finetune(toy_store, "colour", spec, tmp_path / method, progress=Silent())
         package = open_package(tmp_path / method)
         assert [list(one) for one in package.info.heads[0].settings] == [[key], [key]]
@@ -223,13 +234,8 @@ def test_what_was_chosen_in_each_draw_is_in_the_package(toy, toy_store, tmp_path
 def test_a_fine_tuning_that_diverges_is_refused_and_leaves_nothing(
     toy, toy_store, tmp_path, method
 ):
-    spec = FinetuneSpec(
-        method=method,
-        fraction=0.5,
-        draws=1,
-        full=FullSpec(steps=9, learning_rate=1e30),
-        swav=SwavSpec(steps=9, learning_rate=1e30),
-    )
+    steps = {method: {"steps": 9, "learning_rate": 1e30}}
+    spec = build(FinetuneSpec, {"method": method, "fraction": 0.5, "draws": 1, **steps}, "test")
     with pytest.raises(
         Diverged, match=rf"draw 1, step \d: .* not finite; .*{method}.learning_rate"
     ):
@@ -250,7 +256,7 @@ def test_a_head_of_other_shape_or_numbers_is_refused(toy, toy_store, tmp_path, n
     from histoscope.core.files import sha256_of
     from histoscope.core.tensors import load_tensors, save_tensors
 
-    spec = FinetuneSpec(method="knn", fraction=0.5, draws=1)
+    spec = NeighbourSpec(fraction=0.5, draws=1)
     finetune(toy_store, "colour", spec, tmp_path / "p", progress=Silent())
     file = tmp_path / "p" / "model.safetensors"
     before, tensors = sha256_of(file), load_tensors(file)
@@ -259,4 +265,4 @@ def test_a_head_of_other_shape_or_numbers_is_refused(toy, toy_store, tmp_path, n
     sums = tmp_path / "p" / "SHA256SUMS"
     sums.write_text(sums.read_text().replace(before, sha256_of(file)))
     with pytest.raises(DataError, match=r"the heads in model\.safetensors"):
-        open_package(tmp_path / "p")
+        open_package(tmp_path / "p").head(0)

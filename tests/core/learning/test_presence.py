@@ -7,22 +7,25 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
+from histoscope.core.config import build
 from histoscope.core.contracts import Task
-from histoscope.core.data.labelled import Labelled
-from histoscope.core.data.labels import label_table, read_labels
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.measure import measure_presence
+from histoscope.core.evaluation.measure import measure
+from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
 from histoscope.core.learning.probe import Probe, best_threshold
-from histoscope.core.learning.spec import FinetuneSpec, FullSpec, SwavSpec
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.device import AUTO
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.work.local import Local
+from tests.made import examples
+from tests.made import truth as as_truth
 
 
 def truth_of(rng, rows, unknown=0.1):
@@ -37,10 +40,13 @@ def truth_of(rng, rows, unknown=0.1):
 def test_draws_cover_every_class_nest_and_repeat(rows, fraction, draw):
     truth = truth_of(np.random.default_rng(rows), rows)
     cases = [None] * rows
-    small = draw_labels(truth, cases, fraction / 2, draw, 0, "sample")
-    large = draw_labels(truth, cases, fraction, draw, 0, "sample")
+    small = draw_labels(as_truth(truth), cases, fraction / 2, draw, 0, "sample")
+    told = as_truth(truth)
+    large = draw_labels(told, cases, fraction, draw, 0, "sample")
     assert set(small) <= set(large)
-    assert large.tolist() == draw_labels(truth, cases, fraction, draw, 0, "sample").tolist()
+    assert (
+        large.tolist() == draw_labels(as_truth(truth), cases, fraction, draw, 0, "sample").tolist()
+    )
     present = (truth == 1).any(axis=0)
     assert ((truth[small] == 1).any(axis=0) == present).all()
     assert len(large) <= max(1, round(fraction * rows)) + 3
@@ -59,13 +65,13 @@ def test_each_class_is_a_regression_on_the_rows_where_it_is_known():
     model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=2000)
     model.fit(scaled.astype(np.float64), truth[known, 1])
     expected = model.predict_proba(scaled.astype(np.float64))[:, 1]
-    assert head.probabilities(inside)[:, 1] == pytest.approx(expected, abs=1e-4)
+    assert head.probabilities(Bags.of_samples(inside))[:, 1] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_class_that_never_or_always_occurs_has_its_frequency():
     features = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
     truth = np.stack([np.zeros(9), np.ones(9), np.full(9, -1)], axis=1).astype(np.int64)
-    found = Probe().fit(features, truth, 3)[0].probabilities(features)
+    found = Probe().fit(features, truth, 3)[0].probabilities(Bags.of_samples(features))
     assert found == pytest.approx(np.tile([0.5 / 10, 9.5 / 10, 0.5], (9, 1)), abs=1e-6)
 
 
@@ -97,21 +103,21 @@ def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():
     features = np.random.default_rng(2).normal(size=(30, 3)).astype(np.float32)
     truth = np.stack([features[:, 0] > 0, np.full(30, -1)], axis=1).astype(np.int64)
     head = Probe().fit_with_thresholds(features, truth, 2)[0]
-    said = head.probabilities(features) >= head.cut
+    said = head.probabilities(Bags.of_samples(features)) >= head.cut
     assert said[:, 0].any()
     assert not said[:, 1].any()
 
 
 def test_a_draw_by_case_is_never_empty():
     truth = np.zeros((4, 2), np.int64)  # nothing is ever present, and 1 % of four rounds to none
-    assert len(draw_labels(truth, ["a", "a", "b", "b"], 0.01, 0, 0, "case")) == 2
+    assert len(draw_labels(as_truth(truth), ["a", "a", "b", "b"], 0.01, 0, 0, "case")) == 2
 
 
 @pytest.mark.parametrize("name", ["sample", "a\nb"])
 def test_a_class_whose_name_the_table_cannot_hold_is_refused(name):
     task = Task("signs", (name, "b"), exclusive=False)
     with pytest.raises(DataError, match="no class may be called"):
-        label_table(task, ["1"], [[True], [False]], "a test")
+        LabelTable.make(task, ["1"], [[True], [False]], "a test")
 
 
 @pytest.mark.parametrize("units", [1, 3, 250])
@@ -119,9 +125,7 @@ def test_the_mean_by_unit_is_that_of_each_unit_alone(units):
     rng = np.random.default_rng(3)
     names = [f"case:{place % units}" for place in range(500)]
     truth, scores = rng.integers(0, 2, (500, 1)), rng.random((500, 1)).astype(np.float32)
-    test = Labelled(np.arange(500), truth, names, "")
-    task = Task("signs", ("a",), exclusive=False)
-    found = measure_presence(task, test, [scores], [[0.5]])["mean_average_precision_by_unit"]
+    found = measure(examples(truth, names), [scores], [[0.5]])["mean_average_precision_by_unit"]
     each = np.array(names)
     alone = [
         average_precision_score(truth[each == name, 0], scores[each == name, 0])
@@ -159,7 +163,8 @@ def test_unknown_truth_is_masked_and_no_positive_is_undefined():
 
 def test_a_label_table_has_one_nullable_column_a_class(signs_store):
     assert signs_store.tasks() == ["hue", "signs"]
-    task, table = read_labels(signs_store.path / "labels" / "signs.parquet")
+    labels = LabelTable.read(signs_store.path / "labels" / "signs.parquet")
+    task, table = labels.task, labels.rows
     assert (task.exclusive, task.classes) == (False, ("warm", "bright"))
     assert table.column_names == ["sample", "warm", "bright"]
     assert table.column("warm").null_count > 0
@@ -169,24 +174,25 @@ def test_a_label_table_has_one_nullable_column_a_class(signs_store):
 def answers(package, images, draw):
     """Probabilities of each task for images."""
     features = Runner.of(package.encoder(draw), AUTO).features(images)
-    return [heads[draw].probabilities(features) for heads in package.heads]
+    bags = Bags.of_samples(features)
+    return [package.head(place, draw).probabilities(bags) for place in range(2)]
 
 
 @pytest.mark.parametrize("method", ["probe", "knn", "full", "probe_full", "swav"])
 def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, method):
-    spec = FinetuneSpec(
-        method=method,
-        fraction=0.5,
-        draws=2,
-        full=FullSpec(steps=2, batch_size=8),
-        swav=SwavSpec(steps=5, batch_size=8),
-    )
+    steps = {
+        "full": {"full": {"steps": 2, "batch_size": 8}},
+        "probe_full": {"full": {"steps": 2, "batch_size": 8}},
+        "swav": {"swav": {"steps": 5, "batch_size": 8}},
+    }
+    body = {"method": method, "fraction": 0.5, "draws": 2, **steps.get(method, {})}
+    spec = build(FinetuneSpec, body, "test")
     frozen = method in {"probe", "knn"}
     encoder = "colour" if frozen else "random:resnet10t"
     package = finetune(
         signs_store, encoder, spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
     )
-    assert len(package.encoders) == (1 if frozen else 2)
+    assert package.encoders == (1 if frozen else 2)
     again = open_package(tmp_path / "p")
     images = signs_store.reader.images(range(6))
     for one, other in zip(answers(package, images, 1), answers(again, images, 1), strict=True):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from histoscope.core.errors import UsageError
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages import package as packages
 from histoscope.core.packages.card import evaluation_lines
 from histoscope.core.packages.package import open_package, record_evaluation
@@ -25,7 +25,7 @@ def made(toy_store, tmp_path):
     """Make a package of a name."""
 
     def act(name, **more):
-        spec = FinetuneSpec(**{"fraction": 0.5, "draws": 1, **more})
+        spec = ProbeSpec(**{"fraction": 0.5, "draws": 1, **more})
         return finetune(toy_store, "colour", spec, tmp_path / name, progress=Silent())
 
     return act

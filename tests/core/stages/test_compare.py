@@ -3,11 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from histoscope.core.data.labels import LABELS, label_table
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.intervals import paired_difference
-from histoscope.core.files import write_table
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.compare import compare
 from histoscope.core.stages.evaluate import evaluate
@@ -19,7 +18,7 @@ def evaluated(toy_store, tmp_path):
     """Fine-tune and evaluate; the folder of the evaluation."""
 
     def act(name, encoder="colour", split=None, labels=None, tasks=(), **more):
-        spec = FinetuneSpec(**{"fraction": 0.2, "draws": 3, **more})
+        spec = ProbeSpec(**{"fraction": 0.2, "draws": 3, **more})
         package = finetune(
             toy_store, encoder, spec, tmp_path / name, tasks=tasks, progress=Silent()
         )
@@ -70,9 +69,10 @@ def test_draws_of_all_labels_are_one_draw(evaluated):
 
 
 def test_another_truth_of_the_same_samples_is_refused(evaluated, toy_store, tmp_path):
-    task, table = toy_store.labels("hue")
-    flipped = [task.classes[1 - task.classes.index(n)] for n in table["label"].to_pylist()]
+    hue = toy_store.labels("hue")
+    classes = hue.task.classes
+    flipped = [classes[1 - classes.index(n)] for n in hue.rows["label"].to_pylist()]
     file = tmp_path / "flipped.parquet"
-    write_table(file, *LABELS, label_table(task, table["sample"], [pa.array(flipped)], "test"))
+    LabelTable.make(hue.task, hue.names, [pa.array(flipped)], "test").write(file)
     with pytest.raises(DataError, match="scored on other samples or labels"):
         compare(evaluated("a"), evaluated("b", labels=file))

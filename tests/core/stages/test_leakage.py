@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from histoscope.core.data.store import Store
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import CENTRES, evaluate
 from histoscope.core.stages.finetune import finetune
@@ -47,7 +47,7 @@ def store_with(toy, tmp_path):
 
 def cautions_of(store, tmp_path, encoder="colour"):
     package = finetune(
-        store, encoder, FinetuneSpec(fraction=1.0, draws=1), tmp_path / "p", progress=Silent()
+        store, encoder, ProbeSpec(fraction=1.0, draws=1), tmp_path / "p", progress=Silent()
     )
     body = evaluate(package, store, tmp_path / "e", progress=Silent())
     return body["tasks"]["hue"]["cautions"]

@@ -8,7 +8,7 @@ import pyarrow.csv
 import pytest
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.labels import LABELS, label_table, read_labels
+from histoscope.core.data.labels import LABELS, LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
@@ -44,7 +44,7 @@ def merged(folder, *texts, task=TASK, later_wins=False, told=None):
     files = [read_label_file(write(folder / f"{n}.csv", text)) for n, text in enumerate(texts)]
     progress = told or Silent()
     table = gather(files, task, IDS, "STORE", later_wins=later_wins, progress=progress)
-    return {row.pop("sample"): row for row in table.to_pylist()}
+    return {row.pop("sample"): row for row in table.rows.to_pylist()}
 
 
 def suggestions(store, count=5, **more):
@@ -80,7 +80,7 @@ def test_labelled_samples_are_not_suggested(toy_store):
 
 
 def test_a_store_that_is_labelled_throughout_is_refused(toy_store):
-    hue = toy_store.labels("hue")[0]
+    hue = toy_store.labels("hue").task
     with pytest.raises(DataError, match="has a label of 'hue' already"):
         suggestions(toy_store, task=hue)
 
@@ -138,8 +138,8 @@ def test_a_task_needs_a_name_and_classes_unless_they_are_known(toy_store):
 
 
 def test_a_task_of_which_no_label_is_known_needs_classes(toy_store):
-    none = label_table(Task("grade", ()), ["a"], [[None]], "test")
-    write_table(toy_store.path / "labels" / "grade.parquet", *LABELS, none)
+    none = LabelTable.make(Task("grade", ()), ["a"], [[None]], "test")
+    none.write(toy_store.path / "labels" / "grade.parquet")
     assert asked_task(toy_store, "grade", ("low", "high"), False) == TASK
     with pytest.raises(UsageError, match="knows no class of it; give --classes"):
         asked_task(toy_store, "grade", (), False)
@@ -147,8 +147,8 @@ def test_a_task_of_which_no_label_is_known_needs_classes(toy_store):
 
 def test_a_sample_counts_as_labelled_if_anything_is_known_of_it(toy_store):
     samples, nothing = ["a", "b"], [None, None]
-    table = label_table(SEVERAL, samples, [[None, True], nothing], "test")
-    write_table(toy_store.path / "labels" / "tools.parquet", *LABELS, table)
+    table = LabelTable.make(SEVERAL, samples, [[None, True], nothing], "test")
+    table.write(toy_store.path / "labels" / "tools.parquet")
     assert labelled_ids(toy_store, SEVERAL) == {"b"}
     assert labelled_ids(toy_store, TASK) == frozenset()
 
@@ -214,9 +214,9 @@ def test_a_cell_with_a_comma_stands_in_quotation_marks(tmp_path):
 
 def test_each_file_is_named_once_as_origin(tmp_path):
     file = read_label_file(write(tmp_path / "a.csv", "sample,label\ns:1,low\n"))
-    told = LabelFile("the store", "grade", True, TASK.classes, {}, "prepare; a.csv")
+    told = LabelFile("the store", "grade", "sample", True, TASK.classes, {}, "prepare; a.csv")
     table = gather([told, file, file], TASK, IDS, "STORE", later_wins=False, progress=Silent())
-    assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
+    assert table.origin == "prepare; a.csv"
 
 
 def test_other_kinds_of_files_are_refused(tmp_path):
@@ -271,7 +271,7 @@ def test_a_label_table_that_breaks_a_rule_is_refused_in_one_line(tmp_path, colum
     path = tmp_path / "x.parquet"
     write_table(path, *LABELS, pa.table(columns).replace_schema_metadata(told))
     with pytest.raises(DataError, match=words) as fault:
-        read_labels(path)
+        LabelTable.read(path)
     assert str(fault.value).startswith(f"{path}: ")
     assert "\n" not in str(fault.value)
 
@@ -281,8 +281,8 @@ def test_a_label_table_of_nothing_known_is_read(tmp_path):
         [(TASK, [[None]]), (Task("grade", ()), [[None]]), (SEVERAL, [[None], [None]])]
     ):
         path = tmp_path / f"{number}.parquet"
-        write_table(path, *LABELS, label_table(task, ["a"], values, "test"))
-        assert read_labels(path)[0] == task
+        LabelTable.make(task, ["a"], values, "test").write(path)
+        assert LabelTable.read(path).task == task
 
 
 def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp_path):
@@ -292,7 +292,7 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
         text = f"sample,task,label\n{ids[place]},grade,{value}\n"
         file = read_label_file(write(tmp_path / f"{number}.csv", text))
         classes = TASK.classes if number == 0 else ()
-        task, table = import_labels(
+        table = import_labels(
             toy_store,
             [file],
             None,
@@ -301,14 +301,14 @@ def test_labels_come_into_a_store_and_join_those_that_came_before(toy_store, tmp
             later_wins=False,
             progress=Silent(),
         )
-        write_table(path, *LABELS, table)
-    assert task == TASK
-    found = Store(toy_store.path).labels("grade")[1]
+        table.write(path)
+    assert table.task == TASK
+    found = Store(toy_store.path).labels("grade").rows
     assert found["sample"].to_pylist() == [ids[2], ids[5]]
     assert found["label"].to_pylist() == ["high", "low"]
     again = read_label_file(path)
     assert (again.task, again.classes) == ("grade", ("low", "high"))
-    assert read_labels(path)[0] == TASK
+    assert LabelTable.read(path).task == TASK
 
 
 def test_what_prepare_would_write_anew_is_not_touched(toy_store, tmp_path):
@@ -321,6 +321,6 @@ def test_what_prepare_would_write_anew_is_not_touched(toy_store, tmp_path):
 
     with pytest.raises(UsageError, match="prepare writes its labels of 'hue' anew"):
         taken("hue", None)
-    assert len(taken("hue", tmp_path / "a.parquet")[1]) == len(toy_store.index)
+    assert len(taken("hue", tmp_path / "a.parquet").rows) == len(toy_store.index)
     with pytest.raises(UsageError, match="give --task NAME"):
         taken(None, None)

@@ -22,6 +22,7 @@ from histoscope.core.training.monitors import (
     neighbour_accuracy,
 )
 from histoscope.core.training.spec import PretrainSpec
+from tests.made import truth
 
 
 class Hearing(Silent):
@@ -63,9 +64,11 @@ def test_neighbours_are_others():
     """Labels at random: a row that saw itself would be right more often than chance."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 400)
-    assert neighbour_accuracy(rng.normal(size=(400, 8)), labels, 2) == pytest.approx(0.5, abs=0.08)
+    assert neighbour_accuracy(rng.normal(size=(400, 8)), truth(labels)) == pytest.approx(
+        0.5, abs=0.08
+    )
     apart = rng.normal(size=(400, 8)) + 20 * labels[:, None]
-    assert neighbour_accuracy(apart, labels, 2) == 1
+    assert neighbour_accuracy(apart, truth(labels)) == 1
 
 
 def test_alarms():
@@ -86,7 +89,7 @@ def test_measuring_changes_nothing_of_the_network():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8)
     state = torch.get_rng_state()
-    now, _ = Monitor(images, None, 0).measure(network, torch.device("cpu"))
+    now, _ = Monitor(images, None).measure(network, torch.device("cpu"))
     assert network.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], v) for name, v in network.state_dict().items())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from histoscope.core.errors import UnreadableSource
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
@@ -29,7 +29,7 @@ def package(toy_store, tmp_path):
     finetune(
         toy_store,
         "colour",
-        FinetuneSpec(fraction=0.5, draws=1),
+        ProbeSpec(fraction=0.5, draws=1),
         tmp_path / "package",
         progress=Silent(),
     )

@@ -301,9 +301,9 @@ def test_drawings_label_tiles_as_they_are_cut_and_add_one_between(slides):
     names = ("--class-names", "Tumor=tumour,Odd=odd")
     command(0, "prepare", slides / "slides", *CUT, *drawn, *names, "--out", slides / "store")
     store = Store(slides / "store")
-    task, labels = store.labels("what")
-    assert task.classes == ("Vessel", "other", "tumour")
-    told = dict(zip(labels["sample"].to_pylist(), labels["label"].to_pylist(), strict=True))
+    labels = store.labels("what")
+    assert labels.task.classes == ("Vessel", "other", "tumour")
+    told = dict(zip(labels.names.to_pylist(), labels.rows["label"].to_pylist(), strict=True))
     found = {key.partition(":")[2]: name for key, name in told.items() if name}
     assert found["104-24"] == "Vessel"
     assert {found["0-0"], found["32-0"], found["64-0"]} == {"tumour"}
@@ -327,10 +327,10 @@ def test_changed_drawings_are_read_again_and_nothing_else(slides, capsys):
     said = capsys.readouterr().err
     assert "1 of 2 sources are done already" in said
     assert "1 are done again" in said
-    task, labels = Store(slides / "store").labels("what")
-    assert "Ulcer" in task.classes
-    assert "Tumor" not in task.classes
-    told = dict(zip(labels["sample"].to_pylist(), labels["label"].to_pylist(), strict=True))
+    labels = Store(slides / "store").labels("what")
+    assert "Ulcer" in labels.task.classes
+    assert "Tumor" not in labels.task.classes
+    told = dict(zip(labels.names.to_pylist(), labels.rows["label"].to_pylist(), strict=True))
     assert told[f"{of_x}:0-0"] == "Ulcer"
     assert kept.stat().st_mtime_ns == before
     command(0, *again)
@@ -359,7 +359,7 @@ def test_a_table_says_what_became_of_every_drawing(slides, capsys):
     assert "1 of 5 annotations label a tile; 1 files of no slide" in said
     order = ("--classes", "Tumor,other")
     command(0, "labels", slides / "store", out / "labels-what.csv", *order)
-    assert Store(slides / "store").labels("what")[0].classes == ("Tumor", "other")
+    assert Store(slides / "store").labels("what").task.classes == ("Tumor", "other")
 
 
 def test_drawings_on_a_slide_without_tiles_are_told_too(slides):

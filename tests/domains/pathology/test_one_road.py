@@ -13,12 +13,12 @@ from torch import Tensor
 
 from histoscope.apps.cli import run
 from histoscope.core.contracts import Task
-from histoscope.core.data.labels import LABELS, label_table
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
-from histoscope.core.files import read_table, write_table
+from histoscope.core.files import read_table
 from histoscope.core.inference.runner import BATCH
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
@@ -50,8 +50,8 @@ def make_package(slide: Path, sampling: TileSampling, out: Path) -> tuple[Store,
     ids = store.index.column("id").combine_chunks()
     kinds = pa.array([("left", "right")[place % 2] for place in range(len(ids))])
     labels = out / "labels.parquet"
-    write_table(labels, *LABELS, label_table(Task("side", ("left", "right")), ids, [kinds], "made"))
-    spec = FinetuneSpec(fraction=0.5, draws=1)
+    LabelTable.make(Task("side", ("left", "right")), ids, [kinds], "made").write(labels)
+    spec = ProbeSpec(fraction=0.5, draws=1)
     package = finetune(store, "colour", spec, out / "package", labels=labels, progress=Silent())
     return store, package, labels
 

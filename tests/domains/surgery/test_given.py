@@ -51,7 +51,7 @@ def call(place: Path, out: Path, **options: object) -> list[str]:
 
 
 def phases(out: Path) -> dict[str, str | None]:
-    _, table = Store(out).labels("phase")
+    table = Store(out).labels("phase").rows
     return dict(zip(table["sample"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from histoscope.core.contracts import Answer, Results, Source, Task
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
@@ -86,9 +86,9 @@ def labels_of(folder: Path, sampling: FrameSampling = CUT, **options: object):
 
 def test_labels_and_frames_agree_to_the_exact_frame(phantom: Path, store: Store):
     index = store.index.to_pylist()
-    task, phases = store.labels("phase")
-    tools_task, tools = store.labels("tools")
-    assert (task.classes, tools_task.classes) == (PHASES, TOOLS)
+    labels = store.labels("phase"), store.labels("tools")
+    assert [one.task.classes for one in labels] == [PHASES, TOOLS]
+    phases, tools = (one.rows for one in labels)
     cases = {row["id"]: row["case"] for row in index}
     frames = {row["id"]: row["frame"] for row in index}
     truth = {}
@@ -270,7 +270,7 @@ def test_the_field_of_view_is_one_box_and_cut_off_on_demand(phantom: Path):
 def test_predict_writes_seconds_timeline_and_cholec80_text(
     phantom: Path, store: Store, tmp_path: Path
 ):
-    spec = FinetuneSpec(fraction=0.3, draws=2)
+    spec = ProbeSpec(fraction=0.3, draws=2)
     finetune(store, "colour", spec, tmp_path / "p", tasks=("phase", "tools"), progress=Silent())
     out = tmp_path / "out"
     options = PredictOptions(write="cholec80")
@@ -304,7 +304,7 @@ def test_bad_videos_are_rows_and_the_rest_is_predicted(phantom: Path, store: Sto
     (new / "b-text.mp4").write_text("no video")
     good = (new / "video04.mp4").read_bytes()
     (new / "c-cut.mp4").write_bytes(good[: len(good) // 2])
-    spec = FinetuneSpec(fraction=0.3, draws=1)
+    spec = ProbeSpec(fraction=0.3, draws=1)
     finetune(store, "colour", spec, tmp_path / "p", tasks=("phase",), progress=Silent())
     outcomes = predict(
         tmp_path / "p",
@@ -433,7 +433,7 @@ def test_a_broken_part_is_named_and_a_part_alone_is_read_alone(phantom: Path, tm
 def test_text_files_carry_the_operations_name_and_no_column_is_lost(
     phantom: Path, store: Store, tmp_path: Path
 ):
-    spec = FinetuneSpec(fraction=1, draws=1)
+    spec = ProbeSpec(fraction=1, draws=1)
     finetune(store, "colour", spec, tmp_path / "p", tasks=("phase", "tools"), progress=Silent())
     (video,) = (phantom / "new" / "videos").iterdir()
     (tmp_path / "new").mkdir()

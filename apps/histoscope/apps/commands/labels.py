@@ -31,12 +31,10 @@ def command(
     """Take FILES of labels (the page of suggest saves one) into the label table of STORE.
 
     They join what the table says already, and what a label table of the same task says that --out
-    is already. A sample that STORE does not hold, an unknown class or a contradiction is refused,
-    and nothing is written.
+    is already. A sample or source that STORE does not hold, an unknown class or a contradiction is
+    refused, and nothing is written.
     """
-    from histoscope.core.data.labels import LABELS
     from histoscope.core.data.store import Store
-    from histoscope.core.files import write_table
     from histoscope.core.labelling.gather import read_label_file
     from histoscope.core.labelling.task import class_names
     from histoscope.core.stages.labels import import_labels
@@ -44,7 +42,7 @@ def command(
     opened = Store(store)
     names = class_names(classes)
     told = [read_label_file(file) for file in files]
-    asked, table = import_labels(
+    table = import_labels(
         opened,
         told,
         task,
@@ -53,7 +51,8 @@ def command(
         later_wins=later_wins,
         progress=Console(),
     )
+    asked = table.task
     path = out or store / "labels" / f"{asked.name}.parquet"
-    write_table(path, *LABELS, table)
+    table.write(path)
     kinds = ", ".join(asked.classes)
-    click.echo(f"{path}: {len(table)} samples with labels of {asked.name} ({kinds})")
+    click.echo(f"{path}: {len(table.rows)} {asked.level}s with labels of {asked.name} ({kinds})")

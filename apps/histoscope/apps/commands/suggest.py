@@ -112,4 +112,4 @@ def _head_for(task: str, model: Any) -> Any:
     answered = [one.name for one in model.tasks]
     if task not in answered:
         raise UsageError(f"--task {task}: the package answers {', '.join(answered)}")
-    return model.heads[answered.index(task)][0]
+    return model.head(answered.index(task))

@@ -19,7 +19,8 @@ from histoscope.apps.report.page import visible, write_page
 from histoscope.core.contracts import Neighbour, Task
 from histoscope.core.data.shard import encode
 from histoscope.core.errors import UsageError
-from histoscope.core.labelling.gather import LABEL, SAMPLE, TASK
+from histoscope.core.labelling.gather import KEYS as COLUMNS
+from histoscope.core.labelling.gather import LABEL, TASK
 from histoscope.core.packages.package import class_infos
 
 KEYS = "123456789abcdefghijklmnopqrtvxyz"  # s, u and w do something else
@@ -83,7 +84,7 @@ def check_classes(task: Task) -> None:
             f"{len(task.classes)} classes of {task.name!r}: the page has keys for {len(KEYS)}; "
             "give fewer with --classes"
         )
-    taken = {*SAMPLE, TASK, LABEL}
+    taken = {*COLUMNS["sample"], TASK, LABEL}
     for name in () if task.exclusive else task.classes:
         if name.lower() in taken:
             raise UsageError(f"--classes: {name!r} is a column's name already; rename it")

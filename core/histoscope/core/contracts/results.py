@@ -32,14 +32,20 @@ class Task:
     exclusive: bool = True
     level: Level = "sample"
 
+    @property
+    def asks(self) -> str:
+        """What kind of answer it wants, in words."""
+        return f"{'one class' if self.exclusive else 'several classes'} a {self.level}"
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What one head says of one source's samples.
+    """What one head says of one source's samples, or of the source.
 
     Attributes:
-        task: the head's task.
-        probabilities: float32, (rows, classes); NaN where a sample is corrupt.
+        task: the head's task; its level says of what.
+        probabilities: float32, (rows, classes), NaN where a sample is corrupt; of the source
+            (1, classes).
         colours: one ``#rrggbb`` a class.
         thresholds: float32, (classes,): from which probability on a class of a task that is not
             exclusive counts as present.
@@ -69,12 +75,14 @@ class Results:
         source: which one.
         rows: the plan's rows with ``status`` (``ok`` or the reason of a corrupt sample) and
             ``mark``.
-        answers: one a head of the package.
+        answers: one a head of level sample.
+        of_source: one a head of level source; none where no sample could be read.
     """
 
     source: Source
     rows: pa.Table
     answers: Sequence[Answer]
+    of_source: Sequence[Answer] = ()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Task
-from histoscope.core.data.labels import label_table
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import DataError
 
@@ -65,7 +64,7 @@ class JoinedStore(Store):
         """Names of the label tables that any store has."""
         return sorted({name for store in self._stores for name in store.tasks()})
 
-    def labels(self, name: str | None = None) -> tuple[Task, pa.Table]:
+    def labels(self, name: str | None = None) -> LabelTable:
         """The label tables of a task, one below the other.
 
         Raises:
@@ -73,15 +72,11 @@ class JoinedStore(Store):
         """
         holding = [one for one in self._stores if name is None or name in one.tasks()]
         found = [store.labels(name) for store in holding or self._stores]
-        task = found[0][0]
-        for store, (other, _) in zip(holding, found, strict=False):
-            if other != task:
-                raise DataError(f"{store.path}: labels of {other.name!r} have other classes")
-        names = found[0][1].column_names
-        parts = [table.select(names).replace_schema_metadata(None) for _, table in found]
-        whole = pa.concat_tables(parts)
-        samples, *values = (whole.column(one).combine_chunks() for one in whole.column_names)
-        return task, label_table(task, samples, values, "several stores")
+        task = found[0].task
+        for store, table in zip(holding, found, strict=False):
+            if table.task != task:
+                raise DataError(f"{store.path}: labels of {task.name!r} have other classes")
+        return LabelTable(task, pa.concat_tables(one.rows for one in found), "several stores")
 
     @cached_property
     def reader(self) -> ImageReader:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Sampling, Task
+from histoscope.core.contracts import Sampling
 from histoscope.core.contracts.installed import sampling_of
-from histoscope.core.data.labels import read_labels
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.shard import Shard, decode
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
@@ -72,8 +72,8 @@ class Store:
         """Names of the label tables."""
         return sorted(file.stem for file in (self.path / "labels").glob("*.parquet"))
 
-    def labels(self, name: str | None = None) -> tuple[Task, pa.Table]:
-        """A label table and its task.
+    def labels(self, name: str | None = None) -> LabelTable:
+        """A label table.
 
         Args:
             name: the task; None takes the only one.
@@ -89,7 +89,7 @@ class Store:
         if name is None or name not in names:
             asked = "several tasks" if name is None else f"no task {name!r}"
             raise DataError(f"{self.path}: {asked}; give --task with one of: {', '.join(names)}")
-        return read_labels(self.path / "labels" / f"{name}.parquet")
+        return LabelTable.read(self.path / "labels" / f"{name}.parquet")
 
     @cached_property
     def reader(self) -> ImageReader:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Task
-from histoscope.core.data.labelled import Labelled
+from histoscope.core.data.examples import Examples
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.intervals import CHUNK, bootstrap_interval
 from histoscope.core.files import atomic_path
@@ -22,15 +21,24 @@ Scores = Sequence[NDArray[np.float32]]
 Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
 
 
-def measure_classes(task: Task, test: Labelled, probabilities: Scores) -> dict[str, Any]:
-    """Metrics of exclusive classes, and the first draw's confusion counts.
+def measure(
+    test: Examples, probabilities: Scores, thresholds: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """All metrics of a task.
 
     Args:
-        task: with exclusive classes.
         test: what is true.
-        probabilities: (samples, classes) for each draw.
+        probabilities: (examples, classes) for each draw.
+        thresholds: (classes,) for each draw; not asked for where classes are exclusive.
     """
-    truth, classes = test.truth, len(task.classes)
+    if test.task.exclusive:
+        return measure_classes(test, probabilities)
+    return measure_presence(test, probabilities, thresholds)
+
+
+def measure_classes(test: Examples, probabilities: Scores) -> dict[str, Any]:
+    """Metrics of exclusive classes, and the first draw's confusion counts. See :func:`measure`."""
+    task, truth, classes = test.task, test.truth.values, len(test.task.classes)
     predicted = [p.argmax(axis=1) for p in probabilities]
 
     def recall_of(place: int) -> Metric:
@@ -54,17 +62,10 @@ def measure_classes(task: Task, test: Labelled, probabilities: Scores) -> dict[s
 
 
 def measure_presence(
-    task: Task, test: Labelled, probabilities: Scores, thresholds: Sequence[Sequence[float]]
+    test: Examples, probabilities: Scores, thresholds: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    """Average precision and F1 of classes that may be present together.
-
-    Args:
-        task: with classes that are not exclusive.
-        test: what is true, -1 where unknown.
-        probabilities: (samples, classes) for each draw.
-        thresholds: (classes,) for each draw, of F1.
-    """
-    truth, draws = test.truth, len(probabilities)
+    """Average precision, and F1, of classes that may be present together. See :func:`measure`."""
+    task, truth, draws = test.task, test.truth.values, len(probabilities)
 
     def precision_of(place: int) -> Metric:
         return lambda d, w: metrics.average_precision(
@@ -104,7 +105,7 @@ def measure_presence(
 
 
 def _score(
-    score: Metric, test: Labelled, draws: int, of_class: NDArray[np.bool_] | None = None
+    score: Metric, test: Examples, draws: int, of_class: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
     ones = np.ones((1, len(test.truth)))
@@ -119,7 +120,7 @@ def _score(
     return _metric(per_draw, low, high)
 
 
-def _by_unit(score: Metric, test: Labelled, draws: int) -> dict[str, Any]:
+def _by_unit(score: Metric, test: Examples, draws: int) -> dict[str, Any]:
     """A metric of each unit by itself, its mean, and the interval of that over units."""
     names = np.unique(np.asarray(test.units, dtype=str))
     units = np.asarray(test.units, dtype=str)

@@ -8,6 +8,7 @@ HEADS: Registry[Any] = Registry(
     "head",
     {
         "linear": "histoscope.core.heads.linear:LinearHead",
+        "mean": "histoscope.core.heads.mean:MeanHead",
         "neighbours": "histoscope.core.heads.neighbours:NeighbourHead",
     },
     group="histoscope.heads",

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histoscope.core.contracts import Level, Task
+
 EVEN, NEVER = 0.5, 1.0
 _LEAST = 1e-24  # of a squared length
 Rows = NDArray[np.float32]
-Truth = NDArray[np.int64]
+Labels = NDArray[np.int64]  # class ids, (rows,), or 1, 0, -1 (unknown), (rows, classes)
 Tensors = Mapping[str, NDArray[Any]]
 Numbers = TypeVar("Numbers")  # NumPy arrays or torch tensors
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Features of examples: of a sample its own, of a source those of its readable samples.
+
+    Attributes:
+        features: float32, (rows, dim); rows of one bag stand together, in reading order.
+        starts: where each bag begins, and the end, (bags + 1,); none is empty.
+    """
+
+    features: Rows
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of_samples(cls, features: Rows) -> Bags:
+        """One row a bag."""
+        return cls(features, np.arange(len(features) + 1))
+
+    @classmethod
+    def of_one(cls, features: Rows) -> Bags:
+        """All rows in one bag."""
+        return cls(features, np.array([0, len(features)]))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def means(self) -> Rows:
+        """The mean row of each bag, (bags, dim)."""
+        if not len(self):
+            return self.features[:0]
+        sums = np.add.reduceat(self.features.astype(np.float64), self.starts[:-1], axis=0)
+        return (sums / np.diff(self.starts)[:, None]).astype(np.float32)
 
 
 class Head(Protocol):
@@ -21,23 +57,23 @@ class Head(Protocol):
 
     Attributes:
         kind: its name in the registry.
+        level: what one bag is: a sample, or a source with its samples.
         exclusive: whether exactly one class holds.
         thresholds: float32, (classes,), from which score on a class counts as present.
     """
 
     kind: ClassVar[str]
+    level: ClassVar[Level]
 
     @classmethod
-    def of(
-        cls, tensors: Tensors, classes: int, dim: int, exclusive: bool, thresholds: Rows | None
-    ) -> Self:
+    def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
         """The head that a package keeps.
 
         Args:
             tensors: what :meth:`tensors` gave; floats are float32, whole numbers int64.
-            classes: how many it answers with.
+            task: what it answers.
             dim: width of a feature row.
-            exclusive, thresholds: as below.
+            thresholds: as below.
 
         Raises:
             ValueError: the tensors are not of such a head.
@@ -51,8 +87,8 @@ class Head(Protocol):
     def cut(self) -> Rows:
         """The thresholds, 0.5 where none were fitted."""
 
-    def probabilities(self, features: Rows) -> Rows:
-        """(rows, dim) to (rows, classes); exclusive: rows sum to 1."""
+    def probabilities(self, bags: Bags) -> Rows:
+        """(bags, classes); exclusive: rows sum to 1."""
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All that a package keeps of it."""

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.heads.contract import Rows, Tensors, check_tensors, cut_of, unit_rows
+from histoscope.core.contracts import Level, Task
+from histoscope.core.heads.contract import Bags, Rows, Tensors, check_tensors, cut_of, unit_rows
 
 
 def linear(rows: Any, weight: Any, bias: Any) -> Any:
@@ -34,17 +35,17 @@ class LinearHead:
     thresholds: Rows | None = None
     centre: Rows | None = None
     kind: ClassVar[str] = "linear"
+    level: ClassVar[Level] = "sample"
 
     @classmethod
-    def of(
-        cls, tensors: Tensors, classes: int, dim: int, exclusive: bool, thresholds: Rows | None
-    ) -> Self:
+    def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
         """See :class:`Head`."""
+        classes = len(task.classes)
         shapes: dict[str, tuple[int, ...]] = {"weight": (classes, dim), "bias": (classes,)}
         check_tensors(tensors, {**shapes, "centre": (dim,)} if "centre" in tensors else shapes)
         if any(values.dtype != np.float32 for values in tensors.values()):
             raise ValueError("a linear head has floats only")
-        return cls(exclusive=exclusive, thresholds=thresholds, **tensors)
+        return cls(exclusive=task.exclusive, thresholds=thresholds, **tensors)
 
     @property
     def cut(self) -> Rows:
@@ -56,9 +57,9 @@ class LinearHead:
         rows = features if self.centre is None else unit_rows(features, self.centre)
         return linear(rows.astype(np.float64), self.weight.astype(np.float64), self.bias)
 
-    def probabilities(self, features: Rows) -> Rows:
-        """(rows, dim) to (rows, classes); exclusive: rows sum to 1."""
-        logits = self.logits(features)
+    def probabilities(self, bags: Bags) -> Rows:
+        """(bags, classes); exclusive: rows sum to 1."""
+        logits = self.logits(bags.features)
         if not self.exclusive:
             return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
         logits -= logits.max(axis=1, keepdims=True)

@@ -9,7 +9,16 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.heads.contract import Rows, Tensors, Truth, check_tensors, cut_of, unit_rows
+from histoscope.core.contracts import Level, Task
+from histoscope.core.heads.contract import (
+    Bags,
+    Labels,
+    Rows,
+    Tensors,
+    check_tensors,
+    cut_of,
+    unit_rows,
+)
 
 BLOCK = 1024  # rows that look for neighbours at once
 
@@ -28,18 +37,18 @@ class NeighbourHead:
     """
 
     features: Rows
-    truth: Truth
+    truth: Labels
     neighbours: int
     centre: Rows
     exclusive: bool = True
     thresholds: Rows | None = None
     kind: ClassVar[str] = "neighbours"
+    level: ClassVar[Level] = "sample"
 
     @classmethod
-    def of(
-        cls, tensors: Tensors, classes: int, dim: int, exclusive: bool, thresholds: Rows | None
-    ) -> Self:
+    def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
         """See :class:`Head`."""
+        classes = len(task.classes)
         labels = len(tensors["truth"]) if np.ndim(tensors.get("truth", 0)) else 0
         shapes = {"features": (labels, dim), "truth": (labels, classes)}
         check_tensors(tensors, {**shapes, "neighbours": (), "centre": (dim,)})
@@ -50,16 +59,16 @@ class NeighbourHead:
         if not np.isin(truth, (-1, 0, 1)).all() or count < 1:
             raise ValueError("truth is 1, 0 or -1, and one or more neighbours vote")
         features, centre = tensors["features"], tensors["centre"]
-        return cls(features, truth, int(count), centre, exclusive, thresholds)
+        return cls(features, truth, int(count), centre, task.exclusive, thresholds)
 
     @property
     def cut(self) -> Rows:
         """The thresholds, 0.5 where none were fitted."""
         return cut_of(self.thresholds, self.truth.shape[1])
 
-    def probabilities(self, features: Rows) -> Rows:
-        """(rows, dim) to (rows, classes), in steps of 1 / neighbours."""
-        rows = unit_rows(features, self.centre)
+    def probabilities(self, bags: Bags) -> Rows:
+        """(bags, classes), in steps of 1 / neighbours."""
+        rows = unit_rows(bags.features, self.centre)
         parts = [
             vote(rows[start : start + BLOCK] @ self.features.T, self.truth, self.neighbours)
             for start in range(0, len(rows), BLOCK)
@@ -76,7 +85,7 @@ class NeighbourHead:
         }
 
 
-def vote(nearness: Rows, truth: Truth, neighbours: int) -> Rows:
+def vote(nearness: Rows, truth: Labels, neighbours: int) -> Rows:
     """Share of present among the nearest that know of a class; 0 where none does.
 
     Args:
@@ -98,7 +107,7 @@ def vote(nearness: Rows, truth: Truth, neighbours: int) -> Rows:
 
 
 def fit_neighbours(
-    features: Rows, labels: Truth, classes: int, centre: Rows, counts: Sequence[int]
+    features: Rows, labels: Labels, classes: int, centre: Rows, counts: Sequence[int]
 ) -> NeighbourHead:
     """Keep the labelled features; choose how many neighbours vote by leaving one out.
 
@@ -124,7 +133,7 @@ def fit_neighbours(
     return NeighbourHead(rows, truth, best, centre, exclusive)
 
 
-def _right(votes: Rows, truth: Truth, exclusive: bool) -> float:
+def _right(votes: Rows, truth: Labels, exclusive: bool) -> float:
     chosen = votes >= 0.5
     if exclusive:
         chosen = votes.argmax(axis=1)[:, None] == np.arange(truth.shape[1])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from histoscope.core.contracts import Task
-from histoscope.core.data.labels import label_table, read_labels
+from histoscope.core.contracts import Level, Task
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError, near_word
 from histoscope.core.progress import Progress
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
-SAMPLE, TASK, LABEL = ("sample", "id"), "task", "label"
+KEYS: Mapping[Level, Sequence[str]] = {"sample": ("sample", "id"), "source": ("source",)}
+TASK, LABEL = "task", "label"
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 SHOWN = 20  # contradictions that are listed, at most
 Value = str | bool
@@ -27,14 +28,17 @@ class LabelFile:
     Attributes:
         name: of the file, for messages.
         task: name of the task, None where it does not say.
-        exclusive: whether one class a sample holds.
+        level: what its labels speak of.
+        exclusive: whether one class holds.
         classes: classes that it knows, in order; of exclusive ones those it gives.
-        values: sample and, of classes that are not exclusive, class, to what is said of them.
+        values: sample or source and, of classes that are not exclusive, class, to what is said of
+            them.
         origin: who said it, files divided by ``"; "``; empty: the file itself.
     """
 
     name: str
     task: str | None
+    level: Level
     exclusive: bool
     classes: tuple[str, ...]
     values: Mapping[tuple[str, str], Value] = field(default_factory=dict)
@@ -44,20 +48,20 @@ class LabelFile:
 def read_label_file(path: Path) -> LabelFile:
     """Read a file of labels: a label table (Parquet), or a CSV with these columns.
 
-    ``sample`` (or ``id``), ``task`` if one likes, and either ``label``, one class a sample, or one
-    column a class with true or false. BOM, semicolons, tabs and empty cells beyond the last column
-    are tolerated; an empty cell is unknown.
+    ``sample`` (or ``id``), or ``source`` (id or path, as in the manifest); ``task`` if one likes;
+    and either ``label``, one class, or one column a class with true or false. BOM, semicolons, tabs
+    and empty cells beyond the last column are tolerated; an empty cell is unknown.
 
     Raises:
         DataError: not such a file, or it contradicts itself.
     """
     if path.suffix.lower() == ".parquet":
-        return label_file_of(path.name, *read_labels(path))
+        return label_file_of(path.name, LabelTable.read(path))
     sheet = read_sheet(path)
-    key = _key(sheet)
+    level, key = _key(sheet)
     columns = {name.lower(): name for name in sheet.names}
     exclusive = LABEL in columns
-    kinds = [LABEL] if exclusive else [name for name in columns if name not in (*SAMPLE, TASK)]
+    kinds = [LABEL] if exclusive else [name for name in columns if name not in (*KEYS[level], TASK)]
     if not kinds:
         raise DataError(f"{path}: neither a column label nor one for each class")
     tasks = {row.get(TASK, "") for _, row in sheet.rows} - {""}
@@ -68,7 +72,7 @@ def read_label_file(path: Path) -> LabelFile:
         for kind in (kind for kind in kinds if row[kind]):
             where = f"{path}, line {line}"
             if not row[key]:
-                raise DataError(f"{where}: {row[kind]!r} of no sample; fill in {columns[key]}")
+                raise DataError(f"{where}: {row[kind]!r} of no {level}; fill in {columns[key]}")
             value = row[kind] if exclusive else _truth(row[kind], where)
             about = row[key], "" if exclusive else columns[kind]
             if values.setdefault(about, value) != value:
@@ -78,16 +82,17 @@ def read_label_file(path: Path) -> LabelFile:
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
     classes = tuple(given) if exclusive else tuple(columns[kind] for kind in kinds)
-    return LabelFile(path.name, next(iter(tasks), None), exclusive, classes, values)
+    return LabelFile(path.name, next(iter(tasks), None), level, exclusive, classes, values)
 
 
-def _key(sheet: Sheet) -> str:
-    """Which column holds the sample."""
-    found = [name for name in sheet.names if name.lower() in SAMPLE]
+def _key(sheet: Sheet) -> tuple[Level, str]:
+    """What is labelled, and the column that says so: a sample's, if there is one."""
+    found = [name for name in sheet.names if name.lower() in KEYS["sample"]]
     if len(found) > 1:
         both = " and ".join(found)
         raise DataError(f"{sheet.path}: {both} are two columns for the sample; leave one of them")
-    return sheet.column(*SAMPLE)
+    level: Level = "sample" if found or "source" not in map(str.lower, sheet.names) else "source"
+    return level, sheet.column(*KEYS[level])
 
 
 def _truth(word: str, where: str) -> bool:
@@ -96,42 +101,42 @@ def _truth(word: str, where: str) -> bool:
     raise DataError(f"{where}: {word!r} where true, false or nothing is expected")
 
 
-def label_file_of(name: str, task: Task, table: pa.Table, origin: str = "") -> LabelFile:
+def label_file_of(name: str, table: LabelTable, origin: str = "") -> LabelFile:
     """A label table as if it were a file."""
-    samples = table.column("sample").to_pylist()
-    values = dict[tuple[str, str], Value]()
-    for column in ("label",) if task.exclusive else task.classes:
-        about = "" if task.exclusive else column
-        for sample, value in zip(samples, table.column(column).to_pylist(), strict=True):
-            if value is not None:
-                values[sample, about] = value
-    return LabelFile(name, task.name, task.exclusive, task.classes, values, origin)
+    ids, task = table.names.to_pylist(), table.task
+    values = {
+        (one, "" if task.exclusive else column): value
+        for column, told in table.values().items()
+        for one, value in zip(ids, told.to_pylist(), strict=True)
+        if value is not None
+    }
+    return LabelFile(name, task.name, task.level, task.exclusive, task.classes, values, origin)
 
 
 def gather(
     files: Sequence[LabelFile],
     task: Task,
-    samples: Sequence[str],
+    names: Sequence[str],
     where: str,
     *,
     later_wins: bool,
     progress: Progress,
-) -> pa.Table:
-    """One label table of all files, rows in the order of ``samples``.
+) -> LabelTable:
+    """One label table of all files, rows in the order of ``names``.
 
     Args:
         files: what is known, in the order in which it was said.
         task: which question; its classes are the only ones allowed.
-        samples: ids that may be spoken of.
-        where: what holds these samples, for messages.
+        names: ids that may be spoken of.
+        where: what holds these samples or sources, for messages.
         later_wins: where files contradict each other, the later one counts; else that is refused.
         progress: told each contradiction.
 
     Raises:
-        DataError: another task or kind of task, an unknown sample or class, a contradiction, or
-            no label at all.
+        DataError: another task or kind of task, an unknown sample, source or class, a
+            contradiction, or no label at all.
     """
-    known = set(samples)
+    known = set(names)
     for file in files:
         _check(file, task, known, where)
     merged, who = dict[tuple[str, str], Value](), dict[tuple[str, str], str]()
@@ -156,18 +161,15 @@ def gather(
     if not merged:
         raise DataError(f"no label of {task.name!r} in {', '.join(file.name for file in files)}")
     origins = [one for file in files for one in (file.origin or file.name).split("; ")]
-    return _table(merged, task, samples, list(dict.fromkeys(origins)))
+    return _table(merged, task, names, list(dict.fromkeys(origins)))
 
 
 def _check(file: LabelFile, task: Task, known: set[str], where: str) -> None:
     if file.task not in (None, task.name):
         raise DataError(f"{file.name}: labels of {file.task!r}, not of {task.name!r}")
-    if file.exclusive != task.exclusive:
-        kinds = {True: "one class a sample", False: "several classes a sample"}
-        raise DataError(
-            f"{file.name}: has {kinds[file.exclusive]}, but {task.name!r} has "
-            f"{kinds[task.exclusive]}"
-        )
+    theirs = replace(task, level=file.level, exclusive=file.exclusive)
+    if theirs != task:
+        raise DataError(f"{file.name}: has {theirs.asks}, but {task.name!r} has {task.asks}")
     extra = [name for name in file.classes if name not in task.classes]
     if extra:
         raise DataError(
@@ -177,22 +179,22 @@ def _check(file: LabelFile, task: Task, known: set[str], where: str) -> None:
     lost = [sample for sample, _ in file.values if sample not in known]
     if lost:
         raise DataError(
-            f"{file.name}: {len(set(lost))} samples are not in {where} (first: {lost[0]})"
+            f"{file.name}: {len(set(lost))} {task.level}s are not in {where} (first: {lost[0]})"
         )
 
 
 def _table(
     merged: Mapping[tuple[str, str], Value],
     task: Task,
-    samples: Iterable[str],
-    names: Sequence[str],
-) -> pa.Table:
-    spoken = {sample for sample, _ in merged}
-    ordered = [sample for sample in samples if sample in spoken]
+    names: Iterable[str],
+    origins: Sequence[str],
+) -> LabelTable:
+    spoken = {name for name, _ in merged}
+    ordered = [name for name in names if name in spoken]
     columns = [""] if task.exclusive else list(task.classes)
     kind = pa.string() if task.exclusive else pa.bool_()
-    values = [pa.array([merged.get((s, name)) for s in ordered], kind) for name in columns]
-    return label_table(task, pa.array(ordered, pa.string()), values, "; ".join(names))
+    values = [pa.array([merged.get((one, name)) for one in ordered], kind) for name in columns]
+    return LabelTable.make(task, pa.array(ordered, pa.string()), values, "; ".join(origins))
 
 
 def _about(about: tuple[str, str]) -> str:

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from histoscope.core.contracts import Task
+from histoscope.core.contracts import Level, Task
 from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
 
@@ -50,6 +50,7 @@ def asked_task(
     classes: Sequence[str],
     several: bool,
     answered: Sequence[Task] = (),
+    level: Level = "sample",
 ) -> Task:
     """The task that a person speaks of.
 
@@ -59,6 +60,7 @@ def asked_task(
         classes: its classes in order; empty: those of ``answered``, else of the store's table.
         several: any number of classes may hold at once; where the task is known it says so itself.
         answered: the tasks of a package.
+        level: what labels speak of; where the task is known it says so itself.
 
     Raises:
         UsageError: no name or no classes can be told, or they are not those of the store's table.
@@ -71,7 +73,7 @@ def asked_task(
         raise UsageError(f"--task {name}: letters, digits, _ and - make a task's name")
     known = [task for task in answered if task.name == name]
     if name in store.tasks():
-        known.append(store.labels(name)[0])
+        known.append(store.labels(name).task)
     if not classes and not any(task.classes for task in known):
         raise UsageError(f"--task {name}: {store.path} knows no class of it; give --classes A,B,C")
     for task in known:
@@ -81,14 +83,10 @@ def asked_task(
         if several and task.exclusive:
             raise UsageError(f"--several: exactly one class of {name!r} holds, as it is known")
     exclusive = known[0].exclusive if known else not several
-    return Task(name, tuple(classes) or known[0].classes, exclusive)
+    level = known[0].level if known else level
+    return Task(name, tuple(classes) or known[0].classes, exclusive, level)
 
 
 def labelled_ids(store: Store, task: Task) -> frozenset[str]:
     """Samples that the store's table of this task knows anything of."""
-    if task.name not in store.tasks():
-        return frozenset()
-    rows = store.labels(task.name)[1].to_pylist()
-    names = [row.pop("sample") for row in rows]
-    known = [any(value is not None for value in row.values()) for row in rows]
-    return frozenset(name for name, told in zip(names, known, strict=True) if told)
+    return store.labels(task.name).known() if task.name in store.tasks() else frozenset()

@@ -9,30 +9,30 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.utils.class_weight import compute_sample_weight
 
-from histoscope.core.heads.contract import Rows, Truth
+from histoscope.core.data.truth import Truth
+from histoscope.core.heads.contract import Labels
 from histoscope.core.heads.linear import LinearHead
-from histoscope.core.learning.probe import Probe
 
 FROM_LABELS, FROM_EACH = 100, 10
 BOUNDS = (-3.0, 5.0)  # of the temperature's logarithm
 
 
-def why_not(labels: Truth, classes: int) -> str | None:
+def why_not(truth: Truth) -> str | None:
     """Why a draw's labels are not enough to calibrate on; None where they are."""
-    if labels.ndim == 2:
+    if not truth.task.exclusive:
         return "classes may be present together; scores only rank"
-    if len(labels) < FROM_LABELS:
-        return f"{len(labels)} labels are fewer than {FROM_LABELS}; scores only rank"
-    fewest = np.bincount(labels, minlength=classes).min()
+    if len(truth) < FROM_LABELS:
+        return f"{len(truth)} labels are fewer than {FROM_LABELS}; scores only rank"
+    fewest = truth.holds.sum(axis=0).min()
     if fewest < FROM_EACH:
         return f"a class has {fewest} labels, fewer than {FROM_EACH}; scores only rank"
     return None
 
 
 def calibrated(
-    head: LinearHead, probe: Probe, features: Rows, labels: Truth, classes: int
+    head: LinearHead, held_out: NDArray[np.float64], labels: Labels
 ) -> tuple[LinearHead, float]:
-    """Divide logits by a temperature that suits rows which their probe has not seen.
+    """Divide logits by a temperature that suits rows which their head has not seen.
 
     Guo et al. 2017 ("On Calibration of Modern Neural Networks"), section 4.2; by cross-validation
     in the draw, with classes weighted as the probe weights them: probabilities are those of a
@@ -40,19 +40,19 @@ def calibrated(
     two classes the order of samples, too. A temperature stays within exp(-3) and exp(5).
 
     Args:
-        head: fitted by ``probe`` on all of the draw.
-        probe: with its strength fixed.
-        features, labels, classes: of the draw, as in :meth:`Probe.fit`.
+        head: fitted on all of the draw.
+        held_out: logits of each row by heads that had not seen it, (rows, classes).
+        labels: class ids, (rows,).
 
     Returns:
         The head, and the temperature.
     """
-    temperature = best_temperature(probe.held_out(features, labels, classes), labels)
+    temperature = best_temperature(held_out, labels)
     weight, bias = ((part / temperature).astype(np.float32) for part in (head.weight, head.bias))
     return replace(head, weight=weight, bias=bias), temperature
 
 
-def best_temperature(logits: NDArray[np.float64], labels: Truth) -> float:
+def best_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
     """The temperature with the smallest class-weighted log loss.
 
     Args:

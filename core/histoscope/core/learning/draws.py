@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError
 from histoscope.core.randomness import generator
 
@@ -15,7 +16,7 @@ DrawBy = Literal["sample", "case"]
 
 
 def draw_labels(
-    labels: NDArray[np.int64],
+    truth: Truth,
     cases: Sequence[str | None],
     fraction: float,
     draw: int,
@@ -31,7 +32,7 @@ def draw_labels(
     order until ``fraction`` of the labels and every class are in.
 
     Args:
-        labels: class ids of the labelled samples, (samples,), or 1, 0, -1, (samples, classes).
+        truth: of the labelled samples or sources.
         cases: case of each.
         fraction: share of the labels, in (0, 1].
         draw: number of the draw, from 0.
@@ -39,20 +40,20 @@ def draw_labels(
         by: what is drawn.
 
     Returns:
-        Sorted positions into ``labels``.
+        Sorted positions into ``truth``.
 
     Raises:
         DataError: by case, but cases are unknown.
     """
     rng = generator(seed, f"draw/{by}", draw)
-    holds = labels > 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    holds = truth.holds
     if by == "case":
         return _by_case(holds, cases, fraction, rng)
-    if labels.ndim == 2:
+    if not truth.task.exclusive:
         return _by_sample(holds, fraction, rng)
     chosen = []
-    for kind in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == kind))
+    for kind in np.flatnonzero(holds.any(axis=0)):
+        members = rng.permutation(np.flatnonzero(holds[:, kind]))
         chosen.append(members[: max(1, round(fraction * len(members)))])
     return np.sort(np.concatenate(chosen))
 

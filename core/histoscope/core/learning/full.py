@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import SGD
 
-from histoscope.core.data.labelled import UNKNOWN
+from histoscope.core.data.truth import UNKNOWN, Truth
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, UsageError
 from histoscope.core.heads.contract import EVEN, NEVER, unit_rows
 from histoscope.core.heads.linear import LinearHead, linear
-from histoscope.core.learning.spec import FullSpec, SwavSpec
+from histoscope.core.learning.spec import StepsSpec, TuneSpec
 from histoscope.core.optim.groups import descend, make_optimiser, usual_groups
 from histoscope.core.optim.spec import OptimiserSpec
 from histoscope.core.randomness import generator
@@ -30,9 +30,9 @@ def fine_tune(
     loaded: LoadedEncoder,
     device: torch.device,
     images: NDArray[np.uint8],
-    truths: Sequence[NDArray[np.int64]],
+    truths: Sequence[Truth],
     heads: Sequence[LinearHead],
-    spec: FullSpec | SwavSpec,
+    spec: TuneSpec,
     seed: int,
     draw: int,
 ) -> tuple[nn.Module, list[LinearHead]]:
@@ -47,8 +47,7 @@ def fine_tune(
         loaded: the encoder; it stays as it is.
         device: where it is trained, in float32.
         images: uint8, (images, height, width, 3).
-        truths: one a head: class ids, (images,), or 1 and 0 for each class, (images, classes);
-            -1 where the draw has no label.
+        truths: one a head, of all images; unknown where the draw has no label.
         heads: where the heads start.
         spec: steps, batch, rates: AdamW with a cosine, or SwAV's SGD with two drops.
         seed, draw: name the batches.
@@ -78,9 +77,9 @@ class Tuning:
         self,
         loaded: LoadedEncoder,
         device: torch.device,
-        truths: Sequence[NDArray[np.int64]],
+        truths: Sequence[Truth],
         heads: Sequence[LinearHead],
-        spec: FullSpec | SwavSpec,
+        spec: TuneSpec,
     ) -> None:
         self.encoder = copy.deepcopy(loaded.module).to(device).eval()
         if not any(True for _ in self.encoder.parameters()):
@@ -90,7 +89,7 @@ class Tuning:
         self.layers = [_Layer(head).to(device) for head in heads]
         self.schedule = _Schedule(self.encoder, nn.ModuleList(self.layers), spec)
         self._losses = [
-            _Loss(truth, head, device) for truth, head in zip(truths, heads, strict=True)
+            _Loss(truth.values, head, device) for truth, head in zip(truths, heads, strict=True)
         ]
         self._device = device
 
@@ -104,18 +103,18 @@ class Tuning:
         return torch.stack(terms).sum()
 
 
-def new_head(truth: NDArray[np.int64], classes: int, dim: int) -> LinearHead:
+def new_head(truth: Truth, dim: int) -> LinearHead:
     """One that knows nothing of features as they are; a class that no row knows is never said.
 
     Args:
-        truth: of a draw: class ids, (labels,), or 1, 0, -1 (unknown), (labels, classes).
-        classes: how many classes the task has.
+        truth: of a draw.
         dim: width of features.
     """
+    classes = len(truth.task.classes)
     weight, bias = np.zeros((classes, dim), np.float32), np.zeros(classes, np.float32)
-    if truth.ndim == 1:
+    if truth.task.exclusive:
         return LinearHead(weight, bias)
-    cut = np.where((truth >= 0).any(axis=0), EVEN, NEVER).astype(np.float32)
+    cut = np.where((truth.values >= 0).any(axis=0), EVEN, NEVER).astype(np.float32)
     return LinearHead(weight, bias, exclusive=False, thresholds=cut)
 
 
@@ -151,10 +150,10 @@ class _Schedule:
         rates: the settings that change them.
     """
 
-    def __init__(self, encoder: nn.Module, heads: nn.Module, spec: FullSpec | SwavSpec) -> None:
+    def __init__(self, encoder: nn.Module, heads: nn.Module, spec: TuneSpec) -> None:
         self._spec = spec
         both = nn.ModuleList([encoder, heads])
-        if isinstance(spec, FullSpec):
+        if isinstance(spec, StepsSpec):
             self.rates = "--set full.learning_rate"
             self._shape = OptimiserSpec(
                 learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, warmup=0.1
@@ -173,7 +172,7 @@ class _Schedule:
         spec = self._spec
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if isinstance(spec, FullSpec):
+        if isinstance(spec, StepsSpec):
             descend(self._optimiser, self._shape, step, spec.steps)
             return
         drop = 0.2 ** sum(step >= share * spec.steps for share in (0.6, 0.8))

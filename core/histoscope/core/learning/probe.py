@@ -1,30 +1,77 @@
-"""Linear probes of frozen features: logistic regression, and that of UNI's published evaluation."""
+"""Linear probes of frozen features, by logistic regression."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
-from torch.nn.functional import cross_entropy
 
+from histoscope.core.contracts import Level, Scalar
+from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError
-from histoscope.core.heads.contract import NEVER, Rows, Truth, unit_rows
+from histoscope.core.heads.contract import NEVER, Labels, Rows, unit_rows
 from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.mean import MeanHead
+from histoscope.core.learning.calibration import calibrated
+from histoscope.core.learning.contract import Draw, Fitted, Fitter
+from histoscope.core.learning.spec import ProbeSpec
 
 FOLDS = 5
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
 _FLAT = 1e-6
-MOST_ITERATIONS = 1000  # of UNI's probe
+
+
+class ProbeFitter(Fitter):
+    """A linear probe; of a source, one of the mean of its samples."""
+
+    settings = ProbeSpec
+    levels: ClassVar[Sequence[Level]] = ("sample", "source")
+
+    @property
+    def centred(self) -> bool:
+        """Where features are taken at unit length."""
+        return bool(self.spec.scaling == "unit")
+
+    def warn(self, truths: Sequence[Truth]) -> str | None:
+        """Where a draw has too few labels to choose the penalty by."""
+        few = sum(not can_choose(truth.values) for truth in truths)
+        if not few or self.spec.strength != "cv":
+            return None
+        return (
+            f"{truths[0].task.name}: {few} of {len(truths)} draws have a single label of some "
+            f"class; there the probe's strength is {UNCHOSEN:g}, not chosen"
+        )
+
+    def fit(self, draw: Draw) -> Fitted:
+        """The head of a draw, calibrated where it has labels enough."""
+        (head, strength), task = self.start(draw), draw.truth.task
+        chosen: dict[str, Scalar] = {"strength": strength}
+        if task.exclusive and not draw.uncalibrated:
+            probe, labels = Probe(strength, draw.centre), draw.truth.values
+            held_out = probe.held_out(_rows(draw), labels, len(task.classes))
+            head, chosen["temperature"] = calibrated(head, held_out, labels)
+        return Fitted(MeanHead(head) if task.level == "source" else head, chosen, draw.uncalibrated)
+
+    def start(self, draw: Draw) -> tuple[LinearHead, float]:
+        """The linear head, not calibrated, and its strength."""
+        probe, truth = Probe(self.spec.strength, draw.centre), draw.truth
+        fit = probe.fit if truth.task.exclusive else probe.fit_with_thresholds
+        return fit(_rows(draw), truth.values, len(truth.task.classes))
+
+
+def _rows(draw: Draw) -> Rows:
+    """One feature row an example."""
+    assert draw.bags is not None
+    return draw.bags.features if draw.truth.task.level == "sample" else draw.bags.means()
 
 
 @dataclass(frozen=True)
@@ -41,7 +88,7 @@ class Probe:
     strength: float | Literal["cv"] = UNCHOSEN
     centre: Rows | None = None
 
-    def fit(self, features: Rows, labels: Truth, classes: int) -> tuple[LinearHead, float]:
+    def fit(self, features: Rows, labels: Labels, classes: int) -> tuple[LinearHead, float]:
         """The head and its strength, from the labels of one draw alone.
 
         Classes are weighted by the inverse of their counts; scikit-learn's L-BFGS.
@@ -59,7 +106,7 @@ class Probe:
         return self._head(rows, labels, classes, strength), strength
 
     def fit_with_thresholds(
-        self, features: Rows, labels: Truth, classes: int
+        self, features: Rows, labels: Labels, classes: int
     ) -> tuple[LinearHead, float]:
         """As :meth:`fit` for classes that are not exclusive, with the best threshold of each.
 
@@ -80,7 +127,7 @@ class Probe:
                 cut[place] = best_threshold(truth, 0.5 * (1 + np.tanh(0.5 * logits)))
         return replace(head, thresholds=cut), strength
 
-    def held_out(self, features: Rows, labels: Truth, classes: int) -> NDArray[np.float64]:
+    def held_out(self, features: Rows, labels: Labels, classes: int) -> NDArray[np.float64]:
         """Logits of each row from a probe that has not seen it, (labels, classes)."""
         out = np.zeros((len(labels), classes))
         kinds = labels if labels.ndim == 1 else labels[:, 0]
@@ -89,7 +136,7 @@ class Probe:
             out[held] = head.logits(features[held])
         return out
 
-    def _strength(self, rows: Rows, labels: Truth) -> float:
+    def _strength(self, rows: Rows, labels: Labels) -> float:
         """That with the smallest log loss on held-out rows; the smaller of equals."""
         if self.strength != "cv":
             return self.strength
@@ -101,7 +148,7 @@ class Probe:
                 losses += [self._loss(rows[known], truth[known], one) for one in STRENGTHS]
         return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
 
-    def _loss(self, rows: Rows, kinds: Truth, strength: float) -> float:
+    def _loss(self, rows: Rows, kinds: Labels, strength: float) -> float:
         names = np.unique(kinds)
         scores = np.zeros((len(kinds), len(names)))
         for fit, held in _folds(kinds):
@@ -111,7 +158,7 @@ class Probe:
         return float(log_loss(kinds, scores, sample_weight=weights, labels=names))
 
     def _model(
-        self, rows: Rows, kinds: Truth, strength: float
+        self, rows: Rows, kinds: Labels, strength: float
     ) -> tuple[LogisticRegression, NDArray[np.float64], NDArray[np.float64]]:
         """The regression, and the mean and deviation that its rows are scaled by."""
         dim = rows.shape[1]
@@ -124,14 +171,14 @@ class Probe:
         return model, mean, deviation
 
     def _regression(
-        self, rows: Rows, kinds: Truth, strength: float
+        self, rows: Rows, kinds: Labels, strength: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weight and bias with the scaling folded in, as scikit-learn shapes them."""
         model, mean, deviation = self._model(rows, kinds, strength)
         weight = model.coef_ / deviation
         return weight, model.intercept_ - weight @ mean
 
-    def _head(self, rows: Rows, labels: Truth, classes: int, strength: float) -> LinearHead:
+    def _head(self, rows: Rows, labels: Labels, classes: int, strength: float) -> LinearHead:
         if labels.ndim == 2:
             return self._head_of_each(rows, labels, strength)
         missing = sorted(set(range(classes)) - set(labels.tolist()))
@@ -143,7 +190,7 @@ class Probe:
             bias = np.concatenate([np.zeros_like(bias), bias])
         return LinearHead(weight.astype(np.float32), bias.astype(np.float32), centre=self.centre)
 
-    def _head_of_each(self, rows: Rows, labels: Truth, strength: float) -> LinearHead:
+    def _head_of_each(self, rows: Rows, labels: Labels, strength: float) -> LinearHead:
         """One regression a class, on the rows where it is known.
 
         A class that is everywhere present or everywhere absent there gets its frequency (add one
@@ -165,7 +212,7 @@ class Probe:
         )
 
 
-def can_choose(truth: Truth) -> bool:
+def can_choose(truth: Labels) -> bool:
     """Whether every class has two labels, of which one can be held out; of several, any class.
 
     Args:
@@ -177,7 +224,7 @@ def can_choose(truth: Truth) -> bool:
     return len(counts) >= 2 and int(counts.min()) >= 2
 
 
-def _folds(kinds: Truth) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _folds(kinds: Labels) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Rows to fit on and rows to hold out; every class that has two stands among the former."""
     count = min(FOLDS, int(np.unique(kinds, return_counts=True)[1].min()))
     split: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] = StratifiedKFold(
@@ -186,7 +233,7 @@ def _folds(kinds: Truth) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]
     return split
 
 
-def best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
+def best_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:
     """The cut, half way between two neighbouring scores, with the best F1 (the lowest if equal).
 
     Args:
@@ -200,51 +247,3 @@ def best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
     above = np.cumsum(hits[::-1])[::-1]  # hits from this place on
     f1 = 2 * above / (np.arange(len(hits), 0, -1) + hits.sum())
     return float(middles[np.where(starts, f1, -1).argmax()])
-
-
-def fit_uni(features: Rows, labels: Truth, classes: int) -> tuple[LinearHead, float]:
-    """Mean cross-entropy + 0.5 · ||W||₂ / C with C = dim · classes / 100, by L-BFGS from zero.
-
-    The norm is not squared, as in the code of Chen et al. 2024 ("Towards a general-purpose
-    foundation model for computational pathology", UNI), which follows Caron et al.'s probe; the
-    bias is not penalised; features are taken as they are. So C is not scikit-learn's.
-
-    Args:
-        features: (labels, dim).
-        labels: class ids, (labels,).
-        classes: how many classes the task has.
-
-    Returns:
-        The head, and C.
-    """
-    strength = features.shape[1] * classes / 100
-    rows, kinds = torch.from_numpy(features).double(), torch.from_numpy(labels)
-    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weight, bias], max_iter=MOST_ITERATIONS, line_search_fn="strong_wolfe"
-    )
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = uni_loss(weight, bias, rows, kinds, strength)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    kept = [one.detach().numpy().astype(np.float32) for one in (weight, bias)]
-    return LinearHead(kept[0], kept[1]), strength
-
-
-def uni_loss(
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    rows: torch.Tensor,
-    kinds: torch.Tensor,
-    strength: float,
-) -> torch.Tensor:
-    """What :func:`fit_uni` makes small."""
-    squares = (weight**2).sum()
-    # at zero the norm has no slope; the first step is that of the cross-entropy
-    norm = squares.sqrt() if squares > 0 else 0 * squares
-    return cross_entropy(rows @ weight.T + bias, kinds) + 0.5 * norm / strength

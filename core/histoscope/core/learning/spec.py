@@ -1,49 +1,48 @@
-"""Configuration of fine-tuning."""
+"""Configuration of fine-tuning; each method has settings of its own. Loads no torch."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from histoscope.core.config import Spec
+from histoscope.core.learning import FITTERS
 from histoscope.core.learning.draws import DrawBy
 
 
-class FullSpec(Spec):
-    """Full fine-tuning: a constant number of steps, whatever the number of labels."""
-
-    steps: int = Field(60, ge=1, description="optimiser steps of full and probe_full")
-    batch_size: int = Field(64, ge=2, description="images a step, at most the labels of the draw")
-    learning_rate: float = Field(1e-4, gt=0, description="AdamW, cosine to 0")
-    weight_decay: float = Field(1e-4, ge=0, description="on matrices")
-
-
-class SwavSpec(Spec):
-    """SwAV's recipe for 1 % of labels (Caron et al. 2020, in code), counted in steps."""
-
-    steps: int = Field(60, ge=5, description="optimiser steps; 20 epochs there")
-    batch_size: int = Field(256, ge=2, description="images a step, at most the labels of the draw")
-    learning_rate: float = Field(0.02, gt=0, description="of the encoder; x 0.2 at 60 and 80 %")
-    head_rate: float = Field(5.0, gt=0, description="of the new last layer")
-
-
-Method = Literal["probe", "knn", "uni", "full", "probe_full", "swav"]
-
-
 class FinetuneSpec(Spec):
-    """From few labels to a model package."""
+    """From few labels to a model package; further settings are those of the method.
 
-    method: Method = Field(
+    Attributes:
+        method: name of the method.
+    """
+
+    method: str = Field(
         "probe",
-        description="linear probe; nearest neighbours; UNI's probe; all weights from new heads; "
-        "all weights from the probe; all weights as SwAV",
+        description="probe: linear; knn: nearest neighbours; uni: UNI's probe; full: all weights, "
+        "from new heads; probe_full: all weights, from the probe; swav: all weights as SwAV; or "
+        "one of a plug-in",
     )
     fraction: float = Field(0.01, gt=0, le=1, description="share of the labels that a draw sees")
     draws: int = Field(5, ge=1, description="how many draws; predict uses the first")
     draw_by: DrawBy = Field("sample", description="what is drawn")
     seed: int = Field(0, ge=0, description="of the draws, and of random:NAME")
+
+    @classmethod
+    def chosen(cls, given: Any) -> type[Spec]:
+        """The settings of the method that is named."""
+        if cls is not FinetuneSpec or not isinstance(given, Mapping):
+            return cls
+        settings: type[Spec] = FITTERS.load(str(given.get("method", "probe"))).settings
+        return settings
+
+
+class ProbeSpec(FinetuneSpec):
+    """A linear probe; of a source, one of the mean of its samples."""
+
     scaling: Literal["unit", "standard"] = Field(
         "unit",
         description="of the probe's features: unit length about the mean of unlabelled samples, or "
@@ -52,11 +51,6 @@ class FinetuneSpec(Spec):
     strength: float | Literal["cv"] = Field(
         "cv", description="C of the probe's logistic regression; cv: chosen inside each draw"
     )
-    neighbours: tuple[int, ...] = Field(
-        (1, 5, 20), min_length=1, description="of knn: numbers to choose from inside each draw"
-    )
-    full: FullSpec = Field(FullSpec(), description="used by full and probe_full")
-    swav: SwavSpec = Field(SwavSpec(), description="used by swav")
 
     @field_validator("strength")
     @classmethod
@@ -65,9 +59,66 @@ class FinetuneSpec(Spec):
             raise ValueError("must be a number above 0, or cv")
         return given
 
+
+class NeighbourSpec(FinetuneSpec):
+    """Nearest labelled samples."""
+
+    method: str = "knn"
+    neighbours: tuple[int, ...] = Field(
+        (1, 5, 20), min_length=1, description="numbers to choose from inside each draw"
+    )
+
     @field_validator("neighbours")
     @classmethod
     def _at_least_one(cls, given: tuple[int, ...]) -> tuple[int, ...]:
         if min(given) < 1:
             raise ValueError("every number must be 1 or more")
         return given
+
+
+class UniSpec(FinetuneSpec):
+    """UNI's probe, which has nothing to set."""
+
+    method: str = "uni"
+
+
+class StepsSpec(Spec):
+    """Full fine-tuning: a constant number of steps, whatever the number of labels."""
+
+    steps: int = Field(60, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=2, description="images a step, at most the labels of the draw")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW, cosine to 0")
+    weight_decay: float = Field(1e-4, ge=0, description="on matrices")
+
+
+class SwavStepsSpec(Spec):
+    """SwAV's recipe for 1 % of labels (Caron et al. 2020, in code), counted in steps."""
+
+    steps: int = Field(60, ge=5, description="optimiser steps; 20 epochs there")
+    batch_size: int = Field(256, ge=2, description="images a step, at most the labels of the draw")
+    learning_rate: float = Field(0.02, gt=0, description="of the encoder; x 0.2 at 60 and 80 %")
+    head_rate: float = Field(5.0, gt=0, description="of the new last layer")
+
+
+TuneSpec = StepsSpec | SwavStepsSpec
+
+
+class FullSpec(FinetuneSpec):
+    """All weights, from new heads."""
+
+    method: str = "full"
+    full: StepsSpec = Field(StepsSpec(), description="how it is trained")
+
+
+class ProbeFullSpec(ProbeSpec):
+    """All weights, from the probe."""
+
+    method: str = "probe_full"
+    full: StepsSpec = Field(StepsSpec(), description="how it is trained")
+
+
+class SwavSpec(FinetuneSpec):
+    """All weights, as SwAV."""
+
+    method: str = "swav"
+    swav: SwavStepsSpec = Field(SwavStepsSpec(), description="how it is trained")

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from histoscope.core import __version__
@@ -39,13 +39,21 @@ from histoscope.core.files import (
 from histoscope.core.heads import HEADS
 from histoscope.core.heads.contract import Head
 from histoscope.core.packages.card import model_card
-from histoscope.core.tensors import load_tensors, load_weights, save_tensors
+from histoscope.core.tensors import load_tensors, load_weights, save_tensors, tensor_names
 
-PACKAGE = ("histoscope.package", 3)
-DRAWS = ("histoscope.draws", 1)
+PACKAGE = ("histoscope.package", 4)
+DRAWS = ("histoscope.draws", 2)
 SUMS = "SHA256SUMS"
 FILES = ("MODEL_CARD.md", "draws.parquet", "model.safetensors", "package.json", "seen.parquet")
-DRAWN = pa.schema([("task", pa.string()), ("draw", pa.int64()), ("sample", pa.string())])
+DRAWN = pa.schema(
+    [
+        ("task", pa.string()),
+        ("draw", pa.int64()),
+        ("sample", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+ONCE_TRAINED = ("full", "probe_full", "swav")  # methods of packages that do not say it
 # Okabe and Ito's colours, told apart by colour-blind readers; then darker ones
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442"),
@@ -68,8 +76,9 @@ class HeadInfo(Spec):
         task, level, classes, exclusive: the question.
         kind: of the head, as the registry has it.
         method: see :class:`histoscope.core.learning.spec.FinetuneSpec`.
+        trained: whether it trained the encoder, too.
         labels: labels of each draw.
-        drawn: digest of the samples of each draw, to know the same draws again.
+        drawn: digest of the samples or sources of each draw, to know the same draws again.
         fraction, draw_by, seed: how they were drawn.
         settings: what was chosen inside each draw: strength, neighbours, temperature.
         calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
@@ -84,6 +93,7 @@ class HeadInfo(Spec):
     classes: Sequence[ClassInfo]
     kind: str = ""
     method: str
+    trained: bool = False
     labels: Sequence[int] = Field(min_length=1)
     drawn: Sequence[str]
     fraction: float
@@ -93,6 +103,13 @@ class HeadInfo(Spec):
     calibration: Mapping[str, Scalar]
     thresholds: Sequence[Sequence[float]] | None = None
     evaluation: Mapping[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_packages(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "trained" not in given:
+            return {**given, "trained": given.get("method") in ONCE_TRAINED}
+        return given
 
     @property
     def asked_task(self) -> Task:
@@ -111,26 +128,30 @@ class PackageInfo(Spec):
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package.
+    """An opened package; weights are read when they are used.
 
     Attributes:
         folder: where it lies.
         info: what it says of itself.
-        encoders: one a draw, or a single one that all draws share (probe).
-        heads: for each task, as ``info.heads`` has them, one a draw.
         seen: digests of the units it was trained on.
+        draws: how many draws of labels it was made of.
+        encoders: how many encoders it holds: one a draw, or a single one that all draws share.
     """
 
     folder: Path
     info: PackageInfo
-    encoders: Sequence[LoadedEncoder]
-    heads: Sequence[Sequence[Head]]
     seen: frozenset[str]
+    draws: int
+    encoders: int
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of its weights, which tells it from any other."""
-        return sha256_of(self.folder / "model.safetensors")
+        return sha256_of(self._weights)
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder / "model.safetensors"
 
     @property
     def tasks(self) -> list[Task]:
@@ -138,8 +159,38 @@ class Package:
         return [head.asked_task for head in self.info.heads]
 
     def encoder(self, draw: int = 0) -> LoadedEncoder:
-        """The encoder of a draw."""
-        return self.encoders[draw if len(self.encoders) > 1 else 0]
+        """Load the encoder of a draw. Raises DataError: its weights do not fit."""
+        about, place = self.info.encoder, draw if self.encoders > 1 else 0
+        module = rebuilt(about.network, about.normalisation, about.dim)
+        tensors = load_tensors(self._weights, f"encoder.{place}.")
+        load_weights(module, tensors, str(self.folder))
+        return LoadedEncoder(cast(Encoder, module.eval()), about, self.seen)
+
+    def head(self, place: int, draw: int = 0) -> Head:
+        """Load the head of a task, by its place in ``info.heads``, and draw.
+
+        Raises:
+            DataError: it is not of the kind and shape that ``package.json`` states.
+            UsageError: a kind of head that is not installed.
+        """
+        about = self.info.heads[place]
+        tensors = load_tensors(self._weights, f"head.{draw}.{place}.")
+        cut = None if about.thresholds is None else np.array(about.thresholds[draw], np.float32)
+        kind = about.kind or ("neighbours" if "truth" in tensors else "linear")  # older: not said
+        part = {name: _plain(value) for name, value in tensors.items()}
+        try:
+            head: Head = HEADS.load(kind).of(part, about.asked_task, self.info.encoder.dim, cut)
+        except ValueError as fault:
+            raise DataError(
+                f"{self.folder}: the heads in model.safetensors are not those of package.json "
+                f"({fault})"
+            ) from None
+        if head.level != about.level:
+            raise DataError(
+                f"{self.folder}: package.json states a head of a {about.level}, {kind!r} is one of "
+                f"a {head.level}"
+            )
+        return head
 
 
 def write_package(
@@ -150,9 +201,15 @@ def write_package(
     seen: frozenset[str],
     drawn: pa.Table,
 ) -> None:
-    """Write a package; ``SHA256SUMS`` comes last. Arguments as in :class:`Package`.
+    """Write a package; ``SHA256SUMS`` comes last.
 
-    ``drawn`` says which samples each draw saw, in the columns of ``DRAWN``.
+    Args:
+        folder: where.
+        info: what it says of itself.
+        encoders: one a draw, or one.
+        heads: for each task, as ``info.heads`` has them, one a draw.
+        seen: digests of the units it was trained on.
+        drawn: which samples or sources each draw saw, in the columns of ``DRAWN``.
     """
     tensors: dict[str, Tensor] = {}
     for draw, loaded in enumerate(encoders):
@@ -234,10 +291,10 @@ def _listed(file: Path) -> dict[str, str]:
 
 
 def open_package(folder: Path) -> Package:
-    """Verify and load a package.
+    """Verify a package and see what it holds; no weights are read into memory.
 
     Raises:
-        DataError: see :func:`verify`; also a newer format, or weights that do not fit.
+        DataError: see :func:`verify`; also a newer format, or tensors that no package has.
     """
     if folder.is_file():
         raise DataError(f"{folder}: a file is no model package; give the package's folder")
@@ -245,52 +302,32 @@ def open_package(folder: Path) -> Package:
     body = read_json(folder / "package.json", *PACKAGE)
     fields = {key: value for key, value in body.items() if key not in {"format", "version"}}
     info = build(PackageInfo, fields, str(folder / "package.json"))
-    tensors = load_tensors(folder / "model.safetensors")
-    seen = read_seen(folder)
-    for key in tensors:
-        if not key.partition(".")[2].partition(".")[0].isdecimal():
+    draws = len(info.heads[0].labels)
+    for head in info.heads:
+        _check_head(head, draws, folder)
+    encoders = set[str]()
+    for key in tensor_names(folder / "model.safetensors"):
+        part, _, rest = key.partition(".")
+        draw, dot, _ = rest.partition(".")
+        if part not in ("encoder", "head") or not dot or not draw.isdecimal():
             raise DataError(f"{folder}: model.safetensors holds {key!r}, which no package does")
-    draws = {key.split(".")[1] for key in tensors if key.startswith("encoder.")}
-    encoders, described = [], info.encoder
-    for draw in range(max(1, len(draws))):
-        module = rebuilt(described.network, described.normalisation, described.dim)
-        load_weights(module, _part(tensors, f"encoder.{draw}."), str(folder))
-        encoders.append(LoadedEncoder(cast(Encoder, module.eval()), described, seen))
-    heads = [
-        [
-            _head(head, draw, _part(tensors, f"head.{draw}.{place}."), described.dim, folder)
-            for draw in range(len(head.labels))
-        ]
-        for place, head in enumerate(info.heads)
-    ]
-    return Package(folder, info, encoders, heads, seen)
+        if part == "encoder":
+            encoders.add(draw)
+    return Package(folder, info, read_seen(folder), draws, max(1, len(encoders)))
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _head(info: HeadInfo, draw: int, tensors: Mapping[str, Tensor], dim: int, folder: Path) -> Head:
-    """The head of one task and draw, of the kind and shape that ``package.json`` states."""
-    cuts, classes = info.thresholds, len(info.classes)
-    if cuts is not None and len(cuts) != len(info.labels):
+def _check_head(head: HeadInfo, draws: int, folder: Path) -> None:
+    """See that what a head says of itself agrees."""
+    cuts, classes = head.thresholds, len(head.classes)
+    if len(head.labels) != draws:
+        raise DataError(f"{folder}: package.json has heads of {draws} and {len(head.labels)} draws")
+    if cuts is not None and len(cuts) != draws:
         raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
-    cut = None if cuts is None else np.array(cuts[draw], np.float32)
-    if cut is not None and cut.shape != (classes,):
-        raise DataError(f"{folder}: package.json has {len(cut)} thresholds of {classes} classes")
-    kind = info.kind or ("neighbours" if "truth" in tensors else "linear")  # older ones do not say
-    part = {name: _plain(value) for name, value in tensors.items()}
-    try:
-        head: Head = HEADS.load(kind).of(part, classes, dim, info.exclusive, cut)
-    except ValueError as fault:
-        raise DataError(
-            f"{folder}: the heads in model.safetensors are not those of package.json ({fault})"
-        ) from None
-    return head
+    for cut in cuts or ():
+        if len(cut) != classes:
+            raise DataError(
+                f"{folder}: package.json has {len(cut)} thresholds of {classes} classes"
+            )
 
 
 def _plain(value: Tensor) -> NDArray[Any]:

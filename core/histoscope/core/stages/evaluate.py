@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.labelled import Labelled, labelled_rows, unit_name
-from histoscope.core.data.labels import read_labels
+from histoscope.core.data.examples import Examples, labelled, unit_name
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.measure import draw_confusion, measure_classes, measure_presence
+from histoscope.core.evaluation.measure import draw_confusion, measure
 from histoscope.core.files import digest_of, write_json
+from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
-from histoscope.core.learning.fit import TRAINED
 from histoscope.core.packages.package import HeadInfo, Package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
@@ -30,8 +30,18 @@ from histoscope.core.work.folder import OutFolder
 
 METRICS = ("histoscope.metrics", 1)
 SUMMARY = (
-    *("samples", "read", "interval_over", "units", "draws", "labels", "unit", "cautions"),
-    *("balanced_accuracy", "auc", "recall"),
+    *(
+        "samples",
+        "sources",
+        "read",
+        "interval_over",
+        "units",
+        "draws",
+        "labels",
+        "unit",
+        "cautions",
+    ),
+    *("cautions", "balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
 )
 FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
@@ -72,16 +82,13 @@ def evaluate(
     folder.check({"model": package.digest})
     check_fits(package.info.encoder, store, str(package.folder))
     tests = _tests(package, store, labels, split, progress)
-    cautions = {
-        place: _cautions(package, package.tasks[place], test, allow_seen)
-        for place, test in tests.items()
-    }
+    cautions = {place: _cautions(package, test, allow_seen) for place, test in tests.items()}
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
     runner = Runner.of(package.encoder(), compute)
     compute.say(progress)
-    scores, features = _probabilities(package, store, rows, runner, progress)
+    scores, features = _probabilities(package, store, tests, rows, runner, progress)
     for place, test in tests.items():
         tasks = learnt_from(package, place)
         if len(tasks) > 1:
@@ -92,8 +99,8 @@ def evaluate(
         )
     body: dict[str, Any] = {"model": package.digest, **runner.where, "tasks": {}}
     for place, test in tests.items():
-        head, at = package.info.heads[place], np.searchsorted(rows, test.rows)
-        measured = _measured(head, store, test, [draw[place][at] for draw in scores])
+        head = package.info.heads[place]
+        measured = _measured(head, test, scores[place])
         body["tasks"][head.task] = {**measured, "cautions": cautions[place]}
     for old in out.glob("confusion-*.png"):
         old.unlink()
@@ -105,40 +112,34 @@ def evaluate(
     return body
 
 
-def _measured(
-    head: HeadInfo, store: Store, test: Labelled, drawn: list[NDArray[np.float32]]
-) -> dict[str, Any]:
-    """What ``metrics.json`` says of a head, one (samples, classes) a draw, but its cautions."""
-    task = head.asked_task
-    measured = (
-        measure_classes(task, test, drawn)
-        if head.exclusive
-        else measure_presence(task, test, drawn, head.thresholds or [])
-    )
+def _measured(head: HeadInfo, test: Examples, drawn: list[NDArray[np.float32]]) -> dict[str, Any]:
+    """What ``metrics.json`` says of a head, one (examples, classes) a draw, but its cautions."""
+    of_sources = {"sources": len(test)} if head.level == "source" else {}
     return {
         "exclusive": head.exclusive,
-        "classes": list(task.classes),
+        "classes": list(test.task.classes),
         "unit": "fraction",
         "samples": len(test.rows),
+        **of_sources,
         "read": test.said,
         "interval_over": unit_name(test.units),
         "units": len(set(test.units)),
         "draws": len(drawn),
         "labels": list(head.labels),
         "drawn": list(head.drawn),
-        "tested": digest_of(test.told(store, task)),
-        **measured,
+        "tested": digest_of(test.told()),
+        **measure(test, drawn, head.thresholds or []),
     }
 
 
 def _tests(
     package: Package, store: Store, file: Path | None, split: str | None, progress: Progress
-) -> dict[int, Labelled]:
-    """Labelled test samples by the head that they can score."""
-    tables: dict[str, tuple[Task, pa.Table]] = {}
+) -> dict[int, Examples]:
+    """Labelled test samples or sources by the head that they can score."""
+    tables: dict[str, LabelTable] = {}
     if file:
-        read = read_labels(file)
-        tables[read[0].name] = read
+        read = LabelTable.read(file)
+        tables[read.task.name] = read
         if len(package.tasks) == 1:  # a file for the only head may call its task anything
             tables = {package.tasks[0].name: read}
     else:
@@ -151,10 +152,10 @@ def _tests(
         if task.name not in tables:
             reasons.append(f"no labels for {task.name}")
             continue
-        theirs, table = tables[task.name]
-        _same_question(task, theirs, store)
+        _same_question(task, tables[task.name].task, store)
+        table = replace(tables[task.name], task=task)  # in the package's order of classes
         try:
-            tests[place] = labelled_rows(store, "test", task, table, split)
+            tests[place] = labelled(store, "test", table, split)
         except DataError as fault:
             reasons.append(str(fault))
     if not tests:
@@ -170,11 +171,10 @@ def _tests(
 
 
 def _same_question(ours: Task, theirs: Task, store: Store) -> None:
-    if ours.exclusive != theirs.exclusive:
-        kinds = {True: "one class a sample", False: "several classes a sample"}
+    if ours.asks != theirs.asks:
         raise DataError(
-            f"{store.path}: labels of {theirs.name} have {kinds[theirs.exclusive]}, the package "
-            f"answers with {kinds[ours.exclusive]}"
+            f"{store.path}: labels of {theirs.name} have {theirs.asks}, the package answers with "
+            f"{ours.asks}"
         )
     extra = sorted(set(theirs.classes) - set(ours.classes))
     if extra:
@@ -187,7 +187,7 @@ def _same_question(ours: Task, theirs: Task, store: Store) -> None:
         raise DataError(f"{store.path}: has no label of the package's {', '.join(missing)}")
 
 
-def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) -> list[str]:
+def _cautions(package: Package, test: Examples, allow_seen: bool) -> list[str]:
     """What would be misleading, or a refusal where the package has seen the data."""
     known = digest_units(test.units) & package.seen
     cautions = []
@@ -204,25 +204,25 @@ def _cautions(package: Package, task: Task, test: Labelled, allow_seen: bool) ->
             "cases are unknown: intervals are over "
             f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
         )
-    cautions += [*_few_units(task, test), CENTRES]
-    absent = [name for name, has in zip(task.classes, test.present(task), strict=True) if not has]
+    cautions += [*_few_units(test), CENTRES]
+    present, task = test.truth.present, test.task
+    absent = [name for name, has in zip(task.classes, present, strict=True) if not has]
     if absent:
-        cautions.append(f"no sample is of {', '.join(absent)}: nothing is known about them")
+        cautions.append(f"no {task.level} is of {', '.join(absent)}: nothing is known about them")
     return cautions
 
 
-def _few_units(task: Task, test: Labelled) -> list[str]:
+def _few_units(test: Examples) -> list[str]:
     """What rests on a handful of units, of which no interval can be trusted."""
     units = np.asarray(test.units, dtype=str)
     count, many = len(set(test.units)), unit_name(test.units)
     if count == 1:
-        return [f"all samples are of one of the {many}: no interval is known"]
+        return [f"all {test.task.level}s are of one of the {many}: no interval is known"]
     cautions = []
     if count < FEW_UNITS:
         cautions.append(f"only {count} {many}: intervals are too narrow, and not to be trusted")
-    for place, name in enumerate(task.classes):
-        of_class = test.truth == place if task.exclusive else test.truth[:, place] == 1
-        held = len(set(units[of_class]))
+    for place, name in enumerate(test.task.classes):
+        held = len(set(units[test.truth.holds[:, place]]))
         if 0 < held < FEW_OF_A_CLASS <= count:
             cautions.append(f"{name} is in {held} of {count} {many}: little is known about it")
     return cautions
@@ -231,27 +231,36 @@ def _few_units(task: Task, test: Labelled) -> list[str]:
 def learnt_from(package: Package, place: int) -> list[str]:
     """Tasks whose labels a head has learnt from: its own, or all where they trained the encoder."""
     head = package.info.heads[place]
-    return [task.name for task in package.tasks] if head.method in TRAINED else [head.task]
+    return [task.name for task in package.tasks] if head.trained else [head.task]
 
 
 def _probabilities(
-    package: Package, store: Store, rows: NDArray[np.int64], runner: Runner, progress: Progress
-) -> tuple[list[list[NDArray[np.float32]]], NDArray[np.float32]]:
-    """For each draw and head (samples, classes); and the features of the first draw's encoder.
+    package: Package,
+    store: Store,
+    tests: Mapping[int, Examples],
+    rows: NDArray[np.int64],
+    runner: Runner,
+    progress: Progress,
+) -> tuple[dict[int, list[NDArray[np.float32]]], NDArray[np.float32]]:
+    """For each head and draw (examples, classes); and the features of the first draw's encoder.
 
     Args:
         package: evaluated.
-        store, rows: what is scored.
+        store: of the images.
+        tests: what is scored, by head.
+        rows: their sorted index rows.
         runner: of the first draw's encoder; others run as it does.
         progress: who is told.
     """
     first = shared = features_of(runner, store, rows, progress)
-    out = []
-    for draw in range(len(package.heads[0])):
-        if draw and len(package.encoders) > 1:
+    out: dict[int, list[NDArray[np.float32]]] = {place: [] for place in tests}
+    for draw in range(package.draws):
+        if draw and package.encoders > 1:
             its = runner.like(package.encoder(draw))
             shared = features_of(its, store, rows, progress)
-        out.append([heads[draw].probabilities(shared) for heads in package.heads])
+        for place, test in tests.items():
+            bags = Bags(shared[np.searchsorted(rows, test.rows)], test.starts)
+            out[place].append(package.head(place, draw).probabilities(bags))
     return out, first
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from histoscope.core.contracts import Task
-from histoscope.core.data.labelled import Labelled, labelled_rows, tasks_of
+from histoscope.core.data.examples import Examples, labelled, tables_of
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
 from histoscope.core.files import digest_of
 from histoscope.core.inference.runner import Runner
+from histoscope.core.learning import FITTERS
+from histoscope.core.learning.contract import Fitted, Fitter
 from histoscope.core.learning.draws import draw_labels
-from histoscope.core.learning.fit import TRAINED, Asked, Fitted, fit_heads
+from histoscope.core.learning.fit import Asked, fit_heads
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import (
     DRAWN,
@@ -69,13 +71,16 @@ def finetune(
     """
     left = [*FILES, f"{SUMS}.next"]
     OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
-    tables = tasks_of(store, tasks, labels)
+    tables = tables_of(store, tasks, labels)
+    fitter: Fitter = FITTERS.load(spec.method)(spec)
+    for table in tables:
+        fitter.check(table.task)
     loaded = open_encoder(encoder, store, spec.seed, progress)
     runner = Runner.of(loaded, compute)
-    asked = [_ask(store, task, table, spec, split, progress) for task, table in tables]
+    asked = [_ask(store, table, spec, split, progress) for table in tables]
     compute.say(progress)
     unlabelled = select(store, "train", split).rows
-    fitted = fit_heads(store, loaded, runner, asked, unlabelled, spec, progress)
+    fitted = fit_heads(store, loaded, runner, asked, unlabelled, fitter, progress)
     seen = loaded.seen
     for one in asked:
         used = np.unique(np.concatenate(one.draws))
@@ -83,93 +88,90 @@ def finetune(
     seen |= digest_units(store.index.column("unit").take(fitted.centred_on).to_pylist())
     infos, colours = list[HeadInfo](), 0
     for one, answers in zip(asked, fitted.answers, strict=True):
-        drawn = _digests(store, asked if spec.method in TRAINED else [one], spec.draws)
-        infos.append(_describe(one, answers, spec, drawn, colours))
-        colours += len(one.task.classes)
+        drawn = _digests(asked if fitter.trains else [one], spec.draws)
+        infos.append(_describe(one, answers, fitter, drawn, colours))
+        colours += len(one.train.task.classes)
     # what predict must cut is what the heads were fitted on, which check_fits found compatible
     info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
     heads = [[answer.head for answer in answers] for answers in fitted.answers]
     words = PackageInfo(encoder=info, heads=infos)
-    write_package(out, words, fitted.encoders, heads, seen, _drawn(store, asked))
+    write_package(out, words, fitted.encoders, heads, seen, _drawn(asked))
     return open_package(out)
 
 
 def _ask(
     store: Store,
-    task: Task,
-    table: object,
+    table: LabelTable,
     spec: FinetuneSpec,
     split: str | None,
     progress: Progress,
 ) -> Asked:
-    train = labelled_rows(store, "train", task, table, split)
-    _check_classes(store, task, train)
-    cases = store.index.column("case").take(train.rows).to_pylist()
+    train, task = labelled(store, "train", table, split), table.task
+    _check_classes(store, train)
     draws = [
-        draw_labels(train.truth, cases, spec.fraction, draw, spec.seed, spec.draw_by)
+        draw_labels(train.truth, train.cases, spec.fraction, draw, spec.seed, spec.draw_by)
         for draw in range(spec.draws)
     ]
     sizes = sorted({len(draw) for draw in draws})
+    sources = "" if task.level == "sample" else " sources"
     progress.say(
-        f"finetune {task.name} reads {train.said}, {len(train.rows)} with labels; {spec.draws} "
-        f"draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
+        f"finetune {task.name} reads {train.said}, {len(train)}{sources} with labels; "
+        f"{spec.draws} draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
     )
     if len({tuple(draw.tolist()) for draw in draws}) < len(draws):
         progress.say(
             f"draws of {task.name} are of the same labels: they tell nothing of other labels; "
             "--draws 1 is enough"
         )
-    return Asked(task, train, draws)
+    return Asked(train, draws)
 
 
-def _drawn(store: Store, asked: Sequence[Asked]) -> pa.Table:
-    """Which samples each draw saw, (task, draw, sample)."""
-    ids = store.index.column("id")
+def _drawn(asked: Sequence[Asked]) -> pa.Table:
+    """Which samples or sources each draw saw, in the columns of ``DRAWN``."""
     parts = [
-        {"task": one.task.name, "draw": draw, "sample": name}
+        {"task": one.train.task.name, "draw": draw, one.train.task.level: name}
         for one in asked
         for draw in range(len(one.draws))
-        for name in ids.take(one.rows(draw)).to_pylist()
+        for name in one.of(draw).names
     ]
     return pa.Table.from_pylist(parts, DRAWN)
 
 
-def _digests(store: Store, asked: Sequence[Asked], draws: int) -> list[str]:
+def _digests(asked: Sequence[Asked], draws: int) -> list[str]:
     """A digest of the labels of each draw, of several tasks where they train one encoder."""
     return [
-        digest_of(
-            told for one in asked for told in one.train.told(store, one.task, one.draws[draw])
-        )
-        for draw in range(draws)
+        digest_of(told for one in asked for told in one.of(draw).told()) for draw in range(draws)
     ]
 
 
 def _describe(
-    one: Asked, answers: Sequence[Fitted], spec: FinetuneSpec, drawn: list[str], first_colour: int
+    one: Asked, answers: Sequence[Fitted], fitter: Fitter, drawn: list[str], first_colour: int
 ) -> HeadInfo:
-    exclusive = one.task.exclusive
+    task = one.train.task
     reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
     reason = reasons[0] if reasons else "fitted inside each draw, all classes as frequent"
     return HeadInfo(
-        task=one.task.name,
-        level=one.task.level,
-        exclusive=exclusive,
-        classes=class_infos(one.task, first_colour),
+        task=task.name,
+        level=task.level,
+        exclusive=task.exclusive,
+        classes=class_infos(task, first_colour),
         kind=answers[0].head.kind,
         labels=[len(draw) for draw in one.draws],
         drawn=drawn,
-        **spec.model_dump(include={"method", "fraction", "draw_by", "seed"}),
+        trained=fitter.trains,
+        **fitter.spec.model_dump(include={"method", "fraction", "draw_by", "seed"}),
         settings=[dict(answer.settings) for answer in answers],
         calibration={"kind": "none" if reasons else "temperature", "reason": reason},
-        thresholds=None if exclusive else [answer.head.cut.tolist() for answer in answers],
+        thresholds=None if task.exclusive else [answer.head.cut.tolist() for answer in answers],
     )
 
 
-def _check_classes(store: Store, task: Task, train: Labelled) -> None:
+def _check_classes(store: Store, train: Examples) -> None:
     """Refuse a single exclusive class, and one that has no label to learn from."""
+    task = train.task
     if not task.exclusive:
         return  # a class that never occurs is predicted as rarely as that
-    held = train.present(task)
+    held = train.truth.present
     missing = [name for name, has in zip(task.classes, held, strict=True) if not has]
     if missing:
         raise DataError(

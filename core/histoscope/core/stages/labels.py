@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from histoscope.core.contracts import Task
-from histoscope.core.data.labels import read_labels
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.labelling.gather import LabelFile, gather, label_file_of
+from histoscope.core.labelling.gather import LabelFile, Value, gather, label_file_of
 from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
-
-Known = tuple[Task, pa.Table]
 
 
 def import_labels(
@@ -27,11 +24,11 @@ def import_labels(
     out: Path | None,
     later_wins: bool,
     progress: Progress,
-) -> Known:
+) -> LabelTable:
     """What files say, joined to what the tables say already that it shall go to.
 
     Args:
-        store: whose samples are spoken of.
+        store: whose samples or sources are spoken of.
         files: what the files say, in their order; the store's table was first, then ``out``.
         name: of the task; None: as the files say.
         classes: in order; empty: those of the tables, else those that the files give.
@@ -53,21 +50,46 @@ def import_labels(
     if name is None:
         raise UsageError("the files do not say of which task they are: give --task NAME")
     before = store.labels(name) if name in store.tasks() else None
-    if before and out is None and _origin(before[1]) == "prepare":
+    if before and out is None and before.origin == "prepare":
         raise UsageError(
             f"{store.path}: prepare writes its labels of {name!r} anew from the sources; give "
             "another --task, or --out FILE.parquet and that to --labels"
         )
     there = _table_at(out, name) if out and out.exists() else None
-    task = _task(store, files, name, classes, [known[0] for known in (there, before) if known])
-    first = [label_file_of(_origin(before[1]) or "the store", *before)] if before else []
+    task = _task(store, files, name, classes, [known.task for known in (there, before) if known])
+    first = [label_file_of(before.origin or "the store", before)] if before else []
     if out and there:
-        first.append(label_file_of(out.name, *there, origin=_origin(there[1])))
-    samples = store.index.column("id").to_pylist()
-    table = gather(
-        [*first, *files], task, samples, str(store.path), later_wins=later_wins, progress=progress
+        first.append(label_file_of(out.name, there, there.origin))
+    if task.level == "source":
+        files = [_by_id(file, store) for file in files]
+        names = list(store.manifest)
+    else:
+        names = store.index.column("id").to_pylist()
+    return gather(
+        [*first, *files], task, names, str(store.path), later_wins=later_wins, progress=progress
     )
-    return task, table
+
+
+def _by_id(file: LabelFile, store: Store) -> LabelFile:
+    """What a file says of sources by their path said by their id.
+
+    Raises:
+        DataError: a path is that of several sources, or two names are of one source and contradict.
+    """
+    ids = dict[str, list[str]]()
+    for one, row in store.manifest.items():
+        ids.setdefault(row["path"], []).append(one)
+    values = dict[tuple[str, str], Value]()
+    for (name, kind), value in file.values.items():
+        found = [name] if name in store.manifest else ids.get(name, [name])
+        if len(found) > 1:
+            raise DataError(
+                f"{file.name}: {name} is the path of several sources; give one of their ids "
+                f"({', '.join(found)})"
+            )
+        if values.setdefault((found[0], kind), value) != value:
+            raise DataError(f"{file.name}: source {name} stands twice, with two labels")
+    return replace(file, values=values)
 
 
 def _task(
@@ -82,7 +104,7 @@ def _task(
     said = dict.fromkeys(kind for file in files for kind in file.classes)
     given = list(classes) or list(found or said)
     several = not known and not files[0].exclusive
-    return asked_task(store, name, given, several, known)
+    return asked_task(store, name, given, several, known, files[0].level)
 
 
 def _check_place(out: Path, store: Path) -> None:
@@ -98,18 +120,14 @@ def _check_place(out: Path, store: Path) -> None:
         raise UsageError(f"--out {out}: in the store; leave --out away, or give another")
 
 
-def _table_at(out: Path, name: str) -> Known:
+def _table_at(out: Path, name: str) -> LabelTable:
     """The label table of the same task that ``out`` is already."""
     try:
-        there = read_labels(out)
+        there = LabelTable.read(out)
     except DataError as fault:
         raise DataError(f"--out {fault}; give another --out") from None
-    if there[0].name != name:
+    if there.task.name != name:
         raise DataError(
-            f"--out {out}: labels of {there[0].name!r}, not of {name!r}; give another --out"
+            f"--out {out}: labels of {there.task.name!r}, not of {name!r}; give another --out"
         )
     return there
-
-
-def _origin(table: pa.Table) -> str:
-    return (table.schema.metadata or {}).get(b"origin", b"").decode()

@@ -52,10 +52,7 @@ def leakage(
     """
     drawn = read_table(package.folder / "draws.parquet", *DRAWS)
     ours = pc.is_in(drawn.column("task"), value_set=pa.array(tasks))
-    names = pc.unique(drawn.filter(ours).column("sample"))
-    at = pc.index_in(names, value_set=store.index.column("id").combine_chunks())
-    learnt = np.sort(pc.drop_null(at).to_numpy()).astype(np.int64)
-    learnt = np.setdiff1d(learnt, rows)
+    learnt = np.setdiff1d(_drawn_rows(drawn.filter(ours), store), rows)
     if not len(learnt):
         return []
     theirs = features_of(runner, store, learnt, progress)
@@ -66,6 +63,17 @@ def leakage(
         f"LEAKAGE SUSPECTED: {len(found)} of {len(rows)} samples look like one of the "
         f"{len(learnt)} that the package learnt from"
     ]
+
+
+def _drawn_rows(drawn: pa.Table, store: Store) -> NDArray[np.int64]:
+    """Readable index rows of the samples and sources of draws, as far as they stand in a store."""
+    index = store.index
+    held = pc.is_in(index.column("id"), value_set=drawn.column("sample").combine_chunks())
+    if "source" in drawn.column_names:
+        sources = pc.drop_null(drawn.column("source")).combine_chunks()
+        held = pc.or_(held, pc.is_in(index.column("source"), value_set=sources))
+    held = pc.and_(held, index.column("shard").is_valid())
+    return np.flatnonzero(held.to_numpy())
 
 
 def look_alikes(

@@ -6,6 +6,7 @@ are derived from these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_csv, write_table
+from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.runner import Runner
-from histoscope.core.packages.package import Package, open_package
+from histoscope.core.packages.package import HeadInfo, Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
@@ -45,19 +47,25 @@ class PredictJob:
     package: Path
     compute: Compute
     out: OutFolder
-    _opened: tuple[Package, Runner] = field(init=False, repr=False)
+    _opened: tuple[Package, Sequence[Head], Runner] = field(init=False, repr=False)
 
     def load(self) -> None:
-        """Open the package."""
+        """Open the package, and load what its first draw needs."""
         package = open_package(self.package)
-        self._opened = package, Runner.of(package.encoder(), self.compute.start())
+        heads = [package.head(place) for place in range(len(package.info.heads))]
+        self._opened = package, heads, Runner.of(package.encoder(), self.compute.start())
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Predict one source."""
-        package, runner = self._opened
+        package, heads, runner = self._opened
         with self.opening.read(source, turn) as reading:
-            answers = _answers(package, runner, reading.samples())
-            results = Results(source, reading.judged(), answers)
+            answers = _answers(package.info.heads, heads, runner, reading.samples())
+            levels = [one.task.level for one in answers]
+            of_samples, of_source = (
+                [one for one, level in zip(answers, levels, strict=True) if level == wanted]
+                for wanted in ("sample", "source")
+            )
+            results = Results(source, reading.judged(), of_samples, of_source)
             more: dict[str, Any] = {"package": package.digest, **runner.where}
             if reading.good().any():
                 turn.beat()
@@ -73,29 +81,45 @@ class PredictJob:
         rendering: Rendering = domain.render(reader, results, self.options, folder)
         return {
             "answers": [_counts(answer) for answer in results.answers],
+            "of_source": [_says(answer) for answer in results.of_source],
             "shown": dict(rendering.facts),
             "artefacts": [asdict(artefact) for artefact in rendering.artefacts],
         }
 
 
-def _answers(package: Package, runner: Runner, samples: Any) -> list[Answer]:
-    """One answer a head, of the first draw; NaN where a sample is corrupt."""
-    parts = [[np.zeros((0, len(task.classes)), np.float32)] for task in package.tasks]
+def _answers(
+    infos: Sequence[HeadInfo], heads: Sequence[Head], runner: Runner, samples: Any
+) -> list[Answer]:
+    """One answer a head; of samples NaN where one is corrupt, of a source only where one is not."""
+    scores = [[np.zeros((0, len(head.cut)), np.float32)] for head in heads]
+    whole = any(head.level == "source" for head in heads)  # only then all features are kept
+    kept = [np.zeros((0, runner.dim), np.float32)]
     for batch in runner.run(samples):
-        for part, heads in zip(parts, package.heads, strict=True):
-            scores = np.full((len(batch.samples), part[0].shape[1]), np.nan, np.float32)
-            if batch.good.any():
-                scores[batch.good] = heads[0].probabilities(batch.features)
-            part.append(scores)
+        bags = Bags.of_samples(batch.features)
+        for head, part in zip(heads, scores, strict=True):
+            if head.level == "sample":
+                part.append(_spread(head, bags, batch.good))
+        if whole:
+            kept.append(batch.features)
+    of_all = Bags.of_one(np.concatenate(kept))
+    for head, part in zip(heads, scores, strict=True):
+        if head.level == "source" and len(of_all.features):
+            part.append(head.probabilities(of_all))
     return [
         Answer(
-            head.asked_task,
-            np.concatenate(part),
-            [kind.colour for kind in head.classes],
-            heads[0].cut,
+            info.asked_task, np.concatenate(part), [kind.colour for kind in info.classes], head.cut
         )
-        for head, heads, part in zip(package.info.heads, package.heads, parts, strict=True)
+        for info, head, part in zip(infos, heads, scores, strict=True)
+        if info.level == "sample" or len(part) > 1
     ]
+
+
+def _spread(head: Head, bags: Bags, good: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Probabilities of readable samples in their places, NaN in the others, (samples, classes)."""
+    scores = np.full((len(good), len(head.cut)), np.nan, np.float32)
+    if good.any():
+        scores[good] = head.probabilities(bags)
+    return scores
 
 
 def _table(results: Results) -> pa.Table:
@@ -137,6 +161,41 @@ def _counts(answer: Answer) -> dict[str, Any]:
             for place, name in enumerate(answer.task.classes)
         ],
     }
+
+
+def _says(answer: Answer) -> dict[str, Any]:
+    """What is said of a source: each class, its probability, and whether it holds."""
+    (held,), (scores,) = answer.chosen(), answer.probabilities
+    return {
+        "task": answer.task.name,
+        "exclusive": answer.task.exclusive,
+        "classes": [
+            {
+                "name": name,
+                "colour": answer.colours[place],
+                "probability": float(scores[place]),
+                "holds": bool(held[place]),
+            }
+            for place, name in enumerate(answer.task.classes)
+        ],
+    }
+
+
+def _write_answers(out: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write ``answers.csv``: what is said of each source as a whole, where a head does."""
+    rows = list[dict[str, Any]]()
+    for one in outcomes:
+        row = {"id": one.source.id, "path": one.source.path, "case": one.source.case}
+        for answer in one.more.get("of_source", ()):
+            held = [kind["name"] for kind in answer["classes"] if kind["holds"]]
+            name = answer["task"]
+            row[f"class:{name}"] = "; ".join(held)
+            row |= {f"p:{name}:{k['name']}": k["probability"] for k in answer["classes"]}
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if any(name.startswith("class:") for name in names):
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        write_csv(out / "answers.csv", pa.table(columns))
 
 
 def plan_prediction(
@@ -195,7 +254,9 @@ def predict(
     opening = Opening(domain.name, roots, sampling)
     job = PredictJob(opening, options, package_folder, compute, folder)
     outcomes = work_through("predict", sources, job, engine, progress)
-    write_manifest(out, read_outcomes(out / RESULTS))
+    found = read_outcomes(out / RESULTS)
+    write_manifest(out, found)
+    _write_answers(out, found)
     return outcomes
 
 

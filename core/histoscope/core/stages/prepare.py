@@ -24,7 +24,7 @@ from histoscope.core.contracts import (
     Task,
 )
 from histoscope.core.contracts.installed import find_sources
-from histoscope.core.data.labels import LABELS, label_table
+from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.shard import Encoding, encode, write_shard
 from histoscope.core.data.store import INDEX, STORE
 from histoscope.core.data.units import sample_keys, units
@@ -163,8 +163,8 @@ def _finish(
     labels = [name for name in merged.column_names if name.startswith("label:")]
     write_table(out / "index.parquet", *INDEX, merged.drop_columns(labels))
     for task in _tasks(out, outcomes, merged):
-        table = label_table(task, merged.column("id"), _values(task, merged), "prepare")
-        write_table(out / "labels" / f"{task.name}.parquet", *LABELS, table)
+        table = LabelTable.make(task, merged.column("id"), _values(task, merged), "prepare")
+        table.write(out / "labels" / f"{task.name}.parquet")
     write_manifest(out, outcomes)
     body = {
         **settings,

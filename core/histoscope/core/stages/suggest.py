@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from histoscope.core import __version__
 from histoscope.core.contracts import Task
 from histoscope.core.contracts.installed import load_domain
-from histoscope.core.data.labelled import unit_name
+from histoscope.core.data.examples import unit_name
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_csv, write_json
-from histoscope.core.heads.contract import Head
+from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.diverse import Chosen, Method, choose
@@ -91,8 +91,11 @@ def suggest(
         progress: who is told.
 
     Raises:
+        UsageError: the task is not of samples.
         DataError: nothing is left to label.
     """
+    if task.level != "sample":
+        raise UsageError(f"suggest chooses samples; {task.name!r} asks of a {task.level}")
     chosen = select(store, "train", split, marked=False)
     ids = store.index.column("id").take(chosen.rows).to_pylist()
     known = np.array([sample in labelled for sample in ids], np.bool_)
@@ -119,7 +122,7 @@ def uncertainty(head: Head, features: NDArray[np.float32]) -> NDArray[np.float64
     Exclusive classes: one less the margin between the two best. Other classes: of the class that
     lies nearest to its threshold, how near, as a part of the way from the threshold to 0 or 1.
     """
-    values = head.probabilities(features).astype(np.float64)
+    values = head.probabilities(Bags.of_samples(features)).astype(np.float64)
     if head.exclusive:
         ranked = np.sort(values, axis=1)
         return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))

@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from histoscope.core.contracts import Task
 from histoscope.core.heads import HEADS
-from histoscope.core.heads.contract import Head, Rows
+from histoscope.core.heads.contract import Bags, Head, Rows
 
 
-def check_head(head: Head, features: Rows) -> None:
+def check_head(head: Head, task: Task, features: Rows) -> None:
     """See that a head keeps its contract.
 
     Args:
         head: fitted.
-        features: that it may be asked about, (rows, dim), at least two different rows.
+        task: that it answers.
+        features: that it may be asked about, (rows, dim), at least three different rows.
 
     Raises:
         AssertionError: saying what it owes.
     """
-    scores, classes = head.probabilities(features), len(head.cut)
-    assert scores.shape == (len(features), classes), f"probabilities: {scores.shape}"
+    assert head.level == task.level, f"level: {head.level}, of a task of a {task.level}"
+    bags = _bags(head, features)
+    scores, classes = head.probabilities(bags), len(task.classes)
+    assert scores.shape == (len(bags), classes), f"probabilities: {scores.shape}"
     assert scores.dtype == np.float32, f"probabilities: {scores.dtype}, not float32"
     assert ((scores >= 0) & (scores <= 1)).all(), "probabilities: outside 0 to 1"
-    assert head.probabilities(features[:0]).shape == (0, classes), "probabilities: of no rows"
+    none = head.probabilities(_bags(head, features[:0]))
+    assert none.shape == (0, classes), "probabilities: of nothing"
+    assert head.exclusive == task.exclusive, "exclusive: not that of its task"
     if head.exclusive:
         assert np.allclose(scores.sum(axis=1), 1, atol=1e-5), "probabilities: do not sum to 1"
-    backwards = head.probabilities(features[::-1])[::-1]
-    assert np.allclose(backwards, scores, atol=1e-6), "probabilities: depend on other rows"
+    _check_alone(head, bags, scores)
     kind = HEADS.load(head.kind)
     assert isinstance(head, kind), f"kind: {head.kind!r} names another head"
-    cut = None if head.exclusive else head.cut
-    again: Head = kind.of(head.tensors(), classes, features.shape[1], head.exclusive, cut)
-    assert np.array_equal(again.probabilities(features), scores), "tensors: do not hold all of it"
+    cut, dim = None if head.exclusive else head.cut, features.shape[1]
+    assert head.cut.shape == (classes,), f"cut: {head.cut.shape}"
+    again: Head = kind.of(head.tensors(), task, dim, cut)
+    assert np.array_equal(again.probabilities(bags), scores), "tensors: do not hold all of it"
     for wrong in _wrongs(head.tensors()):
         try:
-            kind.of(wrong, classes, features.shape[1], head.exclusive, cut)
+            kind.of(wrong, task, dim, cut)
         except ValueError:
             continue
         raise AssertionError(f"of: takes tensors that no such head has ({', '.join(wrong)})")
+
+
+def _bags(head: Head, features: Rows) -> Bags:
+    """One row a bag; of sources the first row, and the others together."""
+    if head.level == "sample" or not len(features):
+        return Bags.of_samples(features)
+    return Bags(features, np.array([0, 1, len(features)]))
+
+
+def _check_alone(head: Head, bags: Bags, scores: Rows) -> None:
+    """See that each bag is answered alone as among others."""
+    for place, (start, end) in enumerate(pairwise(bags.starts)):
+        alone = head.probabilities(Bags.of_one(bags.features[start:end]))
+        same = np.allclose(alone[0], scores[place], atol=1e-6)
+        assert same, "probabilities: depend on other bags"
 
 
 def _wrongs(tensors: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histoscope.core.data.labelled import UNKNOWN, class_ids
 from histoscope.core.data.store import Store
+from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError
 from histoscope.core.heads.contract import unit_rows
 from histoscope.core.heads.neighbours import vote
@@ -57,13 +57,13 @@ def feature_energy(features: Features) -> float:
     return float((1 / np.sqrt(squares[np.triu_indices(len(rows), 1)])).mean())
 
 
-def neighbour_accuracy(features: Features, labels: NDArray[np.int64], classes: int) -> float:
+def neighbour_accuracy(features: Features, truth: Truth) -> float:
     """Balanced accuracy of each row's 20 nearest others, by cosine about the mean."""
     rows = unit_rows(features.astype(np.float32), features.mean(axis=0).astype(np.float32))
     nearness = rows @ rows.T
     np.fill_diagonal(nearness, -np.inf)
-    truth = np.eye(classes, dtype=np.int64)[labels]
-    said = vote(nearness, truth, min(NEIGHBOURS, len(rows) - 1)).argmax(axis=1)
+    votes = vote(nearness, truth.holds.astype(np.int64), min(NEIGHBOURS, len(rows) - 1))
+    said, labels = votes.argmax(axis=1), truth.values
     return float(np.mean([(said[labels == k] == k).mean() for k in np.unique(labels)]))
 
 
@@ -95,14 +95,12 @@ class Monitor:
 
     Attributes:
         images: uint8, (images, height, width, 3).
-        labels: class ids, -1 where unknown, or None where nobody asked; they only watch.
-        classes: how many.
+        truth: what is known of the images, or None where nobody asked; it only watches.
         last: the measurement before.
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    classes: int
+    truth: Truth | None
     last: dict[str, float] | None = None
 
     def measure(self, encoder: Any, device: torch.device) -> tuple[dict[str, float], list[str]]:
@@ -118,11 +116,9 @@ class Monitor:
             "embedding_std": embedding_std(features),
             "feature_energy": feature_energy(features),
         }
-        if self.labels is not None:
-            known = self.labels != UNKNOWN
-            now["neighbour_accuracy"] = neighbour_accuracy(
-                features[known], self.labels[known], self.classes
-            )
+        if self.truth is not None:
+            known = self.truth.known
+            now["neighbour_accuracy"] = neighbour_accuracy(features[known], self.truth.take(known))
         found = alarms(now, self.last, min(features.shape))
         self.last = now
         return now, found
@@ -142,21 +138,28 @@ def make_monitor(
         seed: of the run.
 
     Raises:
-        DataError: no such task, or fewer than two classes with two labels.
+        DataError: no such task, one of sources or of several classes a sample, or fewer than two
+            classes with two labels.
     """
     if not spec.every:
         return None
     some = np.sort(generator(seed, "monitor").permutation(rows)[: spec.images])
-    labels, classes = None, 0
-    if spec.task is not None:
-        task, table = store.labels(spec.task)
-        labels, classes = class_ids(store, some, task, table), len(task.classes)
-        if (np.bincount(labels[labels >= 0], minlength=classes) >= 2).sum() < 2:
-            raise DataError(
-                f"{store.path}: of {len(some)} images too few have a label of {spec.task!r} "
-                "to watch by; --set training.monitor.images=N takes more"
-            )
-    return Monitor(store.reader.images(some), labels, classes)
+    truth = None if spec.task is None else _truth(store, some, spec.task)
+    return Monitor(store.reader.images(some), truth)
+
+
+def _truth(store: Store, rows: NDArray[np.int64], name: str) -> Truth:
+    """What is known of images that shall be watched by it; errors as above."""
+    table = store.labels(name)
+    if table.task.level != "sample" or not table.task.exclusive:
+        raise DataError(f"{store.path}: {name!r} has no single class a sample to watch by")
+    truth = table.truth(store.index.column("id").take(rows))
+    if (truth.holds.sum(axis=0) >= 2).sum() < 2:
+        raise DataError(
+            f"{store.path}: of {len(rows)} images too few have a label of {name!r} "
+            "to watch by; --set training.monitor.images=N takes more"
+        )
+    return truth
 
 
 def _unit(features: Features) -> NDArray[np.float64]:

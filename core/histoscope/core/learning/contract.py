@@ -1,0 +1,114 @@
+"""What a method owes that turns few labels into heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Level, Scalar, Task
+from histoscope.core.data.truth import Truth
+from histoscope.core.encoders.folder import LoadedEncoder
+from histoscope.core.errors import UsageError
+from histoscope.core.heads.contract import Bags, Head, Rows
+from histoscope.core.learning.spec import FinetuneSpec
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one draw sees of one task.
+
+    Attributes:
+        truth: of its examples.
+        bags: their features, None where the method reads none.
+        dim: width of features.
+        centre: mean feature of unlabelled samples, (dim,), None where the method wants none.
+        uncalibrated: why the smallest draw of the task is not enough to calibrate on, if so.
+    """
+
+    truth: Truth
+    bags: Bags | None
+    dim: int
+    centre: Rows | None = None
+    uncalibrated: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, what was chosen for it inside its draw, and why it is not calibrated, if so."""
+
+    head: Head
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    uncalibrated: str | None = None
+
+
+class Fitter:
+    """Turns the labels of a draw into a head; a method is such a class.
+
+    Attributes:
+        settings: what it is made from; ``method`` is its name in the registry.
+        levels: of the tasks that it answers.
+        several: whether it answers tasks of which several classes may hold.
+        on_features: whether it reads features of the encoder as it is.
+        trains: whether it changes the encoder.
+    """
+
+    settings: ClassVar[type[FinetuneSpec]]
+    levels: ClassVar[Sequence[Level]] = ("sample",)
+    several: ClassVar[bool] = True
+    on_features: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+
+    @property
+    def centred(self) -> bool:
+        """Whether it wants the mean feature of unlabelled samples."""
+        return False
+
+    def check(self, task: Task) -> None:
+        """Raise UsageError where it cannot answer a task."""
+        if task.level not in self.levels:
+            raise UsageError(
+                f"--method {self.spec.method}: answers no task of a {task.level}, as {task.name!r} "
+                "is; use probe"
+            )
+        if not (task.exclusive or self.several):
+            raise UsageError(
+                f"--method {self.spec.method}: answers tasks of one class a {task.level} only; use "
+                "probe"
+            )
+
+    def warn(self, truths: Sequence[Truth]) -> str | None:
+        """What a person should know of the draws of a task beforehand."""
+        return None
+
+    def fit(self, draw: Draw) -> Fitted:
+        """The head of a draw; where weights are trained, its start."""
+        raise NotImplementedError
+
+    def train(
+        self,
+        loaded: LoadedEncoder,
+        device: torch.device,
+        images: NDArray[np.uint8],
+        truths: Sequence[Truth],
+        starts: Sequence[Fitted],
+        number: int,
+    ) -> tuple[torch.nn.Module, list[Fitted]]:
+        """The encoder and the heads of a draw when all weights are trained.
+
+        Args:
+            loaded: the encoder; it stays as it is.
+            device: where it is trained.
+            images: uint8, (images, height, width, 3), of all tasks' labels.
+            truths: one a task, of all images.
+            starts: one a task.
+            number: of the draw.
+        """
+        raise NotImplementedError
