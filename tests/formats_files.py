@@ -93,9 +93,9 @@ def command(code: int, *words: object) -> None:
 
 def write_by_commands(given: Path, out: Path) -> None:
     """Each command on inputs that reach all of its files; 1: a slide is broken."""
-    from histoscope.core.config import dump
+    from histoscope.core.config import build, dump
     from histoscope.core.data.store import Store
-    from histoscope.core.learning.spec import ProbeSpec
+    from histoscope.core.learning.spec import FinetuneSpec
 
     cut = ("--mpp", 0.5, "--tile-mpp", 1, "--size-px", 32, "--workers", 0)
     slides = ("prepare", "--domain", "pathology", *cut)
@@ -117,8 +117,10 @@ def write_by_commands(given: Path, out: Path) -> None:
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
-    (given / "finetune.yaml").write_text(dump(ProbeSpec(fraction=0.5, draws=1)))
-    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
+    for method in ("probe", "knn", "probe_full", "swav"):
+        spec = build(FinetuneSpec, {"method": method, "fraction": 0.5, "draws": 1}, "test")
+        (given / f"finetune-{method}.yaml").write_text(dump(spec))
+    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")
     learn = ("finetune", out / "store", "--encoder", "colour", *few)
     command(0, *learn, "--out", out / "package")
     command(0, "evaluate", out / "package", out / "store", "--out", out / "evaluation")
@@ -130,9 +132,25 @@ def write_by_commands(given: Path, out: Path) -> None:
     write_drawings(given, out)
     write_presence(out / "store")
     two = out / "package-of-two"
-    command(0, *learn, "--task", "tissue", "--task", "signs", "--method", "knn", "--out", two)
+    near = ("--config", given / "finetune-knn.yaml", "--task", "tissue", "--task", "signs")
+    command(0, *learn[:6], *near, "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
+    write_of_sources(given, out)
+
+
+def write_of_sources(given: Path, out: Path) -> None:
+    """Labels of whole slides, learnt, scored where they were learnt, and predicted."""
+    store, split = out / "store", ("--split", f"{given / 'split.csv'}:train")
+    (given / "labels-size.csv").write_text("source,label\naperio.tif,large\noblong.tif,small\n")
+    command(0, "labels", store, given / "labels-size.csv", "--task", "size")
+    package = out / "package-of-sources"
+    few = ("--fraction", 1, "--draws", 1, "--task", "size", *split)
+    command(0, "finetune", store, "--encoder", "colour", *few, "--out", package)
+    seen = (*split, "--allow-seen", "--record", "--out", out / "evaluation-of-sources")
+    command(0, "evaluate", package, store, *seen)
+    by = ("--package", package, "--workers", 0)
+    command(1, "predict", given / "slides", "--out", out / "predictions-of-sources", *by)
 
 
 def write_imported(given: Path, out: Path) -> None:
@@ -144,7 +162,7 @@ def write_imported(given: Path, out: Path) -> None:
     asked = ("--architecture", "timm:test_vit", "--note", "by hand")
     file = given / "weights.safetensors"
     command(0, "import-weights", file, *asked, "--out", out / "imported")
-    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune.yaml")
+    few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")
     learn = ("finetune", out / "store", "--encoder", out / "imported", *few)
     command(0, *learn, "--out", out / "package-of-imported")
     file.unlink()

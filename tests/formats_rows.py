@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -17,8 +17,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from histoscope.core.config import Spec
+from histoscope.core.learning import FITTERS
+from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.registry import Registry
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 TABLE = re.compile(
@@ -37,7 +40,10 @@ def rewritten(page: str) -> str:
     def table(found: re.Match[str]) -> str:
         spec = getattr(importlib.import_module(found[2]), found[3])
         others = spec.__base__.model_fields if found[4] else {}
-        return found[1] + HEAD + "".join(rows(spec, others, found[5] or ""))
+        absent = found[5] or ""
+        if spec is FinetuneSpec:
+            return found[1] + HEAD + "".join(rows_of_methods(FITTERS, "", absent, [spec]))
+        return found[1] + HEAD + "".join(rows(spec, others, absent))
 
     return TABLE.sub(table, page)
 
@@ -49,7 +55,7 @@ def rows(
     for name, field in spec.model_fields.items():
         kind = field.annotation
         if kind is MethodSpec:
-            yield from rows_of_methods(f"{above}{name}.")
+            yield from rows_of_methods(OBJECTIVES, f"{above}{name}.", "")
         elif isinstance(kind, type) and issubclass(kind, Spec):
             yield from rows(kind, {}, absent, f"{above}{name}.")
         elif name not in others:
@@ -59,20 +65,22 @@ def rows(
             yield f"| {' | '.join(cells)} | {field.description} |\n"
 
 
-def rows_of_methods(above: str) -> Iterator[str]:
-    """Rows of all methods of the program, each key once."""
-    names = [n for n, place in OBJECTIVES.targets().items() if place.startswith("histoscope.")]
-    methods = [OBJECTIVES.load(name).settings for name in sorted(names, reverse=True)]
+def rows_of_methods(
+    methods: Registry[Any], above: str, absent: str, first: Sequence[type[Spec]] = ()
+) -> Iterator[str]:
+    """Rows of the settings of all methods of the program, each key once, as it stands first."""
+    names = [n for n, place in methods.targets().items() if place.startswith("histoscope.")]
+    every = [*first, *(methods.load(name).settings for name in sorted(names, reverse=True))]
     cells: dict[str, list[list[str]]] = {}
-    for settings in methods:
-        for row in rows(settings, {}, "", above):
+    for settings in every:
+        for row in rows(settings, {}, absent, above):
             key, *others = row.strip("| \n").split(" | ")
             cells.setdefault(key, []).append(others)
     for key, found in cells.items():
         type_, _, default, meaning = found[0]
         values = ", ".join(dict.fromkeys(one[1] for one in found))
-        absent = "" if len(found) == len(methods) else ", may be absent"
-        yield f"| {key} | {type_}{absent} | {values} | {default} | {meaning} |\n"
+        some = "" if absent or len(found) == len(every) else ", may be absent"
+        yield f"| {key} | {type_}{some} | {values} | {default} | {meaning} |\n"
 
 
 def type_of(kind: Any) -> str:

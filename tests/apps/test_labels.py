@@ -92,7 +92,7 @@ def test_a_table_that_is_there_is_joined_and_loses_nothing(store, ids, file, tmp
     assert task == Task("mine", ("b", "a"))
     assert table["sample"].to_pylist() == ids[:3]
     assert table["label"].to_pylist() == ["a", "b", "a"]
-    assert table.schema.metadata[b"origin"] == b"a.csv; b.csv"
+    assert labels.origin == "a.csv; b.csv"
     assert Store(store).tasks() == ["hue"]
     more.write_text(f"sample,task,label\n{ids[2]},mine,b\n")
     assert run(["labels", str(store), str(more), "--out", str(out)]) == 2
@@ -105,9 +105,9 @@ def test_the_stores_own_labels_join_a_table_elsewhere(store, ids, tmp_path):
     (tmp_path / "a.csv").write_text(f"sample,task,label\n{sample},hue,{hue}\n")
     for _ in range(2):
         assert run(["labels", str(store), str(tmp_path / "a.csv"), "--out", str(out)]) == 0
-        table = LabelTable.read(out).rows
-        assert table["label"].equals(Store(store).labels("hue").rows["label"])
-        assert table.schema.metadata[b"origin"] == b"prepare; a.csv"
+        labels = LabelTable.read(out)
+        assert labels.rows["label"].equals(Store(store).labels("hue").rows["label"])
+        assert labels.origin == "prepare; a.csv"
 
 
 def test_the_same_labels_again_change_no_byte(store, file):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from histoscope.core.config import Spec, apply_sets, build, load_yaml, merge
-from histoscope.core.errors import ConfigError, near_word
+from histoscope.core.errors import ConfigError, UsageError, near_word
 
 S = TypeVar("S", bound=Spec)
 
@@ -44,13 +44,27 @@ def resolve_settings(
     flags: Mapping[str, Any],
 ) -> S:
     """Build a configuration from all its sources; faults name the file or flag they are in."""
+    parts = {
+        f"preset {preset}": load_preset(kind, preset) if preset else {},
+        str(config): load_yaml(config) if config else {},
+    }
+    whole: dict[str, Any] = {}
+    for part in parts.values():
+        whole = merge(whole, part)
+    asked = _chosen(spec, merge(apply_sets(whole, sets), flags))
     body: dict[str, Any] = {}
-    for where, part in (
-        (f"preset {preset}", load_preset(kind, preset) if preset else {}),
-        (str(config), load_yaml(config) if config else {}),
-    ):
-        build(spec, merge(body, part), where)
+    for where, part in parts.items():
         body = merge(body, part)
+        build(asked, body, where)
     body = apply_sets(body, sets)
-    build(spec, body, "--set")
-    return build(spec, merge(body, flags), "command line")
+    build(asked, body, "--set")
+    return build(asked, merge(body, flags), "command line")
+
+
+def _chosen(spec: type[S], body: Mapping[str, Any]) -> type[S]:
+    """The kind of settings that all sources together ask for; of an unknown kind ``spec``."""
+    try:
+        kind = spec.chosen(body)
+    except UsageError:
+        return spec
+    return kind if issubclass(kind, spec) else spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,8 +50,14 @@ def test_it_keeps_its_contract(name):
     check_head(fitted()[name], task_of(name), RNG.normal(size=(7, 6)).astype(np.float32))
 
 
+def test_one_from_outside_keeps_it():
+    linear = fitted()["linear, exclusive"]
+    most = importlib.import_module("toy_heads").MostHead(linear)
+    check_head(most, OF_SOURCE, RNG.normal(size=(7, 6)).astype(np.float32))
+
+
 def test_every_kind_is_checked():
-    assert {head.kind for head in fitted().values()} == set(HEADS.names())
+    assert {head.kind for head in fitted().values()} | {"most"} == set(HEADS.names())
 
 
 @pytest.mark.parametrize(

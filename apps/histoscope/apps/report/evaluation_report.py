@@ -14,7 +14,7 @@ from histoscope.core.stages.evaluate import METRICS
 
 TAKEN_FOR = "What was taken for what"
 READING = (
-    "Rows are the truth, columns what the package said; numbers are samples, shades are parts of "
+    "Rows are the truth, columns what the package said; numbers are counts, shades are parts of "
     "a row. Of the first draw of labels, which is the one that predicts."
 )
 

@@ -10,19 +10,19 @@ TITLES = {
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auc": "Area under the ROC curve (AUC)",
-    "mean_average_precision": "Mean average precision, all samples pooled",
+    "mean_average_precision": "Mean average precision, all pooled",
     "mean_average_precision_by_unit": "Mean average precision of each {unit}, then the mean",
 }
 MEANINGS = {
     "balanced_accuracy": "the mean of the recalls below; every class counts the same",
-    "accuracy": "all samples that were named rightly; frequent classes count more",
+    "accuracy": "the part that was named rightly; frequent classes count more",
     "auc": "how well the scores rank, mean over classes; 1 is perfect",
     "mean_average_precision": "how well the scores find each class, mean over classes; 1 is "
-    "perfect, guessing gives the share of samples that have the class",
+    "perfect, guessing gives the share that has the class",
     "mean_average_precision_by_unit": "the same within each, where the class occurs",
 }
 EACH = {
-    "recall": "Recall: of the samples that are of a class, the part that was found",
+    "recall": "Recall: of those that are of a class, the part that was found",
     "average_precision": "Average precision of each class",
 }
 
@@ -110,7 +110,8 @@ def _head_lines(head: Mapping[str, Any]) -> dict[str, str]:
     labels, calibration = head["labels"], head["calibration"]
     names = ", ".join(kind["name"] for kind in head["classes"])
     lines = {
-        "Task": f"{head['task']}: {'one of' if head['exclusive'] else 'any of'} {names}",
+        "Task": f"{head['task']}: {'one of' if head['exclusive'] else 'any of'} {names}"
+        + (", of a source as a whole" if head["level"] == "source" else ""),
         "Method": head["method"],
         "Labels": f"{labels_in_words(labels)} in each of {len(labels)} draws by "
         f"{head['draw_by']} (fraction {head['fraction']:g}, seed {head['seed']}); the first draw "

@@ -35,6 +35,8 @@ def write_predict_report(directory: Path) -> Path:
         directory / "report.html",
         "predict.html.j2",
         task=" and ".join(head["task"] for head in heads),
+        by_sample=[head for head in heads if head["level"] == "sample"],
+        by_source=[head for head in heads if head["level"] == "source"],
         heads=[{**head, "quality": quality_of(head["evaluation"], head)} for head in heads],
         sources=sources,
         done=[source for source in sources if source["status"] == "done"],

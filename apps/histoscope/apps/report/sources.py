@@ -28,8 +28,9 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
     """One source as the page shows it: what is known of it and of its outcome, by their names.
 
     Where it is done, also what its folder below ``results`` holds: ``answers``, the counts of each
-    task, with ``in_words`` and ``colours`` of all classes; ``facts``, name to text; ``pictures``
-    and ``tables`` drawn by the domain; ``files``, all of them, relative to the report.
+    task, with ``in_words`` and ``colours`` of all classes; ``of_source``, what is said of it as a
+    whole; ``facts``, name to text; ``pictures`` and ``tables`` drawn by the domain; ``files``, all
+    of them, relative to the report.
     """
     source, done = outcome.source, outcome.more
     view = vars(source) | vars(outcome)
@@ -42,9 +43,11 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
     each = max(1, pictures_bytes // max(1, len(drawn)))
     tables = [_table(folder, a) for a in artefacts if a["kind"] == "table"]
     answers = [_counts(answer, outcome.samples) for answer in done["answers"]]
+    whole = [{**one, "in_words": _held(one)} for one in done.get("of_source", ())]
     words = "; ".join(f"{one['task']}: {one['in_words']}" for one in answers)
     return view | {
         "answers": answers,
+        "of_source": whole,
         "in_words": answers[0]["in_words"] if len(answers) == 1 else words,
         "colours": {one["name"]: one["colour"] for a in answers for one in a["classes"]},
         "facts": done["shown"],
@@ -75,6 +78,12 @@ def _counts(answer: Mapping[str, Any], samples: int) -> dict[str, Any]:
     found = sorted((one for one in classes if one["samples"]), key=lambda one: -one["part"])
     words = ", ".join(f"{one['name']} {share(one['part'])}" for one in found) or "none"
     return {**answer, "classes": classes, "in_words": words}
+
+
+def _held(answer: Mapping[str, Any]) -> str:
+    """The classes that hold of a source as a whole, with their scores."""
+    held = [one for one in answer["classes"] if one["holds"]]
+    return ", ".join(f"{one['name']} (score {one['probability']:.2f})" for one in held) or "none"
 
 
 def _table(folder: Path, artefact: Mapping[str, Any]) -> dict[str, Any] | None:

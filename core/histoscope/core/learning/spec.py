@@ -63,9 +63,9 @@ class ProbeSpec(FinetuneSpec):
 class NeighbourSpec(FinetuneSpec):
     """Nearest labelled samples."""
 
-    method: str = "knn"
+    method: str = Field("knn", description="this one")
     neighbours: tuple[int, ...] = Field(
-        (1, 5, 20), min_length=1, description="numbers to choose from inside each draw"
+        (1, 5, 20), min_length=1, description="of knn: numbers to choose from inside each draw"
     )
 
     @field_validator("neighbours")
@@ -79,13 +79,13 @@ class NeighbourSpec(FinetuneSpec):
 class UniSpec(FinetuneSpec):
     """UNI's probe, which has nothing to set."""
 
-    method: str = "uni"
+    method: str = Field("uni", description="this one")
 
 
 class StepsSpec(Spec):
     """Full fine-tuning: a constant number of steps, whatever the number of labels."""
 
-    steps: int = Field(60, ge=1, description="optimiser steps")
+    steps: int = Field(60, ge=1, description="optimiser steps of full and probe_full")
     batch_size: int = Field(64, ge=2, description="images a step, at most the labels of the draw")
     learning_rate: float = Field(1e-4, gt=0, description="AdamW, cosine to 0")
     weight_decay: float = Field(1e-4, ge=0, description="on matrices")
@@ -106,19 +106,19 @@ TuneSpec = StepsSpec | SwavStepsSpec
 class FullSpec(FinetuneSpec):
     """All weights, from new heads."""
 
-    method: str = "full"
+    method: str = Field("full", description="this one")
     full: StepsSpec = Field(StepsSpec(), description="how it is trained")
 
 
 class ProbeFullSpec(ProbeSpec):
     """All weights, from the probe."""
 
-    method: str = "probe_full"
+    method: str = Field("probe_full", description="this one")
     full: StepsSpec = Field(StepsSpec(), description="how it is trained")
 
 
 class SwavSpec(FinetuneSpec):
     """All weights, as SwAV."""
 
-    method: str = "swav"
+    method: str = Field("swav", description="this one")
     swav: SwavStepsSpec = Field(SwavStepsSpec(), description="how it is trained")

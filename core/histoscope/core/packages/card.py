@@ -30,7 +30,8 @@ def _head_lines(head: Mapping[str, Any]) -> list[str]:
     return [
         f"## {head['task']}",
         "",
-        f"- Answers: {kind} {', '.join(kind['name'] for kind in head['classes'])}.",
+        f"- Answers: {kind} {', '.join(kind['name'] for kind in head['classes'])}, of a "
+        f"{head['level']}.",
         f"- Labels: {labels[0]} in the draw that predicts; {len(labels)} draws by "
         f"{head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}.",
         f"- Method: {head['method']}.",

@@ -192,6 +192,10 @@ class Package:
             )
         return head
 
+    def first_draw(self) -> tuple[LoadedEncoder, list[Head]]:
+        """What predicts: the encoder and each task's head of the first draw; errors as above."""
+        return self.encoder(), [self.head(place) for place in range(len(self.info.heads))]
+
 
 def write_package(
     folder: Path,

@@ -52,8 +52,8 @@ class PredictJob:
     def load(self) -> None:
         """Open the package, and load what its first draw needs."""
         package = open_package(self.package)
-        heads = [package.head(place) for place in range(len(package.info.heads))]
-        self._opened = package, heads, Runner.of(package.encoder(), self.compute.start())
+        encoder, heads = package.first_draw()
+        self._opened = package, heads, Runner.of(encoder, self.compute.start())
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Predict one source."""
@@ -239,6 +239,7 @@ def predict(
         One outcome a source of this shard.
     """
     package = open_package(package_folder)
+    package.first_draw()  # refused here, before the folder is claimed
     domain = load_domain(package.info.encoder.domain)
     sources, sampling = plan_prediction(package, domain, roots, options, shard)
     parameters = {

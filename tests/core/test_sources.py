@@ -1,0 +1,290 @@
+"""Labels of whole sources: written, read, drawn by case, learnt, scored and predicted."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from histoscope.core.config import build
+from histoscope.core.contracts import Task
+from histoscope.core.data.examples import labelled
+from histoscope.core.data.labels import LabelTable
+from histoscope.core.data.store import Store
+from histoscope.core.errors import ConfigError, DataError, UsageError
+from histoscope.core.heads.contract import Bags
+from histoscope.core.labelling.gather import read_label_file
+from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec
+from histoscope.core.packages.package import open_package
+from histoscope.core.progress import Silent
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.labels import import_labels
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.pretrain import rehearse
+from histoscope.core.stages.suggest import suggest
+from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.work.folder import read_outcomes
+from histoscope.core.work.local import Local
+
+SHARES = {"few": 0.2, "many": 0.8}  # of images that are green
+
+
+def write_source(path, share, count, rng):
+    """Noise, of which a share is green and the rest blue."""
+    images = rng.integers(60, 120, (count, 16, 16, 3), dtype=np.uint8)
+    for place, image in enumerate(images):
+        green = place < round(share * count)
+        image[..., 1 if green else 2] += 80
+        image[0, 0, 0] = int(green)
+    np.save(path, images)
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Sixteen cases of two files each, half of them to train on, and what each file is."""
+    folder, rng, truth = tmp_path / "sources", np.random.default_rng(5), {}
+    folder.mkdir()
+    for case in range(16):
+        part = "train" if case % 4 < 2 else "test"
+        kind = "few" if case % 2 else "many"
+        for number in range(2):
+            name = f"c{case:02d}-{part}-{number}.npy"
+            write_source(folder / name, SHARES[kind], int(rng.integers(5, 9)), rng)
+            truth[name] = kind
+    return folder, truth
+
+
+@pytest.fixture
+def store(toy, sources, tmp_path):
+    """Prepared with labels of samples, and given labels of sources by their paths."""
+    folder, truth = sources
+    prepare(
+        toy.DOMAIN,
+        {"input": folder},
+        toy.ToySampling(),
+        toy.ToyOptions(with_cases=True),
+        tmp_path / "store",
+        engine=Local(0),
+        progress=Silent(),
+    )
+    store = Store(tmp_path / "store")
+    lines = [f"{name},{kind}" for name, kind in truth.items()]
+    table = take(store, tmp_path, "\n".join(["source,label", *lines]), "green")
+    table.write(store.path / "labels" / "green.parquet")
+    return store
+
+
+def take(store, folder, text, name=None):
+    (folder / "given.csv").write_text(text + "\n")
+    file = read_label_file(folder / "given.csv")
+    more = {"out": None, "later_wins": False, "progress": Silent()}
+    return import_labels(store, [file], name, (), **more)
+
+
+def learn(store, out, tasks=("green",), **more):
+    spec = build(FinetuneSpec, {"fraction": 0.5, "draws": 2, "draw_by": "case", **more}, "test")
+    return finetune(store, "colour", spec, out, tasks=tasks, progress=Silent())
+
+
+def test_labels_of_sources_are_written_and_read_by_id(store, sources):
+    table = Store(store.path).labels("green")
+    assert table.task == Task("green", ("few", "many"), True, "source")
+    paths = {one: row["path"] for one, row in store.manifest.items()}
+    told = zip(table.names.to_pylist(), table.rows["label"].to_pylist(), strict=True)
+    assert {paths[name]: label for name, label in told} == sources[1]
+
+
+def test_a_source_comes_with_its_samples_of_the_part(store):
+    found = labelled(store, "train", store.labels("green"), None)
+    index = store.index.to_pylist()
+    assert len(found) == 16
+    for place, name in enumerate(found.names):
+        rows = found.rows[found.starts[place] : found.starts[place + 1]]
+        held = [row for row, told in enumerate(index) if told["source"] == name]
+        assert rows.tolist() == held
+        assert found.units[place] == f"case:{index[held[0]]['case']}"
+    some = found.take(np.array([3, 1]))
+    assert some.names == [found.names[3], found.names[1]]
+    assert some.rows.tolist() == [
+        row for at in (3, 1) for row in found.rows[found.starts[at] : found.starts[at + 1]]
+    ]
+
+
+def test_draws_by_case_take_all_sources_of_a_case(store, tmp_path):
+    package = learn(store, tmp_path / "p")
+    drawn = pq.read_table(tmp_path / "p" / "draws.parquet").to_pylist()
+    cases = {one: row["path"].partition("-")[0] for one, row in store.manifest.items()}
+    for draw in range(2):
+        names = [row["source"] for row in drawn if row["draw"] == draw]
+        assert len(names) == package.info.heads[0].labels[draw] == 8
+        whole = {one for one, case in cases.items() if case in {cases[name] for name in names}}
+        assert set(names) == whole
+    assert all(row["sample"] is None for row in drawn)
+
+
+@pytest.mark.parametrize("method", ["probe", "most"])
+def test_sources_are_scored_by_case(store, tmp_path, method):
+    """The second is a method, a head and settings from outside."""
+    package = learn(store, tmp_path / "p", method=method)
+    assert package.info.heads[0].kind == {"probe": "mean", "most": "most"}[method]
+    measured = evaluate(package, store, tmp_path / "e", progress=Silent())["tasks"]["green"]
+    assert (measured["sources"], measured["units"], measured["interval_over"]) == (16, 8, "cases")
+    assert measured["samples"] > 16 * 5 - 1
+    assert np.sum(measured["confusion"]) == 16
+    if method == "probe":  # the most of either kind is in every source
+        assert measured["balanced_accuracy"]["value"] == 1
+    with pytest.raises(DataError, match="was trained on"):
+        evaluate(package, store, tmp_path / "f", split="train", progress=Silent())
+
+
+def test_a_mean_head_is_linear_in_the_mean_of_its_bag(store, tmp_path):
+    head = learn(store, tmp_path / "p", scaling="standard").head(0)
+    rng = np.random.default_rng(0)
+    sizes, given = [1, 4, 2], (head.linear.weight, head.linear.bias)
+    features = rng.normal(size=(7, head.linear.weight.shape[1])).astype(np.float32)
+    found = head.probabilities(Bags(features, np.cumsum([0, *sizes])))
+    begin = 0
+    for size, scores in zip(sizes, found, strict=True):
+        mean = sum(features[begin + at].astype(np.float64) for at in range(size)) / size
+        logits = [float(row @ mean + b) for row, b in zip(*given, strict=True)]
+        powers = np.exp(np.array(logits) - max(logits))
+        assert scores == pytest.approx(powers / powers.sum(), abs=1e-5)
+        begin += size
+
+
+def test_one_package_answers_of_samples_and_of_sources(toy, store, sources, tmp_path):
+    learn(store, tmp_path / "p", tasks=("hue", "green"))
+    new, rng = tmp_path / "new", np.random.default_rng(9)
+    new.mkdir()
+    for kind, share in SHARES.items():
+        write_source(new / f"{kind}.npy", share, 30, rng)
+    np.save(new / "none.npy", np.zeros((0, 16, 16, 3), np.uint8))
+    corrupt = np.zeros((2, 16, 16, 3), np.uint8)
+    corrupt[:, 0, 0, 0] = 255
+    np.save(new / "corrupt.npy", corrupt)
+    options, out = toy.ToyOptions(), tmp_path / "out"
+    predict(tmp_path / "p", {"input": new}, options, out, engine=Local(0), progress=Silent())
+    with (out / "answers.csv").open(newline="") as handle:
+        said = {row["path"]: row for row in csv.DictReader(handle)}
+    assert {name: row["class:green"] for name, row in said.items()} == {
+        "few.npy": "few",
+        "many.npy": "many",
+        "none.npy": "",
+        "corrupt.npy": "",
+    }
+    scores = [float(said["few.npy"][f"p:green:{kind}"]) for kind in ("few", "many")]
+    assert sum(scores) == pytest.approx(1, abs=1e-6)
+    assert scores[0] > scores[1]
+    for outcome in read_outcomes(out / "results"):
+        if outcome.status == "done":
+            assert [one["task"] for one in outcome.more["answers"]] == ["hue"]
+            assert [one["task"] for one in outcome.more["of_source"]] == ["green"]
+            folder = out / "results" / outcome.source.id
+            names = pq.read_table(folder / "predictions.parquet").column_names
+            assert "class:hue" in names
+            assert not any("green" in name.partition(":")[2].split(":")[0] for name in names)
+
+
+def test_a_package_of_sources_alone_predicts(toy, store, tmp_path):
+    learn(store, tmp_path / "p")
+    write_source(tmp_path / "one.npy", 0.8, 300, np.random.default_rng(1))
+    roots, options = {"input": tmp_path / "one.npy"}, toy.ToyOptions()
+    predict(tmp_path / "p", roots, options, tmp_path / "o", engine=Local(0), progress=Silent())
+    (done,) = read_outcomes(tmp_path / "o" / "results")
+    (told,) = done.more["of_source"]
+    assert [kind["name"] for kind in told["classes"] if kind["holds"]] == ["many"]
+    assert json.loads((tmp_path / "p" / "package.json").read_text())["heads"][0]["level"] == (
+        "source"
+    )
+
+
+@pytest.mark.parametrize("method", ["knn", "uni", "full", "probe_full", "swav"])
+def test_a_method_that_answers_no_sources_is_refused(store, tmp_path, method):
+    with pytest.raises(UsageError, match=f"--method {method}: answers no task of a source"):
+        learn(store, tmp_path / "p", method=method)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_method_from_outside_has_settings_of_its_own():
+    spec = build(FinetuneSpec, {"method": "most", "penalty": 2}, "a")
+    assert spec.penalty == 2
+    for wrong, said in [
+        ({"method": "most", "strength": 2}, "strength: unknown key"),
+        ({"method": "probe", "penalty": 2}, "penalty: unknown key"),
+        ({"method": "mots"}, "unknown method 'mots', did you mean 'most'"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            build(FinetuneSpec, wrong, "a")
+
+
+def test_what_is_about_sources_is_refused_where_samples_are_asked_for(toy, store, tmp_path):
+    task = store.labels("green").task
+    with pytest.raises(UsageError, match="suggest chooses samples; 'green' asks of a source"):
+        suggest(store, None, task, frozenset(), 5, progress=Silent())
+    watched = {"training": {"steps": 1, "batch_size": 4, "monitor": {"every": 1, "task": "green"}}}
+    spec = build(PretrainSpec, {"encoder": "resnet10t", **watched}, "test")
+    with pytest.raises(DataError, match="'green' has no single class a sample"):
+        rehearse(store, toy.DOMAIN, spec, tmp_path / "run")
+    package = learn(store, tmp_path / "p", tasks=("hue",))
+    file = store.path / "labels" / "green.parquet"
+    with pytest.raises(DataError, match="one class a source, the package answers with one class a"):
+        evaluate(package, store, tmp_path / "e", labels=file, progress=Silent())
+
+
+def test_a_source_of_several_cases_has_no_label(toy, toy_store, tmp_path):
+    """In the toy store each image stands for itself."""
+    (first, *_) = toy_store.manifest
+    table = LabelTable.make(Task("a", ("x",), True, "source"), [first], [["x"]], "test")
+    with pytest.raises(DataError, match="holds several cases"):
+        labelled(toy_store, "train", table, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("source,label\nlost.npy,few", r"1 sources are not in .* \(first: lost.npy\)"),
+        ("source,label\nc00-train-0.npy,few\nc00-train-0.npy,many", "stands twice"),
+        ("id,label\nx,few", "one class a sample, but 'green' has one class a source"),
+    ],
+)
+def test_what_does_not_fit_is_refused(store, tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        take(store, tmp_path, text, "green")
+
+
+def test_a_path_of_two_sources_is_refused_with_the_candidates(toy, sources, tmp_path):
+    folder, _ = sources
+    other = tmp_path / "other"
+    other.mkdir()
+    write_source(other / "c00-train-0.npy", 0.5, 5, np.random.default_rng(8))
+    roots = {"input": folder, "input2": other}
+    made = (toy.DOMAIN, roots, toy.ToySampling(), toy.ToyOptions(), tmp_path / "both")
+    prepare(*made, engine=Local(0), progress=Silent())
+    store = Store(tmp_path / "both")
+    with pytest.raises(DataError, match=r"path of several sources; give one of their ids \("):
+        take(store, tmp_path, "source,label\nc00-train-0.npy,few", "green")
+    one = next(iter(store.manifest))
+    table = take(store, tmp_path, f"source,label\n{one},few", "green")
+    assert table.names.to_pylist() == [one]
+
+
+def test_weights_of_a_draw_are_read_when_it_is_used(store, tmp_path, monkeypatch):
+    learn(store, tmp_path / "p")
+    read, whole = list[str](), open_package.__globals__["load_tensors"]
+    monkeypatch.setattr(
+        "histoscope.core.packages.package.load_tensors",
+        lambda path, prefix="": read.append(prefix) or whole(path, prefix),
+    )
+    package = open_package(tmp_path / "p")
+    assert read == []
+    package.head(0, 1)
+    assert read == ["head.1.0."]
+
+
+def test_probe_settings_are_of_the_probe():
+    assert ProbeSpec().method == "probe"
+    with pytest.raises(ConfigError, match="neighbours: unknown key"):
+        build(FinetuneSpec, {"neighbours": [1]}, "a")
