@@ -202,9 +202,10 @@ def write_drawings(given: Path, out: Path) -> None:
 
 
 def write_presence(store: Path) -> None:
-    """A label table of classes that may be present together, as a program of one's own may."""
+    """Labels of classes that may be present together, and masks, as a program of one's own may."""
     from histoscope.core.contracts import Task
     from histoscope.core.data.labels import LabelTable
+    from histoscope.core.data.planes import write_planes
     from histoscope.core.data.store import Store
 
     opened = Store(store)
@@ -217,6 +218,10 @@ def write_presence(store: Path) -> None:
         "by hand",
     )
     table.write(store / "labels" / "signs.parquet")
+    rows = opened.index.to_pylist()
+    (first, *_) = (row["source"] for row in rows if row["shard"])
+    count = sum(row["source"] == first and row["shard"] is not None for row in rows)
+    write_planes(opened, "mask:by-hand@1", first, [np.zeros((32, 32), np.uint8)] * count)
 
 
 def write_operations(given: Path, out: Path) -> None:

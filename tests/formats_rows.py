@@ -90,7 +90,8 @@ def type_of(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "string"
     if get_origin(kind) is Mapping:
-        return f"map of {'object' if get_origin(get_args(kind)[1]) is Mapping else 'number'}"
+        inner = get_args(kind)[1]
+        return f"map of {'object' if get_origin(inner) is Mapping else TYPES[inner]}"
     if get_origin(kind) is tuple:
         return f"list of {type_of(get_args(kind)[0])}"
     return TYPES[kind]

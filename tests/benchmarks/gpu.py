@@ -211,7 +211,7 @@ def training_step(
         with torch.autocast(device.type, torch.bfloat16):
             asks = objective.project(Views({"global": views})).asks
         asks = {name: ask.float() for name, ask in asks.items()}
-        rows = Rows(torch.arange(len(views[0])))
+        rows = Rows.alone(torch.arange(len(views[0])))
         objective.loss(Projected(asks), rows, {}, Clock(0, 1, 0)).loss.backward()
         optimiser.step()
 

@@ -97,7 +97,7 @@ def training_step(batch: int, side_px: int) -> Act:
     def act() -> None:
         optimiser.zero_grad(set_to_none=True)
         projected = objective.project(Views({"global": views}))
-        rows = Rows(torch.arange(batch))
+        rows = Rows.alone(torch.arange(batch))
         objective.loss(projected, rows, {}, Clock(0, 1, 0)).loss.backward()
         optimiser.step()
 

@@ -102,6 +102,34 @@ class Follow(Objective):
         ]
 
 
+class MaskedSpec(MethodSpec):
+    base: Literal["masked"] = "masked"
+
+
+class Masked(Objective):
+    """Pulls an image to itself before the background of its donor."""
+
+    settings: ClassVar = MaskedSpec
+    needs = Needs(families={"global": 1}, donors=1, planes=("mask",))
+
+    def __init__(self, encoder, spec, setting):
+        super().__init__()
+        self.encoder = encoder
+
+    def project(self, views):
+        (image,), (donor,) = views.families["global"], views.families["donor"]
+        (mask,) = views.planes["global"]["mask"]
+        swapped = torch.where(mask[:, None] > 0, image, donor)
+        return Projected({"all": torch.stack([self.encoder(image), self.encoder(swapped)], 1)})
+
+    def loss(self, projected, rows, draws, clock):
+        image, swapped = projected.asks["all"].unbind(1)
+        away = (image - swapped).square().mean(1)
+        others = rows.donors[:, 0] != rows.index
+        numbers = away if away.dtype == torch.float64 else away.float()
+        return LossReport([(1, (numbers * others).mean())], {"others": others.double().mean()})
+
+
 class BesideSpec(MethodSpec):
     base: Literal["beside"] = "beside"
 

@@ -108,10 +108,10 @@ def test_another_family_changes_no_draw_of_the_first(toy_store):
     plan = plain_plan(ViewsSpec(), 16)
     alone, both = {"global": Family(plan, 2)}, {"local": Family(plan, 2), "global": Family(plan, 2)}
     one, two = (
-        ViewDataset(toy_store.reader, np.arange(3), f, 4)[1, 0, 0][1] for f in (alone, both)
+        ViewDataset(toy_store.reader, np.arange(3), f, 4)[1, 0, 0].families for f in (alone, both)
     )
-    assert np.array_equal(one["global"][0], two["global"][0])
-    assert not np.array_equal(two["local"][0], two["global"][0])
+    assert np.array_equal(one["global"].images, two["global"].images)
+    assert not np.array_equal(two["local"].images, two["global"].images)
 
 
 def test_a_family_changes_what_it_names():
@@ -164,9 +164,9 @@ def test_a_sample_that_comes_again_in_an_epoch_has_other_views(toy_store):
     families = {"global": Family(plain_plan(ViewsSpec(), 16), 2)}
     dataset = ViewDataset(toy_store.reader, np.arange(3), families, 4)
     (first, again), same = (
-        (dataset[1, 0, turn][1]["global"][0] for turn in (0, 1)),
+        (dataset[1, 0, turn].families["global"].images for turn in (0, 1)),
         dataset[1, 0, 1],
     )
-    assert np.array_equal(again, same[1]["global"][0])
+    assert np.array_equal(again, same.families["global"].images)
     views = [*first, *again]
     assert all(not np.array_equal(one, other) for n, one in enumerate(views) for other in views[:n])

@@ -1,6 +1,7 @@
 """MoCo v2: the queue, the slow copy, and the loss as loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from pydantic import ValidationError
 
 from histoscope.core.losses.contrast import against_queue, decoupled, infonce
 from histoscope.core.memory.queue import FeatureQueue
-from histoscope.core.objectives.contract import Rows
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import Rehearsal
 
@@ -100,7 +100,7 @@ def test_own_images_in_the_queue_are_no_negatives():
     ready.step(0)
     projected, rows, draws, clock = ready.begin(1)
     ready.objective.queue.index.fill_(3)  # every row is image 3's
-    own = Rows(torch.full_like(rows.index, 3), rows.partners)
+    own = replace(rows, index=torch.full_like(rows.index, 3))
     assert ready.objective.loss(projected, own, draws, clock).loss.item() == 0
     assert ready.objective.loss(projected, rows, draws, clock).loss.item() > 0
 

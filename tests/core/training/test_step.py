@@ -23,6 +23,7 @@ from histoscope.core.tensors import load_tensors
 from histoscope.core.testing.objectives import BATCH, Rehearsal
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.training.step import Batch, Stepper
+from tests.made import write_masks
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "toy_plugin"
@@ -49,6 +50,10 @@ def parts_of(views, count):
         Views(
             {name: [v[a : a + size] for v in family] for name, family in views.families.items()},
             straight,
+            {
+                name: {kind: [p[a : a + size] for p in planes] for kind, planes in every.items()}
+                for name, every in views.planes.items()
+            },
         )
         for a in range(0, BATCH, size)
     ]
@@ -161,6 +166,7 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
 @pytest.fixture
 def two_processes(toy_store, tmp_path):
     """All cases in two processes that see different halves of each batch."""
+    write_masks(toy_store)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -83,6 +83,11 @@ class JoinedStore(Store):
         """Reads images of all of them."""
         return JoinedReader(self._stores)
 
+    @property
+    def stores(self) -> Sequence[Store]:
+        """Each by itself."""
+        return self._stores
+
 
 class JoinedReader(ImageReader):
     """Reads images by row of the joined index. Pickles as paths."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from histoscope.core.data.order import StepOrder
-from histoscope.core.data.relations import NOBODY, Partners
+from histoscope.core.data.planes import Planes
+from histoscope.core.data.relations import NOBODY, Donors, Partners
 from histoscope.core.data.store import ImageReader
 from histoscope.core.runtime.stop import deaf_children
 from histoscope.core.views.plan import GLOBAL, ViewPlan
 
-Item = tuple[int, dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]], NDArray[np.int64]]
-PARTNER = "partner"  # the family of views of second images
+PARTNER, DONOR = "partner", "donor"  # families of views of second images
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ class DrawnViews:
     Attributes:
         images: uint8, (views, batch, height, width, 3).
         drawn: the operations' numbers, float32, (views, batch, numbers).
+        planes: by kind, cut as the images, uint8, (views, batch, height, width).
     """
 
     images: Tensor
     drawn: Tensor
+    planes: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,32 @@ class Drawn:
         index: dataset positions, int64, (batch,).
         families: its views by the name of their family.
         partners: dataset positions of each image's partners, int64, (batch, partners); -1: none.
+        donors: dataset positions of each image's donors, int64, (batch, donors).
     """
 
     index: Tensor
     families: Mapping[str, DrawnViews]
     partners: Tensor
+    donors: Tensor
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Views of one family of one image, view-major; as :class:`DrawnViews`."""
+
+    images: NDArray[np.uint8]
+    drawn: NDArray[np.float32]
+    planes: Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image as a worker makes it; as :class:`Drawn`."""
+
+    position: int
+    families: Mapping[str, Cut]
+    partners: NDArray[np.int64]
+    donors: NDArray[np.int64]
 
 
 class ViewDataset(Dataset[Item]):
@@ -70,8 +93,11 @@ class ViewDataset(Dataset[Item]):
         families: Mapping[str, Family],
         seed: int,
         partners: Partners | None = None,
+        donors: Donors | None = None,
+        planes: Mapping[str, Planes] | None = None,
     ) -> None:
-        self.reader, self.rows, self.seed, self.partners = reader, rows, seed, partners
+        self.reader, self.rows, self.seed = reader, rows, seed
+        self.partners, self.donors, self.planes = partners, donors, planes or {}
         usual_first = sorted(families, key=lambda name: name != GLOBAL)
         self.families = {name: families[name] for name in usual_first}
 
@@ -80,26 +106,46 @@ class ViewDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> Item:
         position, epoch, turn = key
-        others = np.zeros(0, np.int64)
+        partners = donors = np.zeros(0, np.int64)
         if self.partners is not None:
-            others = self.partners.of(position, epoch)
-        image = self._image(position)
+            partners = self.partners.of(position, epoch)
+        if self.donors is not None:
+            donors = self.donors.of(position, epoch)
         # where a partner is missing the image itself stands in, as batch norm sees every view
-        seconds = [image if at == NOBODY else self._image(int(at)) for at in others]
-        views, first = {}, None
+        others = {PARTNER: np.where(partners == NOBODY, position, partners), DONOR: donors}
+        image, families, first = cache(self._image), {}, None
         for name, family in self.families.items():
             which = range(turn * family.count, (turn + 1) * family.count)
             places = [(self.seed, epoch, position, view) for view in which]
             pairs = [family.plan.draw(*place, family=name, first=first) for place in places]
             if name == GLOBAL:
                 first = pairs[0][0][0]
-            images = seconds if name == PARTNER else repeat(image)
-            made = [
-                family.plan.apply_on_worker(one, rows)
-                for one, (rows, _) in zip(images, pairs, strict=False)
-            ]
-            views[name] = np.stack(made), np.stack([numbers for _, numbers in pairs])
-        return position, views, others
+            shown = others.get(name, np.full(family.count, position))
+            families[name] = self._cut(family.plan, image, shown.tolist(), pairs)
+        return Item(position, families, partners, donors)
+
+    def _cut(
+        self,
+        plan: ViewPlan,
+        image: Callable[[int], NDArray[np.uint8]],
+        shown: Sequence[int],
+        pairs: Sequence[tuple[list[NDArray[np.float32]], NDArray[np.float32]]],
+    ) -> Cut:
+        """A view of each of some positions with its numbers."""
+        made = [
+            plan.apply_on_worker(image(at), rows)
+            for at, (rows, _) in zip(shown, pairs, strict=True)
+        ]
+        planes = {
+            kind: np.stack(
+                [
+                    plan.apply_to_plane(planes.plane(int(self.rows[at])), rows)
+                    for at, (rows, _) in zip(shown, pairs, strict=True)
+                ]
+            )
+            for kind, planes in self.planes.items()
+        }
+        return Cut(np.stack(made), np.stack([numbers for _, numbers in pairs]), planes)
 
     def _image(self, position: int) -> NDArray[np.uint8]:
         return self.reader.image(int(self.rows[position]))
@@ -108,13 +154,26 @@ class ViewDataset(Dataset[Item]):
 def collate(items: list[Item]) -> Drawn:
     """Stack items; view-major, so that ``images[v]`` is one view of the batch."""
 
-    def stacked(name: str, place: int) -> Tensor:
-        return torch.from_numpy(np.stack([views[name][place] for _, views, _ in items], axis=1))
+    def stacked(parts: Iterable[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.stack([*parts], axis=1))
 
-    index = torch.tensor([position for position, _, _ in items])
-    partners = torch.from_numpy(np.stack([others for _, _, others in items]))
-    families = {name: DrawnViews(stacked(name, 0), stacked(name, 1)) for name in items[0][1]}
-    return Drawn(index, families, partners)
+    families = {
+        name: DrawnViews(
+            stacked(item.families[name].images for item in items),
+            stacked(item.families[name].drawn for item in items),
+            {
+                kind: stacked(item.families[name].planes[kind] for item in items)
+                for kind in usual.planes
+            },
+        )
+        for name, usual in items[0].families.items()
+    }
+    return Drawn(
+        torch.tensor([item.position for item in items]),
+        families,
+        torch.from_numpy(np.stack([item.partners for item in items])),
+        torch.from_numpy(np.stack([item.donors for item in items])),
+    )
 
 
 def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterator[Drawn]:

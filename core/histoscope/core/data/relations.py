@@ -1,4 +1,4 @@
-"""Which samples lie near each other, and which of them the loader reads beside one.
+"""Which samples lie near each other, and which samples the loader reads beside one.
 
 A table of relations has one row a pair and direction: ``row`` and ``other`` (int64, rows of the
 index it was made of), ``kind`` (``partner``: may be taken for a positive; ``same``: shows so nearly
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from histoscope.core.errors import DataError
 from histoscope.core.randomness import generator
 
 NOBODY = -1
@@ -81,3 +82,27 @@ class Partners:
         chosen = others[order[: self.count]]
         out[: len(chosen)] = chosen
         return out
+
+
+class Donors:
+    """Which second images of a sample the loader reads as donors: any other of the data set.
+
+    Args:
+        samples: of the data set, two at least.
+        count: donors a sample.
+        seed: of the run.
+
+    Raises:
+        DataError: there is no other sample.
+    """
+
+    def __init__(self, samples: int, count: int, seed: int) -> None:
+        if samples < 2:
+            raise DataError("donors: one sample is all there is; others are needed")
+        self._samples, self._seed, self.count = samples, seed, count
+
+    def of(self, sample: int, epoch: int) -> NDArray[np.int64]:
+        """Drawn donors, (count,), never the sample itself."""
+        rng = generator(self._seed, "donors", epoch, sample)
+        others = rng.integers(self._samples - 1, size=self.count)
+        return np.asarray(others + (others >= sample), np.int64)

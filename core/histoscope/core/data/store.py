@@ -6,6 +6,7 @@ written last: a folder without it is not finished.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,11 @@ class Store:
             asked = "several tasks" if name is None else f"no task {name!r}"
             raise DataError(f"{self.path}: {asked}; give --task with one of: {', '.join(names)}")
         return LabelTable.read(self.path / "labels" / f"{name}.parquet")
+
+    @property
+    def stores(self) -> Sequence[Store]:
+        """Those that it is made of: itself."""
+        return [self]
 
     @cached_property
     def reader(self) -> ImageReader:

@@ -100,8 +100,12 @@ def fitting(spec: EncoderSpec, size_px: int | Sequence[int], make: Make) -> Any:
     """
     sizes = [size_px] if isinstance(size_px, int) else list(size_px)
     encoder = make(spec)
-    if _fault(encoder, sizes) and spec.input_px is None:
-        encoder = make(spec.model_copy(update={"input_px": sizes[0]}))
+    fault = _fault(encoder, sizes)
+    if fault and spec.input_px is None:
+        try:
+            encoder = make(spec.model_copy(update={"input_px": sizes[0]}))
+        except UsageError:  # which says how it could not be made, not why it had to be
+            raise UsageError(f"encoder {spec.architecture}: {fault}") from None
     check_sizes(encoder, sizes)
     return encoder
 
@@ -133,7 +137,8 @@ def _measure(encoder: Any, size_px: int) -> str:
         with torch.random.fork_rng(devices=[]):
             given = encoder.eval()(torch.full((2, 3, size_px, size_px), 0.5))
     except Exception as fault:  # networks refuse sizes in many ways
-        return " ".join(str(fault).split())[:160] or type(fault).__name__
+        said = " ".join(str(fault).split())[:160]
+        return said or f"the network refuses them ({type(fault).__name__})"
     finally:
         encoder.train(trains)
     if given.ndim != 2:

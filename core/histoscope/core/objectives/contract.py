@@ -40,6 +40,9 @@ class Needs:
     Attributes:
         families: how many views of an image, by the name of their augmentation.
         partners: how many second images of each that lie near it: views of the family ``partner``.
+        donors: how many second images of each, any other of the data set: views of the family
+            ``donor``.
+        planes: kinds of planes, as masks, that come with every view.
         relations: whether it asks for what lies near what by itself, as for what is no negative.
         draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
@@ -47,6 +50,8 @@ class Needs:
 
     families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
     partners: int = 0
+    donors: int = 0
+    planes: Sequence[str] = ()
     relations: bool = False
     draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
@@ -59,10 +64,12 @@ class Views:
     Attributes:
         families: by name one float tensor a view, (part, 3, height, width), RGB in 0..1.
         draws: the step's numbers for these rows, (part,), or (1,) where there is one for all.
+        planes: by family and kind one tensor a view, uint8, (part, height, width).
     """
 
     families: Mapping[str, Sequence[Tensor]]
     draws: Mapping[str, Tensor] = field(default_factory=dict)
+    planes: Mapping[str, Mapping[str, Sequence[Tensor]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,18 @@ class Rows:
         index: dataset index of each, int64, (batch,).
         partners: dataset index of its partners, slot by slot, int64, (batch, partners); -1: none,
             and the view in that slot is of the image itself.
+        donors: dataset index of its donors, slot by slot, int64, (batch, donors).
     """
 
     index: Tensor
     partners: Tensor
+    donors: Tensor
+
+    @classmethod
+    def alone(cls, index: Tensor) -> Rows:
+        """Without second images."""
+        nobody = index[:, None][:, :0]
+        return cls(index, nobody, nobody)
 
 
 @dataclass(frozen=True)
@@ -175,10 +190,10 @@ class Setting:
 
 
 class Uncast:
-    """Tensors that a wrapper of a network leaves as they are, whatever its precision."""
+    """What of a part a wrapper of a network leaves as it is, whatever its precision."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(self, views: Views) -> None:
+        self.draws, self.planes = views.draws, views.planes
 
 
 class Objective(nn.Module):
@@ -237,7 +252,7 @@ class Objective(nn.Module):
         """Parameters with their own rates, decay and freezes."""
         return usual_groups(self)
 
-    def forward(self, families: Any, draws: Uncast) -> dict[str, Mapping[str, Tensor]]:
+    def forward(self, families: Any, rest: Uncast) -> dict[str, Mapping[str, Tensor]]:
         """:meth:`project` as wrappers of networks want it: no dataclass goes in or out."""
-        projected = self.project(Views(families, draws.tensors))
+        projected = self.project(Views(families, rest.draws, rest.planes))
         return {"asks": projected.asks, "answers": projected.answers}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build, dump, load_yaml
 from histoscope.core.contracts import Domain, Scalar
-from histoscope.core.data.loader import PARTNER, Family, ViewDataset
+from histoscope.core.data.loader import DONOR, PARTNER, Family, ViewDataset
 from histoscope.core.data.order import Positions, StepOrder
-from histoscope.core.data.relations import Partners
+from histoscope.core.data.planes import Planes, open_planes
+from histoscope.core.data.relations import Donors, Partners
 from histoscope.core.data.selection import Selection, select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
@@ -116,7 +118,7 @@ def _begin(
 ) -> _Begun:
     """Make all that the loop works on, or refuse what cannot be."""
     chosen = select(store, "train", split, marked=spec.marked)
-    _check_folder(spec, out)
+    spec = _check_folder(spec, out)
     training = spec.training
     if training.tensorboard:
         check_events()
@@ -134,17 +136,53 @@ def _begin(
         lambda word: open_encoder(word, store, training.seed, progress),
     )
     _check_needs(run)
-    needs, partners, said = run.objective.needs, None, [chosen.said, data.positions.said]
-    families = {name: Family(plans[name], count) for name, count in needs.families.items()}
-    if needs.partners:
-        near = data.relations()
-        partners = Partners(near, len(chosen.rows), needs.partners, training.seed)
-        families[PARTNER] = Family(plans[PARTNER], needs.partners)
-        said.append(f"{partners.held} of {len(chosen.rows)} have a partner")
-    dataset = ViewDataset(store.reader, chosen.rows, families, training.seed, partners)
+    planes = _open_planes(store, run)
+    told = [chosen.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
+    dataset = _dataset(store, chosen, run, data, {kind: one for kind, (_, one) in planes.items()})
+    if dataset.partners is not None:
+        told.append(f"{dataset.partners.held} of {len(chosen.rows)} have a partner")
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
-    return _Begun(run, dataset, order, "; ".join(filter(None, said)))
+    return _Begun(run, dataset, order, "; ".join(filter(None, told)))
+
+
+def _open_planes(store: Store, run: Run) -> dict[str, tuple[str, Planes]]:
+    """By kind the planes that the method or an operation wants; the settings say which they are."""
+    needs = run.objective.needs
+    wanted = [*needs.planes, *(kind for one in _compositors(run) for kind in one.planes)]
+    for kind in run.spec.planes.keys() - set(wanted):
+        raise UsageError(f"planes.{kind}: {run.spec.objective.base} and its views want none")
+    asked = run.spec.planes
+    opened = {kind: open_planes(store, kind, asked.get(kind)) for kind in dict.fromkeys(wanted)}
+    chosen = {kind: name.partition(":")[2] for kind, (name, _) in opened.items()}
+    run.spec = run.spec.model_copy(update={"planes": chosen})
+    return opened
+
+
+def _compositors(run: Run) -> list[Any]:
+    return [one for plan in run.plans.values() for one in plan.compositors]
+
+
+def _dataset(
+    store: Store, chosen: Selection, run: Run, data: Data, planes: Mapping[str, Planes]
+) -> ViewDataset:
+    """What the workers cut: families of views, also of second images."""
+    needs, plans, seed = run.objective.needs, run.plans, run.spec.training.seed
+    counts, samples = dict(needs.families), len(chosen.rows)
+    partners = donors = None
+    if needs.partners:
+        partners = Partners(data.relations(), samples, needs.partners, seed)
+        counts[PARTNER] = needs.partners
+    if wanted := _donors(run):
+        donors = Donors(samples, wanted, seed)
+        counts[DONOR] = wanted
+    families = {name: Family(plans[name], count) for name, count in counts.items()}
+    return ViewDataset(store.reader, chosen.rows, families, seed, partners, donors, planes)
+
+
+def _donors(run: Run) -> int:
+    """How many donors of each image the method or an operation wants."""
+    return max([run.objective.needs.donors, *(one.donors for one in _compositors(run))])
 
 
 def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -> Data:
@@ -168,20 +206,26 @@ def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -
     return Data(digest, table.drop_columns(["id"]), relations, positions)
 
 
-def _check_folder(spec: PretrainSpec, out: Path) -> None:
-    """See that the folder is free, or holds a run of the same configuration.
+def _check_folder(spec: PretrainSpec, out: Path) -> PretrainSpec:
+    """See that the folder is free, or holds a run of the same configuration; the settings to go on.
 
-    Before the first checkpoint there is nothing to lose, so the configuration may change.
+    Before the first checkpoint there is nothing to lose, so the configuration may change. Planes
+    that nobody named are those that the run took.
     """
     config = out / "config.yaml"
-    if config.is_file():
-        before = build(PretrainSpec, load_yaml(config), str(config))
-        if _deciding(before) != _deciding(spec) and finished(out / "checkpoints"):
-            raise UsageError(
-                f"{out}: holds a run of another configuration (config.yaml); give another --out"
-            )
-    elif holds_anything(out):
-        raise UsageError(f"{out}: not empty and not a run; give another --out")
+    if not config.is_file():
+        if holds_anything(out):
+            raise UsageError(f"{out}: not empty and not a run; give another --out")
+        return spec
+    before = build(PretrainSpec, load_yaml(config), str(config))
+    if not finished(out / "checkpoints"):
+        return spec
+    spec = spec.model_copy(update={"planes": {**before.planes, **spec.planes}})
+    if _deciding(before) != _deciding(spec):
+        raise UsageError(
+            f"{out}: holds a run of another configuration (config.yaml); give another --out"
+        )
+    return spec
 
 
 def _deciding(spec: PretrainSpec) -> PretrainSpec:
@@ -257,6 +301,9 @@ def _check_needs(run: Run) -> None:
         run.plans.setdefault(PARTNER, run.plans[GLOBAL])
     elif run.spec.relations and not needs.relations:
         raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
+    if donors := _donors(run):
+        wanted[DONOR] = donors
+        run.plans.setdefault(DONOR, run.plans[GLOBAL])
     for name in wanted.keys() ^ run.plans.keys():
         said = "wants" if name in wanted else "has no use for"
         raise UsageError(

@@ -26,7 +26,7 @@ from histoscope.core.objectives.contract import (
 )
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.randomness import generator
-from histoscope.core.training.loop import numbers_of
+from histoscope.core.training.batches import numbers_of
 
 SAMPLES, BATCH, STEPS = 4096, 16, 8
 SIDES = {"global": 16}  # px; views of other families are of 8
@@ -102,10 +102,20 @@ class Rehearsal:
         index = (torch.arange(BATCH) * 5 + 7 * step) % SAMPLES
         partners = (index[:, None] + torch.arange(1, needs.partners + 1)) % SAMPLES
         partners[::3] = -1
-        if needs.partners:
-            images = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in partners.T]
-            families["partner"] = images
-        return Views(families, draws), Rows(index, partners), Clock(step, STEPS, step * 2 // STEPS)
+        donors = (index[:, None] + 11 * torch.arange(1, needs.donors + 1)) % SAMPLES
+        for name, others in (("partner", partners), ("donor", donors)):
+            if len(others.T):
+                images = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in others.T]
+                families[name] = images
+        planes = {
+            name: {
+                kind: [(view[:, 0] < view[:, 1]).to(torch.uint8) for view in views]
+                for kind in needs.planes
+            }
+            for name, views in families.items()
+        }
+        clock = Clock(step, STEPS, step * 2 // STEPS)
+        return Views(families, draws, planes), Rows(index, partners, donors), clock
 
     def begin(self, step: int) -> tuple[Projected, Rows, dict[str, Tensor], Clock]:
         """Up to the loss."""
@@ -184,6 +194,10 @@ def _check_projection(ready: Rehearsal) -> None:
     part = Views(
         {name: [view[:half] for view in family] for name, family in views.families.items()},
         {name: _part(draw, half) for name, draw in views.draws.items()},
+        {
+            name: {kind: [plane[:half] for plane in planes] for kind, planes in every.items()}
+            for name, every in views.planes.items()
+        },
     )
     smaller = ready.objective.project(part)
     for kind in ("asks", "answers"):
@@ -237,7 +251,7 @@ def _check_no_synchronisation(ready: Rehearsal) -> None:
         {name: ask.detach().to("meta") for name, ask in projected.asks.items()},
         {name: answer.to("meta") for name, answer in projected.answers.items()},
     )
-    index = Rows(rows.index.to("meta"), rows.partners.to("meta"))
+    index = Rows(*(one.to("meta") for one in (rows.index, rows.partners, rows.donors)))
     try:
         there = {name: draw.to("meta") for name, draw in draws.items()}
         report: LossReport = meta.loss(far, index, there, clock)

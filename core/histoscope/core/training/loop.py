@@ -6,22 +6,19 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from histoscope.core.data.loader import Drawn, ViewDataset, view_loader
+from histoscope.core.data.loader import ViewDataset, view_loader
 from histoscope.core.data.order import StepOrder
-from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.errors import Diverged, Interrupted
-from histoscope.core.objectives.contract import Clock, Draw, Rows, Views
+from histoscope.core.objectives.contract import Clock
 from histoscope.core.optim.groups import descend
 from histoscope.core.progress import Progress
-from histoscope.core.randomness import generator
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.runtime.threads import choose_workers
+from histoscope.core.training.batches import batch_of
 from histoscope.core.training.checkpoint import (
     finished,
     save_checkpoint,
@@ -30,8 +27,7 @@ from histoscope.core.training.checkpoint import (
 from histoscope.core.training.corpus import StoreCorpus
 from histoscope.core.training.journal import Journal
 from histoscope.core.training.monitors import Monitor
-from histoscope.core.training.run import Run, memory_format
-from histoscope.core.training.step import Batch
+from histoscope.core.training.run import Run
 
 
 def train(
@@ -62,7 +58,7 @@ def train(
             if step % order.an_epoch == 0:
                 run.objective.begin_epoch(corpus, clock)
             run.optimiser.zero_grad(set_to_none=True)
-            loss, shown = run.stepper.gradient(_batch(run, batch, step), clock).read()
+            loss, shown = run.stepper.gradient(batch_of(run, batch, step), clock).read()
             if not math.isfinite(loss):
                 raise Diverged(_diverged(step, checkpoints))
             rate = descend(run.optimiser, training.optimiser, step, training.steps)
@@ -100,56 +96,6 @@ def _any_asked(run: Run, stop: StopFlag) -> bool:
         return stop.asked
     asked = torch.tensor(float(stop.asked), device=run.fabric.device)
     return float(cast(torch.Tensor, run.fabric.all_reduce(asked, reduce_op="sum"))) > 0
-
-
-def _batch(run: Run, batch: Drawn, step: int) -> Batch:
-    """This process's part of the global batch, on the device, with the step's own draws."""
-    device, size, training = run.fabric.device, run.part_size, run.spec.training
-    draws = {}
-    for name, draw in run.objective.needs.draws.items():
-        rng = generator(training.seed, f"step/{name}", step)
-        numbers = torch.from_numpy(numbers_of(draw, rng, training.batch_size)).to(device)
-        draws[name] = numbers.to(_dtype(run)) if numbers.is_floating_point() else numbers
-    own = len(batch.index)
-    first = run.fabric.global_rank * own  # of this process in the global batch
-    parts = [
-        Views(
-            {name: _views(run, batch, name, slice(place, place + size)) for name in batch.families},
-            {
-                name: numbers[first + place : first + place + size] if len(numbers) > 1 else numbers
-                for name, numbers in draws.items()
-            },
-        )
-        for place in range(0, own, size)
-    ]
-    return Batch(Rows(batch.index.to(device), batch.partners.to(device)), parts, draws)
-
-
-def _dtype(run: Run) -> torch.dtype:
-    return torch.float64 if run.spec.training.precision == "float64" else torch.float32
-
-
-def numbers_of(draw: Draw, rng: np.random.Generator, batch: int) -> NDArray[Any]:
-    """What a step draws, (batch,) or (1,)."""
-    count = batch if draw.per_row else 1
-    if draw.kind == "permutation":
-        return rng.permutation(batch)
-    if draw.kind == "integers":
-        return rng.integers(int(draw.low), int(draw.high), count)
-    if draw.kind == "beta":
-        return rng.beta(draw.low, draw.high, count)
-    return rng.uniform(draw.low, draw.high, count)
-
-
-def _views(run: Run, batch: Drawn, family: str, rows: slice) -> list[torch.Tensor]:
-    """Move rows of a batch to the device and finish their views there."""
-    device, plan, views = run.fabric.device, run.plans[family], batch.families[family]
-    return [
-        plan.apply_on_device(to_unit(images[rows].to(device)), drawn[rows].to(device)).to(
-            _dtype(run), memory_format=memory_format(run.spec)
-        )
-        for images, drawn in zip(views.images, views.drawn, strict=True)
-    ]
 
 
 def _diverged(step: int, checkpoints: Path) -> str:

@@ -76,4 +76,8 @@ class PretrainSpec(Spec):
     relations: Mapping[str, float] = Field(
         {}, description="what lies near enough to be a positive, by the domain's own names"
     )
+    planes: Mapping[str, str] = Field(
+        {},
+        description="by its kind PROVIDER@VERSION of a plane; needed where there are several",
+    )
     training: TrainingSpec = Field(TrainingSpec(), description="how")

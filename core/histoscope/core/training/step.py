@@ -72,7 +72,8 @@ class Stepper:
         """
         with torch.no_grad():
             self.objective.before_step(clock)
-        rows = Rows(self._whole(batch.rows.index), self._whole(batch.rows.partners))
+        told = batch.rows
+        rows = Rows(*map(self._whole, (told.index, told.partners, told.donors)))
         parts, world = batch.parts, self._fabric.world_size
         if len(parts) == 1:
             own = self._project(parts[0], clock, 0, 1)
@@ -115,7 +116,7 @@ class Stepper:
         number = self._fabric.global_rank * parts + place  # of this part in the global batch
         drawn = generator(self._seed, "torch", clock.step, number).integers(2**63)
         torch.manual_seed(int(drawn))
-        return Projected(**self._network(part.families, Uncast(part.draws)))
+        return Projected(**self._network(part.families, Uncast(part)))
 
     def _loss(self, own: Projected, rows: Rows, batch: Batch, clock: Clock) -> LossReport:
         whole = Projected(

@@ -68,14 +68,26 @@ class Geometry:
 
     def apply(self, image: NDArray[np.uint8], drawn: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Cut, resize (area when shrinking, else linear), mirror and turn one image."""
+        return self._cut(image, drawn)
+
+    def apply_to_plane(
+        self, plane: NDArray[np.uint8], drawn: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """The same of a plane, (height, width), whose values are not blended (nearest)."""
+        return self._cut(plane, drawn, cv2.INTER_NEAREST)
+
+    def _cut(
+        self, image: NDArray[np.uint8], drawn: NDArray[np.float32], how: int | None = None
+    ) -> NDArray[np.uint8]:
         height, width = image.shape[:2]
         left, top, wide, tall = (float(value) for value in drawn[:4])
         x0, y0 = round(left * width), round(top * height)
         x1 = max(x0 + 1, round((left + wide) * width))
         y1 = max(y0 + 1, round((top + tall) * height))
         part = image[y0:y1, x0:x1]
-        shrinks = part.shape[0] >= self.size_px and part.shape[1] >= self.size_px
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        if how is None:
+            shrinks = part.shape[0] >= self.size_px and part.shape[1] >= self.size_px
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         view = cv2.resize(part, (self.size_px, self.size_px), interpolation=how)
         if drawn[4]:
             view = view[:, ::-1]

@@ -6,9 +6,9 @@ an operation or a family changes no other's draws, and neither workers nor devic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +44,57 @@ class DeviceOperation(Protocol):
 
 
 @dataclass(frozen=True)
+class Donor:
+    """Second images of a batch, cut as views of the family ``donor`` and else untouched.
+
+    Attributes:
+        images: (batch, 3, height, width), RGB in 0..1.
+        planes: by kind, uint8, (batch, height, width).
+    """
+
+    images: Tensor
+    planes: Mapping[str, Tensor]
+
+
+class Compositor(Protocol):
+    """A device operation that puts parts of several images together, where planes say.
+
+    Attributes:
+        name, width: as of a :class:`DeviceOperation`; it also draws as one.
+        planes: kinds of planes that it wants.
+        donors: second images that it wants of each.
+    """
+
+    name: str
+    width: int
+    planes: Sequence[str]
+    donors: int
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """``width`` numbers for one image."""
+
+    def compose(
+        self,
+        images: Tensor,
+        drawn: Tensor,
+        planes: Mapping[str, Tensor],
+        donors: Sequence[Donor],
+    ) -> Tensor:
+        """Images and drawn as of ``apply``; planes by kind, uint8, (batch, height, width). Pure."""
+
+
+@dataclass(frozen=True)
 class ViewPlan:
     """How one view is made: cut and warped by a worker, then finished on the device."""
 
     geometry: Geometry
     warps: Sequence[Warp | RandAugment]
-    operations: Sequence[DeviceOperation]
+    operations: Sequence[DeviceOperation | Compositor]
+
+    @property
+    def compositors(self) -> list[Any]:
+        """Those operations that want planes or donors."""
+        return [one for one in self.operations if hasattr(one, "compose")]
 
     @property
     def on_worker(self) -> list[Geometry | Warp | RandAugment]:
@@ -92,23 +137,43 @@ class ViewPlan:
             image = maker.apply(image, row)
         return image
 
-    def apply_on_device(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Run the operations in order on a batch."""
+    def apply_to_plane(
+        self, plane: NDArray[np.uint8], drawn: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.uint8]:
+        """The same of a plane of the image, (height, width), by nearest."""
+        for maker, row in zip(self.on_worker, drawn, strict=True):
+            plane = maker.apply_to_plane(plane, row)
+        return plane
+
+    def apply_on_device(
+        self,
+        images: Tensor,
+        drawn: Tensor,
+        planes: Mapping[str, Tensor] | None = None,
+        donors: Sequence[Donor] = (),
+    ) -> Tensor:
+        """Run the operations in order on a batch; planes and donors are for compositors."""
         start = 0
         for operation in self.operations:
-            images = operation.apply(images, drawn[:, start : start + operation.width])
+            numbers = drawn[:, start : start + operation.width]
             start += operation.width
+            if hasattr(operation, "compose"):
+                images = operation.compose(images, numbers, planes or {}, donors)
+            else:
+                images = operation.apply(images, numbers)
         return images
 
 
-def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] = ()) -> ViewPlan:
+def plain_plan(
+    spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation | Compositor] = ()
+) -> ViewPlan:
     """The core's operations; the domain's own are the first on the device.
 
     Raises:
         ConfigError: a warp does not fit views of this size.
     """
     geometry = Geometry(spec.geometry, size_px)
-    operations: list[DeviceOperation] = [*first]
+    operations: list[DeviceOperation | Compositor] = [*first]
     if spec.jitter.p:
         operations.append(Jitter(spec.jitter))
     if spec.grey:

@@ -59,6 +59,18 @@ class Warp:
         warped: NDArray[np.uint8] = self._transform(image=image)["image"]
         return warped
 
+    def apply_to_plane(
+        self, plane: NDArray[np.uint8], drawn: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """The same of a plane, (height, width), whose values are not blended."""
+        on, seed = drawn
+        if not on:
+            return plane
+        self._transform.set_random_seed(int(seed))
+        image = np.zeros((*plane.shape, 3), np.uint8)  # what is drawn depends on its shape alone
+        warped: NDArray[np.uint8] = self._transform(image=image, mask=plane)["mask"]
+        return warped
+
     @cached_property
     def _transform(self) -> Any:
         return getattr(library(), self.kind)(**self.settings, p=1)

@@ -1,0 +1,179 @@
+"""Planes go with their images through crop, mirror, turn and warp, and reach whoever wants them."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from histoscope.core.config import build
+from histoscope.core.data.joined import joined
+from histoscope.core.data.loader import Family, ViewDataset, collate
+from histoscope.core.data.planes import open_planes, planes_of, write_planes
+from histoscope.core.data.relations import Donors
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.progress import Silent
+from histoscope.core.stages.pretrain import pretrain, rehearse
+from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.views.plan import ViewPlan, plain_plan
+from histoscope.core.views.spec import ViewsSpec
+from tests.core.test_road import two_stores
+from tests.made import write_masks
+
+WARPS = {"distortion": {"p": 1, "steps": 4}, "shuffle": {"p": 1}}
+MOVED = {"p": 1, "count": 3, "magnitude": 20}
+
+
+def disc(side=64):
+    """A disc away from the middle: the image is white where the plane says so."""
+    rows, columns = np.mgrid[:side, :side]
+    plane = 255 * ((rows - 20) ** 2 + (columns - 26) ** 2 < 15**2).astype(np.uint8)
+    return np.repeat(plane[:, :, None], 3, 2), plane
+
+
+@pytest.mark.parametrize(
+    "views",
+    [{}, {"warp": WARPS}, {"randaugment": MOVED}, {"warp": WARPS, "randaugment": MOVED}],
+    ids=["cut", "warped", "moved", "all"],
+)
+def test_a_plane_goes_where_its_image_goes(views):
+    """Inside the disc the image is white, outside it is black, but for the blended edge."""
+    image, plane = disc()
+    plan = plain_plan(build(ViewsSpec, {"geometry": {"scale": [0.5, 1]}, **views}, "a"), 64)
+    for view in range(12):
+        rows, _ = plan.draw(0, 0, 3, view)
+        if views.get("randaugment"):  # shear, translate, rotate: colours stay
+            rows[-1][1:4] = np.array([1, 4, 5])
+        cut, mask = plan.apply_on_worker(image, rows), plan.apply_to_plane(plane, rows)
+        assert set(np.unique(mask)) <= {0, 255}  # nothing is blended
+        grey = cut[..., 0].astype(int)
+        wrong = (np.where(grey == 127, 0, grey) > 127) != (mask > 0)
+        assert wrong.mean() < 0.04, view
+        assert 0.02 < (mask > 0).mean() < 0.6
+
+
+@pytest.fixture
+def masked(toy_store):
+    write_masks(toy_store)
+    return toy_store
+
+
+def test_planes_are_those_of_the_row(masked):
+    name, planes = open_planes(masked, "mask", None)
+    assert name == "mask:left@1"
+    assert planes_of(masked) == [name]
+    rows = masked.index.column("row").to_pylist()
+    for at in (0, 17, 39, 40, 41, 70):
+        assert (planes.plane(at)[0] > 0).sum() == 8 + rows[at] % 3
+    again = pickle.loads(pickle.dumps(planes))  # noqa: S301, as workers get them
+    assert np.array_equal(again.plane(41), planes.plane(41))
+
+
+def test_planes_of_several_stores_are_read_as_one(toy, tmp_path):
+    stores = two_stores(toy, tmp_path)
+    write_masks(stores[0])
+    with pytest.raises(DataError, match="has no plane mask:left@1"):
+        open_planes(joined(stores), "mask", None)
+    write_masks(stores[1])
+    _, planes = open_planes(joined(stores), "mask", "left@1")
+    for row in (0, 19, 20, 39):
+        _, own = open_planes(stores[row // 20], "mask", None)
+        assert np.array_equal(planes.plane(row), own.plane(row % 20))
+
+
+def test_a_choice_of_planes_is_the_users(masked):
+    write_masks(masked, "other@2")
+    with pytest.raises(UsageError, match=r"planes\.mask: .* has mask:left@1, mask:other@2; name"):
+        open_planes(masked, "mask", None)
+    assert open_planes(masked, "mask", "other@2")[0] == "mask:other@2"
+    with pytest.raises(DataError, match=r"no plane mask:third@1 \(of that kind: mask:left@1"):
+        open_planes(masked, "mask", "third@1")
+    with pytest.raises(UsageError, match="a name is KIND:PROVIDER@VERSION"):
+        write_planes(masked, "mask", "s", [])
+
+
+def test_donors_are_others_and_change_with_the_epoch():
+    donors = Donors(5, 3, seed=0)
+    drawn = {(sample, epoch): donors.of(sample, epoch) for sample in range(5) for epoch in range(9)}
+    assert all(sample not in found for (sample, _), found in drawn.items())
+    assert {at for (sample, _), found in drawn.items() if sample == 2 for at in found} == {
+        *(0, 1, 3, 4)
+    }
+    assert any(not np.array_equal(drawn[1, 0], drawn[1, epoch]) for epoch in range(1, 9))
+    assert np.array_equal(donors.of(4, 7), drawn[4, 7])
+    with pytest.raises(DataError, match="one sample is all there is"):
+        Donors(1, 1, 0)
+
+
+class Swap:
+    """Another image's background, everywhere."""
+
+    name, width, planes, donors = "swap", 1, ("mask",), 1
+
+    def draw(self, rng):
+        return np.array([1.0], np.float32)
+
+    def compose(self, images, drawn, planes, donors):
+        inside = planes["mask"][:, None] > 0
+        assert drawn.shape == (len(images), 1)
+        return torch.where(inside, images, donors[0].images)
+
+
+def test_a_compositor_gets_planes_and_donors_of_its_view(masked):
+    plain = plain_plan(ViewsSpec(), 16)
+    plan = ViewPlan(plain.geometry, plain.warps, (Swap(),))
+    families = {"global": Family(plan, 2), "donor": Family(plain, 1)}
+    _, planes = open_planes(masked, "mask", None)
+    made = (None, Donors(40, 1, 4), {"mask": planes})
+    dataset = ViewDataset(masked.reader, np.arange(40), families, 4, *made)
+    batch = collate([dataset[at, 0, 0] for at in (3, 8)])
+    views, donor = batch.families["global"], batch.families["donor"]
+    assert views.planes["mask"].shape == (2, 2, 16, 16)
+    assert batch.donors.shape == (2, 1)
+    for row, at in enumerate(batch.donors[:, 0].tolist()):
+        rows, _ = plain.draw(4, 0, (3, 8)[row], 0, family="donor")
+        expected = plain.apply_on_worker(masked.reader.image(at), rows)
+        assert np.array_equal(donor.images[0, row].numpy(), expected)
+        its = plain.apply_to_plane(planes.plane(at), rows)
+        assert np.array_equal(donor.planes["mask"][0, row].numpy(), its)
+
+
+CONFIG = {
+    "encoder": "resnet10t",
+    "training": {"steps": 3, "batch_size": 8, "threads": 1, "workers": 0, "checkpoint_every": 2},
+}
+
+
+def test_a_method_that_wants_planes_and_donors_trains(toy, masked, tmp_path):
+    spec = build(PretrainSpec, {**CONFIG, "objective": {"base": "masked"}}, "a")
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    assert "mask: left@1" in (tmp_path / "run" / "config.yaml").read_text()
+    assert "with mask:left@1" in (tmp_path / "run" / "log.txt").read_text()
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    write_masks(masked, "other@2")
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())  # the one it took
+    other = spec.model_copy(update={"planes": {"mask": "other@2"}})
+    with pytest.raises(UsageError, match="holds a run of another configuration"):
+        rehearse(masked, toy.DOMAIN, other, tmp_path / "run")
+
+
+def test_an_operation_of_the_domain_may_want_them(toy, masked, tmp_path, monkeypatch):
+    calls, compose = [], Swap.compose
+
+    def seen(self, images, drawn, planes, donors):
+        calls.append((len(donors), tuple(planes["mask"].shape)))
+        return compose(self, images, drawn, planes, donors)
+
+    monkeypatch.setattr(Swap, "compose", seen)
+    monkeypatch.setattr(
+        type(toy.DOMAIN), "views", lambda self, spec, size: plain_plan(spec, size, [Swap()])
+    )
+    spec = build(PretrainSpec, CONFIG, "a")
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    assert set(calls) == {(1, (8, 16, 16))}
+
+
+def test_planes_that_nobody_wants_are_refused(toy, masked, tmp_path):
+    spec = build(PretrainSpec, {**CONFIG, "planes": {"mask": "left@1"}}, "a")
+    with pytest.raises(UsageError, match=r"planes\.mask: simclr and its views want none"):
+        rehearse(masked, toy.DOMAIN, spec, tmp_path / "run")
