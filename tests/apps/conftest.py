@@ -18,13 +18,8 @@ from histoscope.core.contracts import Artefact, Column, Rendering, Task
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
 from histoscope.core.heads.linear import LinearHead
-from histoscope.core.packages.package import (
-    DRAWN,
-    HeadInfo,
-    PackageInfo,
-    class_infos,
-    write_package,
-)
+from histoscope.core.packages.info import HeadInfo, PackageInfo, class_infos
+from histoscope.core.packages.package import DRAWN, write_package
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.core.work.local import Local
 

@@ -21,7 +21,7 @@ from histoscope.core.data.shard import encode
 from histoscope.core.errors import UsageError
 from histoscope.core.labelling.gather import KEYS as COLUMNS
 from histoscope.core.labelling.gather import LABEL, TASK
-from histoscope.core.packages.package import class_infos
+from histoscope.core.packages.info import class_infos
 
 KEYS = "123456789abcdefghijklmnopqrtvxyz"  # s, u and w do something else
 CONTEXT_PX = 160  # side of one sample among its neighbours

@@ -17,15 +17,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from histoscope.core import __version__
-from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Level, Scalar, Task
+from histoscope.core.config import build
+from histoscope.core.contracts import Task
 from histoscope.core.data.units import read_seen, write_seen
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder
+from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.making import rebuilt
 from histoscope.core.errors import DataError
 from histoscope.core.files import (
@@ -39,6 +37,7 @@ from histoscope.core.files import (
 from histoscope.core.heads import HEADS
 from histoscope.core.heads.contract import Head
 from histoscope.core.packages.card import model_card
+from histoscope.core.packages.info import HeadInfo, PackageInfo
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors, tensor_names
 
 PACKAGE = ("histoscope.package", 4)
@@ -53,77 +52,6 @@ DRAWN = pa.schema(
         ("source", pa.string()),
     ]
 )
-ONCE_TRAINED = ("full", "probe_full", "swav")  # methods of packages that do not say it
-# Okabe and Ito's colours, told apart by colour-blind readers; then darker ones
-PALETTE = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442"),
-    *("#7f3c8d", "#3969ac", "#80ba5a", "#8c564b", "#666666", "#17becf", "#b5bd61"),
-)
-
-
-class ClassInfo(Spec):
-    """One class of a head."""
-
-    id: int
-    name: str
-    colour: str
-
-
-class HeadInfo(Spec):
-    """What a head answers, how it was made, and how good it is known to be.
-
-    Attributes:
-        task, level, classes, exclusive: the question.
-        kind: of the head, as the registry has it.
-        method: see :class:`histoscope.core.learning.spec.FinetuneSpec`.
-        trained: whether it trained the encoder, too.
-        labels: labels of each draw.
-        drawn: digest of the samples or sources of each draw, to know the same draws again.
-        fraction, draw_by, seed: how they were drawn.
-        settings: what was chosen inside each draw: strength, neighbours, temperature.
-        calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
-        thresholds: one row a draw, from which probability on a class counts as present; None
-            where classes are exclusive.
-        evaluation: summary of the last recorded evaluation on held-out cases, or None.
-    """
-
-    task: str
-    level: str
-    exclusive: bool = True
-    classes: Sequence[ClassInfo]
-    kind: str = ""
-    method: str
-    trained: bool = False
-    labels: Sequence[int] = Field(min_length=1)
-    drawn: Sequence[str]
-    fraction: float
-    draw_by: str
-    seed: int
-    settings: Sequence[Mapping[str, Scalar]] = ()
-    calibration: Mapping[str, Scalar]
-    thresholds: Sequence[Sequence[float]] | None = None
-    evaluation: Mapping[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_older_packages(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and "trained" not in given:
-            return {**given, "trained": given.get("method") in ONCE_TRAINED}
-        return given
-
-    @property
-    def asked_task(self) -> Task:
-        """The task."""
-        names = tuple(kind.name for kind in self.classes)
-        return Task(self.task, names, self.exclusive, cast(Level, self.level))
-
-
-class PackageInfo(Spec):
-    """The body of ``package.json``."""
-
-    encoder: EncoderInfo
-    heads: Sequence[HeadInfo] = Field(min_length=1)
-    program: str = __version__
 
 
 @dataclass(frozen=True)
@@ -337,11 +265,3 @@ def _check_head(head: HeadInfo, draws: int, folder: Path) -> None:
 def _plain(value: Tensor) -> NDArray[Any]:
     """As NumPy has it, which knows no bfloat16."""
     return np.asarray((value.float() if value.is_floating_point() else value).numpy())
-
-
-def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:
-    """Classes with ids and the palette's colours, from its ``first`` on."""
-    return [
-        ClassInfo(id=place, name=name, colour=PALETTE[(first + place) % len(PALETTE)])
-        for place, name in enumerate(task.classes)
-    ]

@@ -21,7 +21,8 @@ from histoscope.core.files import digest_of, write_json
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
-from histoscope.core.packages.package import HeadInfo, Package
+from histoscope.core.packages.info import HeadInfo
+from histoscope.core.packages.package import Package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.encoders import check_fits

@@ -21,15 +21,13 @@ from histoscope.core.learning.contract import Fitted, Fitter
 from histoscope.core.learning.draws import draw_labels
 from histoscope.core.learning.fit import Asked, fit_heads
 from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.packages.info import HeadInfo, PackageInfo, class_infos
 from histoscope.core.packages.package import (
     DRAWN,
     FILES,
     PACKAGE,
     SUMS,
-    HeadInfo,
     Package,
-    PackageInfo,
-    class_infos,
     open_package,
     write_package,
 )

@@ -24,7 +24,8 @@ from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_csv, write_table
 from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.runner import Runner
-from histoscope.core.packages.package import HeadInfo, Package, open_package
+from histoscope.core.packages.info import HeadInfo
+from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
