@@ -17,7 +17,7 @@ OPTIONS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe"),
 )
-WAIT_S = 60
+WAIT_S = 900
 CODES = {"Enter": 13, "Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39}
 
 

@@ -97,7 +97,7 @@ def look(chromium: str, page: Path, folder: Path) -> dict[int, dict]:
         *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000"),
         *("--window-size=1400,2000", "--dump-dom", (folder / "frame.html").as_uri()),
     )
-    done = subprocess.run([chromium, *options], capture_output=True, timeout=120, check=True)
+    done = subprocess.run([chromium, *options], capture_output=True, timeout=900, check=True)
     found = re.search(r'<pre id="answers">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
     answers = json.loads(html.unescape(found.group(1)))
     assert len(answers) == len(WIDTHS)

@@ -97,7 +97,7 @@ class ToyReader:
 
     def _misbehave(self, place):
         if self.name.startswith("slow"):
-            time.sleep(0.4)
+            time.sleep(1)
         if "late-crash" in self.name and place == 40:
             os._exit(66)
         if self.name.startswith("hang") and place == 1:

@@ -38,12 +38,16 @@ def holds_anything(folder: Path) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and takes its name.
 
-    A file that already holds the same bytes is left alone, with its time stamp.
+    A file that already holds the same bytes is left alone, with its time stamp. The mode is that of
+    any new file here, whatever the writer makes of it: colleagues read what they may.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        part.chmod(mode)
         if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
             with part.open("rb+") as handle:
                 os.fsync(handle.fileno())
@@ -74,16 +78,29 @@ def write_json(path: Path, format_name: str, version: int, body: Mapping[str, An
     write_bytes(path, json_bytes(format_name, version, body))
 
 
+def check_readable(path: Path) -> None:
+    """See that a file can be opened, where a library would say less.
+
+    Raises:
+        DataError: it is not there, or may not be read.
+    """
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: no such file") from None
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+
+
 def read_json(path: Path, format_name: str, version: int) -> dict[str, Any]:
     """Read a JSON file of ours.
 
     Raises:
         DataError: absent, not JSON, of another format, or written by a newer program.
     """
+    check_readable(path)
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such file") from None
     except (ValueError, UnicodeDecodeError) as fault:
         raise DataError(f"{path}: not a JSON file ({fault})") from None
     if not isinstance(body, dict):
@@ -102,10 +119,9 @@ def write_table(path: Path, format_name: str, version: int, table: pa.Table) -> 
 
 def read_table(path: Path, format_name: str, version: int) -> pa.Table:
     """Read a Parquet table of ours; errors as in :func:`read_json`."""
+    check_readable(path)
     try:
         table = pq.read_table(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except (pa.ArrowInvalid, OSError) as fault:
         raise DataError(f"{path}: not a Parquet table ({fault})") from None
     metadata = table.schema.metadata or {}

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from histoscope.core.errors import DataError
-from histoscope.core.files import atomic_path
+from histoscope.core.files import atomic_path, check_readable
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -53,11 +53,10 @@ def tensor_names(path: Path) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as fault:
         raise DataError(
             f"{path}: not a safetensors file ({fault}); pickled weights are never loaded"

@@ -107,7 +107,7 @@ def interrupt(words: tuple[object, ...], out: Path, sign: str) -> str:
     while program.poll() is None and not list(out.glob(sign)):
         time.sleep(0.005)
     os.killpg(program.pid, signal.SIGINT)
-    said, talk = program.communicate(timeout=60)
+    said, talk = program.communicate(timeout=900)  # a program that hangs
     assert program.returncode == 3, talk
     assert said == ""
     assert parts(out) == []

@@ -185,7 +185,7 @@ def two_processes(toy_store, tmp_path):
         )
         for rank in ("0", "1")
     ]
-    assert [process.wait(timeout=500) for process in started] == [0, 0]
+    assert [process.wait(timeout=3000) for process in started] == [0, 0]
     return tmp_path / "two"
 
 

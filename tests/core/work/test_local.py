@@ -47,12 +47,12 @@ def hanging(toy, tmp_path):
 
 
 def test_a_source_that_hangs_costs_one_row_and_the_deadline(toy, package, hanging, tmp_path):
-    engine, out = Local(1, deadline_s=3), tmp_path / "out"
+    engine, out = Local(1, deadline_s=15), tmp_path / "out"
     roots, options = {"input": hanging}, toy.ToyOptions()
     outcomes = predict(package, roots, options, out, engine=engine, progress=Silent())
     told = {outcome.source.path: (outcome.status, outcome.reason) for outcome in outcomes}
     assert told["a-good.npy"] == told["z-good.npy"] == ("done", "")
-    assert told["hang-1.npy"] == ("failed", "its reader hung: no sample for 3 s (--deadline)")
+    assert told["hang-1.npy"] == ("failed", "its reader hung: no sample for 15 s (--deadline)")
 
 
 def test_a_slow_source_is_none_that_hangs(toy, package, tmp_path):
@@ -60,7 +60,7 @@ def test_a_slow_source_is_none_that_hangs(toy, package, tmp_path):
     folder = tmp_path / "new"
     folder.mkdir()
     toy.write_stack(folder / "slow.npy", 12, 7)
-    engine, out = Local(1, deadline_s=2), tmp_path / "out"
+    engine, out = Local(1, deadline_s=9), tmp_path / "out"
     (outcome,) = predict(
         package, {"input": folder}, toy.ToyOptions(), out, engine=engine, progress=Silent()
     )

@@ -1,5 +1,6 @@
 """What reads of a source has ended before the source is closed."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ class Slow:
     """A reader that notes whether it is closed while it reads, as OpenSlide cannot bear."""
 
     reads: bool = False
+    begun: threading.Event = field(default_factory=threading.Event)
     given: int = 0
     closed_while_it_reads: bool | None = None
     divisible: bool = False
@@ -35,7 +37,8 @@ class Slow:
     def read(self, rows):
         for _ in range(len(rows)):
             self.reads = True
-            time.sleep(0.05)
+            self.begun.set()
+            time.sleep(0.1)
             self.reads = False
             self.given += 1
             yield Sample(np.zeros((2, 2, 3), np.uint8))
@@ -51,8 +54,8 @@ def test_nothing_reads_when_a_source_is_closed_by_an_exception(monkeypatch, kind
         with opening.read(source, Turn()) as reading:
             samples = reading.samples()  # alive in the traceback, so nothing else ends it
             next(samples)
-            while not reader.reads:
-                time.sleep(0.001)
+            reader.begun.clear()
+            assert reader.begun.wait(600)
             raise kind("stop")
 
     with pytest.raises(kind):

@@ -211,7 +211,7 @@ def test_what_cannot_be_fitted_stays_as_it_is_with_its_reason(picture, reasons):
     spread=integers(0, 60),
     side_px=sampled_from([1, 2, 12, 24]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_picture_makes_it_fail(way, colours, spread, side_px):
     rng = np.random.default_rng(0)
     painted = np.array(colours)[rng.integers(len(colours), size=(side_px, side_px))]

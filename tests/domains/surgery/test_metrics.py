@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
@@ -122,7 +122,6 @@ def same(scores: Scores, expected: dict[str, tuple[float, float]]) -> None:
     [(phase_first, loop_phase_first), (video_first, loop_video_first), (pooled, loop_pooled)],
     ids=["phase_first", "video_first", "pooled"],
 )
-@settings(deadline=None)
 @given(pairs=videos())
 @example(pairs=ABSENT_BUT_PREDICTED)
 @example(pairs=NEVER_PREDICTED)
@@ -150,7 +149,6 @@ def test_each_protocol_has_the_rule_for_absent_phases_that_its_papers_use(
     assert both[0] > both[1]
 
 
-@settings(deadline=None)
 @given(pairs=videos())
 def test_video_first_is_the_macro_average_of_scikit_learn(pairs: list[Video]):
     macro = [
@@ -164,7 +162,6 @@ def test_video_first_is_the_macro_average_of_scikit_learn(pairs: list[Video]):
         assert found[name].value == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(pairs=videos(), absent=st.sampled_from(["skip", "zero"]))
 def test_nothing_lies_outside_0_to_100(pairs: list[Video], absent: str):
     for protocol in (phase_first, video_first, pooled):
@@ -172,7 +169,6 @@ def test_nothing_lies_outside_0_to_100(pairs: list[Video], absent: str):
         assert all(0 <= value <= 100 for value in values)
 
 
-@settings(deadline=None)
 @given(pairs=videos())
 def test_a_perfect_prediction_scores_100_everywhere(pairs: list[Video]):
     perfect = of([(truth, truth) for truth, _ in pairs])

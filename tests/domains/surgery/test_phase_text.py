@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from histoscope.core.errors import DataError
@@ -100,7 +100,6 @@ def test_the_orders_differ_where_the_field_differs():
         phase_of_id(7, "cholec80")
 
 
-@settings(deadline=None)
 @given(
     name=st.sampled_from([*M2CAI16_PHASES, *TOOLS]),
     joints=st.lists(st.sampled_from(["", " ", "_", "-", "  "]), min_size=6, max_size=6),

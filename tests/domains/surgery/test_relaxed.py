@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from histoscope.domains.surgery.metrics.protocols import counts, over_phases
@@ -57,7 +57,6 @@ def loop_forgive(truth: list[int], guess: list[int], rows: int) -> list[int]:
     return out
 
 
-@settings(deadline=None)
 @given(pair=video(), fps=st.sampled_from([1, 5, 25]))
 @example(pair=([0] * 3 + [1] + [2] * 3, [1] * 7), fps=1)
 @example(pair=([0, 1, 0, 1], [1, 0, 1, 0]), fps=1)
@@ -69,7 +68,6 @@ def test_ours_forgives_the_phase_that_precedes_or_follows_within_10_s(pair: Vide
     assert found.tolist() == loop_forgive(*pair, rows=10 * fps)
 
 
-@settings(deadline=None)
 @given(pair=video())
 def test_ours_never_exceeds_100_and_never_scores_below_the_strict_accuracy(pair: Video):
     truth, guess = (np.array(side) for side in pair)
@@ -169,7 +167,6 @@ def sd(values: list[float]) -> float:
 NAMES = {"accuracy": "accuracy", "J": "jaccard", "P": "precision", "R": "recall"}
 
 
-@settings(deadline=None)
 @given(videos=st.lists(video().filter(lambda v: len(v[0]) > 1), min_size=1, max_size=4))
 @example(videos=[([0] * 20 + [1] * 20, [0] * 25 + [1] * 15)])
 @example(videos=[([p for p in range(7) for _ in range(25)], [3] * 175)])

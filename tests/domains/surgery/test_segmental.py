@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from histoscope.domains.surgery.metrics.segmental import (
@@ -70,7 +70,6 @@ def loop_f1(counts: tuple[int, int, int]) -> float:
     return 100 * 2 * tp / (2 * tp + fp + fn)
 
 
-@settings(deadline=None)
 @given(labels=ids)
 def test_runs_are_cut_where_the_label_changes(labels: list[int]):
     found = runs(np.array(labels))
@@ -78,13 +77,11 @@ def test_runs_are_cut_where_the_label_changes(labels: list[int]):
     assert list(triples) == loop_segments(labels)
 
 
-@settings(deadline=None)
 @given(a=ids, b=ids)
 def test_the_edit_distance_is_levenshteins(a: list[int], b: list[int]):
     assert levenshtein(np.array(a), np.array(b)) == loop_levenshtein(a, b)
 
 
-@settings(deadline=None)
 @given(pair=pairs)
 @example(pair=([0] * 10, [0, 1] * 5))
 @example(pair=([0] * 5 + [1] * 5, [1] * 5 + [0] * 5))
@@ -95,7 +92,6 @@ def test_the_edit_score_compares_the_order_of_segments(pair: tuple[list[int], li
 
 
 @pytest.mark.parametrize("overlap", list(OVERLAPS.values()))
-@settings(deadline=None)
 @given(pair=pairs)
 @example(pair=([0] * 10, [0] * 4 + [1] * 2 + [0] * 4))
 @example(pair=([0] * 10, [1] * 10))
@@ -106,7 +102,6 @@ def test_segments_are_matched_to_the_best_overlap_that_is_not_taken(
     assert tuple(found.tolist()) == loop_counts(*pair, overlap)
 
 
-@settings(deadline=None)
 @given(videos=st.lists(pairs, min_size=1, max_size=3))
 def test_segment_scores_are_means_over_videos_or_of_all_segments_together(
     videos: list[tuple[list[int], list[int]]],

@@ -7,7 +7,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,7 +43,6 @@ def columns(table: Table) -> list[list[float]]:
     return table.T.tolist()
 
 
-@settings(deadline=None)
 @given(pair=video())
 def test_average_precision_equals_its_definition_and_unknown_truth_is_left_out(
     pair: tuple[Table, Table],
@@ -54,7 +53,6 @@ def test_average_precision_equals_its_definition_and_unknown_truth_is_left_out(
         assert value == pytest.approx(math.nan if expected is None else expected, nan_ok=True)
 
 
-@settings(deadline=None)
 @given(videos=st.lists(video(), min_size=1, max_size=4))
 def test_pooled_takes_all_frames_together_and_counts_an_absent_tool_as_0(
     videos: list[tuple[Table, Table]],
@@ -72,7 +70,6 @@ def test_pooled_takes_all_frames_together_and_counts_an_absent_tool_as_0(
     assert math.isnan(found.mean.sd)
 
 
-@settings(deadline=None)
 @given(videos=st.lists(video(), min_size=1, max_size=4))
 def test_video_first_skips_tools_that_a_video_does_not_show(videos: list[tuple[Table, Table]]):
     means = []

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError
-from histoscope.core.files import atomic_path
+from histoscope.core.files import atomic_path, check_readable
 
 Encoding = Literal["jpeg", "lossless"]
 
@@ -58,10 +58,11 @@ class Shard:
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise DataError(f"{path}: missing; copy the store again, or prepare it anew")
+        check_readable(path)
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        except FileNotFoundError:
-            raise DataError(f"{path}: missing; copy the store again, or prepare it anew") from None
         except pa.ArrowInvalid:
             raise DataError(f"{path}: damaged; copy the store again, or prepare it anew") from None
 
