@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from histoscope.core.contracts.installed import load_domain
@@ -91,6 +92,30 @@ def text() -> str:
 
 def test_every_file_is_documented_as_it_is_written(written: Written, text: str):
     assert written.compare(text).faults == []
+
+
+def text_of(path: Path) -> str:
+    """All that can be read in a file: its bytes, and what tables hold compressed."""
+    parts = [path.read_bytes().decode("utf-8", "replace")]
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        parts += [str(table.schema.metadata), str(table.to_pylist())]
+    return "\n".join(parts)
+
+
+def test_no_folder_of_this_machine_is_in_what_is_written(written: Written):
+    """Every option that takes a file was given one below these folders."""
+    places = {str(path.parent) for path, _ in written.given}
+    places |= {str(folder.parent) for folder, _, _ in written.folders}
+    aside = {"log.txt", "config.yaml"}  # of runs
+    found = [
+        path
+        for folder, _, _ in written.folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in aside
+        if any(place in text_of(path) for place in places)
+    ]
+    assert found == []
 
 
 def test_everything_documented_is_written(written: Written, text: str):

@@ -77,5 +77,5 @@ def test_what_may_not_be_read_is_said_to_be_that(name, forbidden):
 
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_not_there_is_said_to_be_that(name, tmp_path):
-    with pytest.raises(DataError, match="no such file|missing"):
+    with pytest.raises(DataError, match=r"no such file|missing"):
         READERS[name](tmp_path / name)

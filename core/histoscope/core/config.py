@@ -6,8 +6,9 @@ near word; keys that stand twice in a YAML file are refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, Self, TypeVar, get_args
 
 import yaml
@@ -45,6 +46,11 @@ class Spec(BaseModel):
         """
         return cls
 
+    def named(self) -> dict[str, Any]:
+        """Its values as JSON has them, of each path the name: no folder of a machine travels."""
+        body: dict[str, Any] = json.loads(json.dumps(self.model_dump(), default=_name_of))
+        return body
+
     @model_validator(mode="wrap")
     @classmethod
     def _as_chosen(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Spec:
@@ -64,6 +70,10 @@ class Spec(BaseModel):
         if isinstance(given, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("input should be a number")
         return given
+
+
+def _name_of(value: object) -> str:
+    return value.name if isinstance(value, PurePath) else str(value)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -62,7 +62,7 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
             wanted = pc.is_in(index.column("case").combine_chunks(), value_set=values)
         else:
             wanted, absent = _by_file(index, Path(name), part, published)
-        said = f"{part} of {name}{absent}"
+        said = f"{part} of {Path(name).name}{absent}"
     elif splits.null_count == len(splits):
         wanted = pa.array(np.ones(len(index), dtype=bool))
         said = f"all samples (the store has no split; --split FILE:{part} would choose)"

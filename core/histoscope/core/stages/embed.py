@@ -93,7 +93,7 @@ def embed(
     parameters = {
         "encoder": info.model_dump(mode="json"),
         "weights": digest_tensors(opened.module.state_dict()),
-        "options": options.model_dump(mode="json"),
+        "options": options.named(),
         "precision": compute.precision,
     }
     folder = OutFolder(out, EMBED, parts=PARTS)

@@ -246,7 +246,7 @@ def predict(
     parameters = {
         "domain": domain.name,
         "model": package.digest,
-        "options": options.model_dump(mode="json"),
+        "options": options.named(),
         "precision": compute.precision,
     }
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}

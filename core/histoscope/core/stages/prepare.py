@@ -136,7 +136,7 @@ def prepare(
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),
         "encoding": encoding,
-        "options": options.model_dump(mode="json"),
+        "options": options.named(),
     }
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
     folder.claim(settings)
@@ -168,7 +168,7 @@ def _finish(
     write_manifest(out, outcomes)
     body = {
         **settings,
-        "roots": {name: str(path) for name, path in roots.items()},
+        "roots": list(roots),
         "sources": len(outcomes),
         "samples": sum(outcome.samples for outcome in outcomes),
         "corrupt": sum(outcome.corrupt for outcome in outcomes),

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from histoscope.core.contracts import Source
@@ -126,8 +126,14 @@ def differences(
         old = before.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             yield from differences(old, {**dict.fromkeys(old), **value}, f"{place}{key}.")
-        elif old != value:
+        elif old != value and not _same_name(old, value):
             yield f"{place}{key}: {old!s:.24} there, {value!s:.24} now"
+
+
+def _same_name(old: Any, value: Any) -> bool:
+    """Whether an older program wrote a whole path where now its name stands."""
+    texts = isinstance(old, str) and isinstance(value, str)
+    return texts and value != "" and PureWindowsPath(old).name == value
 
 
 def work_through(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from histoscope.domains.surgery.video_files import natural_key
 
 SHOWN = 5  # lines or names of one kind before "and N more"
 FEW_ROWS = 10  # with fewer rows their number says nothing of how frames are numbered
+
+
+def name_of(folder: Path) -> str:
+    """What a file that travels calls a folder: its name, of a prediction's ``results`` its own."""
+    return folder.parent.name if folder.name == "results" else folder.name
 
 
 @dataclass(frozen=True)

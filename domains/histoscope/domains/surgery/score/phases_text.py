@@ -8,6 +8,7 @@ from typing import Any
 
 from histoscope.domains.surgery.metrics.protocols import F1_OF_MEANS, Scores
 from histoscope.domains.surgery.metrics.spread import Spread
+from histoscope.domains.surgery.score.joining import name_of
 from histoscope.domains.surgery.score.phases_run import (
     FRAME_PROTOCOLS,
     SD_OF,
@@ -45,7 +46,7 @@ def body(found: PhaseScores) -> dict[str, Any]:
     """The JSON: an object a protocol, the settings, the phases and, of several, each run."""
     many = len(found.runs) > 1
     runs = [
-        {"predicted": str(run.folder), "frames": run.frames, "notes": list(run.notes)}
+        {"predicted": name_of(run.folder), "frames": run.frames, "notes": list(run.notes)}
         | (as_json(run.scores) if many else {})
         for run in found.runs
     ]
@@ -112,8 +113,8 @@ def _head(found: PhaseScores) -> Iterator[str]:
 def _settings(found: PhaseScores) -> dict[str, Any]:
     many = len(found.runs) > 1
     return {
-        "truth": str(found.truth),
-        "predicted": [str(run.folder) for run in found.runs],
+        "truth": name_of(found.truth),
+        "predicted": [name_of(run.folder) for run in found.runs],
         "videos": len(found.runs[0].videos),
         "video_names": list(found.runs[0].videos),
         "frames": found.runs[0].frames,

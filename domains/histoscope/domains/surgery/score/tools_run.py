@@ -15,6 +15,7 @@ from histoscope.domains.surgery.metrics.tools import ToolScores, pooled, video_f
 from histoscope.domains.surgery.phases import TOOLS
 from histoscope.domains.surgery.score.joining import (
     join_rows,
+    name_of,
     pair_names,
     refuse_two_numberings,
     row_notes,
@@ -81,8 +82,8 @@ class ToolComparison:
         return {
             "unit": "percent",
             "settings": {
-                "truth": str(self.truth),
-                "predicted": str(self.predicted),
+                "truth": name_of(self.truth),
+                "predicted": name_of(self.predicted),
                 "videos": len(self.videos),
                 "video_names": list(self.videos),
                 "frames": self.frames,
