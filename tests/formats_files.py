@@ -76,7 +76,7 @@ def write_inputs(given: Path) -> None:
         _, split, label, file = name.split("/")
         lines.append(f"{name},{label},{file.partition('_')[0]},{split}")
     (given / "labels.csv").write_text("\n".join(lines) + "\n")
-    (given / "mpp.csv").write_text("slide,mpp\nbare.tif,1.0\nother,\n")
+    (given / "mpp.csv").write_text("slide,mpp\nbare.tif,1.0\nother,\ngone.tif,1.0\n")
     (given / "cases.csv").write_text("slide,case\nbare,case-bare\n")
     with h5py.File(given / "pcam_x.h5", "w") as file:
         file["x"] = np.stack([noise(64, dark, 7) for dark in (True, False)])
@@ -125,8 +125,11 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(0, *learn, "--out", out / "package")
     command(0, "evaluate", out / "package", out / "store", "--out", out / "evaluation")
     by = ("--package", out / "package", "--workers", 0)
-    command(1, "predict", given / "slides", "--out", out / "predictions", *by)
-    command(1, "embed", given / "slides", "--out", out / "features", *by)
+    (given / "more").mkdir()
+    (given / "more" / "mpp.csv").write_text("slide,mpp\naperio.tif,1.0\ngone.tif,1.0\n")
+    lists = ("--mpp-csv", given / "more" / "mpp.csv")
+    command(1, "predict", given / "slides", *lists, "--out", out / "predictions", *by)
+    command(1, "embed", given / "slides", *lists, "--out", out / "features", *by)
     write_imported(given, out)
     write_suggestions(given, out)
     write_drawings(given, out)
@@ -259,6 +262,8 @@ def write_operations(given: Path, out: Path) -> None:
     more = (
         "--cases",
         given / "cases.csv",
+        "--missing-cases",
+        "source",
         "--frame-base",
         1,
         "--frame-step",

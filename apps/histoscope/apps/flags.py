@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Source
-from histoscope.core.contracts.installed import working_domains
+from histoscope.core.contracts.installed import Found, working_domains
 from histoscope.core.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -55,11 +54,13 @@ def compute_options(target: Command) -> Command:
     return device(precision(target))
 
 
-def say_plan(sources: Sequence[Source], out: Path) -> int:
+def say_plan(found: Found, out: Path) -> int:
     """What ``--dry-run`` says of a folder."""
-    for source in sources:
+    for source in found.sources:
         click.echo(f"{source.kind}\t{source.path}")
-    click.echo(f"{len(sources)} sources; would write {out}")
+    for one in found.unused:
+        click.echo(f"not used\t{one.kind}\t{one.name}\t{one.reason}")
+    click.echo(f"{len(found.sources)} sources; would write {out}")
     return 0
 
 

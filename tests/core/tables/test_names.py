@@ -33,6 +33,8 @@ VIDEOS = Naming((".mp4",), padded=True)
         ("S22-123", "S22-123.svs"),
         ("other", None),
         ("b.ome", None),
+        ("a.tif", None),
+        ("b.tif", None),
         ("S22-0123", None),
         ("1/a.svs", None),
         ("P3/a.svs", None),

@@ -154,7 +154,7 @@ def test_files_are_matched_by_path_before_name_and_with_or_without_suffix(tmp_pa
     names = {key: [path.name for path in files] for key, files in found.files.items()}
     assert names == {"1": ["x.svs.GEOJSON"], "2": ["x.geojson"], "3": ["y.geojson"]}
     assert {path.name: reason for path, reason in found.idle.items()} == {
-        "z.tif.geojson": "no slide of this name",
+        "z.tif.geojson": "no slide of this name; near: z.svs",
         "lost.geojson": "no slide of this name",
     }
 

@@ -59,11 +59,10 @@ def test_pixels_that_are_not_square_need_a_word() -> None:
 def test_the_list_takes_bom_semicolons_commas_and_three_kinds_of_name(tmp_path: Path) -> None:
     path = tmp_path / "mpp.csv"
     path.write_text("\ufeffWSI;mpp\na.svs;0,25\nb;0.5\nward 3/c.tif;0.75\n", encoding="utf-8")
-    scales = ScaleList(path)
-    assert scales.find("deep/a.svs") == 0.25
-    assert scales.find("deep/b.ndpi") == 0.5
-    assert scales.find("ward 3/c.tif") == 0.75
-    assert scales.find("ward 4/c.tif") is None
+    paths = ["deep/a.svs", "deep/b.ndpi", "ward 3/c.tif", "ward 4/c.tif"]
+    scales, unused = ScaleList(path).of(paths)
+    assert scales == {"deep/a.svs": 0.25, "deep/b.ndpi": 0.5, "ward 3/c.tif": 0.75}
+    assert unused == []
 
 
 @pytest.mark.parametrize(

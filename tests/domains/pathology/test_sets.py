@@ -286,7 +286,7 @@ def test_cases_of_other_pictures_are_refused(tmp_path: Path) -> None:
             options = {"layout": layout, "cases": cases}
             options |= {"mpp": 1.0} if layout == "folders" else {"default_mpp": 1.0}
             if known:
-                assert sources(tmp_path / "set", **options)
+                assert sources(tmp_path / "set", missing_cases="source", **options)
             else:
                 with pytest.raises(DataError, match=r"none of its 1 rows \(7.svs\) is one of"):
                     sources(tmp_path / "set", **options)

@@ -26,7 +26,15 @@ from histoscope.core.contracts.results import (
     Results,
     Task,
 )
-from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, locate
+from histoscope.core.contracts.source import (
+    Roots,
+    Sampling,
+    Scalar,
+    Source,
+    Split,
+    Unused,
+    locate,
+)
 
 __all__ = [
     "Answer",
@@ -50,5 +58,6 @@ __all__ = [
     "Source",
     "Split",
     "Task",
+    "Unused",
     "locate",
 ]

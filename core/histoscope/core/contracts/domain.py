@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from histoscope.core.config import Spec
 from histoscope.core.contracts.reader import LocationField, Reader
 from histoscope.core.contracts.results import Artefact, Rendering, Results
-from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split
+from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +79,10 @@ class Domain(Protocol):
     splits: Mapping[str, Mapping[str, Split]]
     checks: Mapping[str, str]
 
-    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:
         """Sources below the roots, in a stable order, with all that was told of them.
+
+        What was given and is not used comes between them, so that it can be said.
 
         Raises:
             DataError: wrong input.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
-from histoscope.core.contracts.source import Roots, Sampling, Source
+from histoscope.core.contracts.source import Roots, Sampling, Source, Unused
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.registry import Registry
 
@@ -66,14 +66,30 @@ def sampling_of(domain: str, body: Mapping[str, Any], where: str) -> Sampling:
     return sampling
 
 
-def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
-    """Sources below the roots, each id once: copies are one source, whose note says where they lie.
+@dataclass(frozen=True)
+class Found:
+    """What a domain found below the roots.
+
+    Attributes:
+        sources: each id once.
+        unused: what was given and is not used.
+    """
+
+    sources: list[Source]
+    unused: list[Unused]
+
+
+def find_sources(domain: Domain, roots: Roots, options: Spec) -> Found:
+    """Sources below the roots; copies are one source, whose note says where they lie.
 
     Raises:
         DataError: nothing found, or a name that no table can hold.
     """
-    copies: dict[str, list[Source]] = {}
+    copies, unused = dict[str, list[Source]](), list[Unused]()
     for source in domain.find(roots, options):
+        if isinstance(source, Unused):
+            unused.append(source)
+            continue
         if any("\ud800" <= letter <= "\udfff" for letter in source.path):
             raise DataError(f"{source.path!a}: its name is not UTF-8; rename it")
         copies.setdefault(source.id, []).append(source)
@@ -83,4 +99,4 @@ def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
     for first, *others in copies.values():
         note = f"the same content lies in {', '.join(one.path for one in others)}" if others else ""
         sources.append(replace(first, note="; ".join(filter(None, [first.note, note]))))
-    return sources
+    return Found(sources, unused)

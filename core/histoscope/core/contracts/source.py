@@ -15,6 +15,21 @@ Split = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True)
+class Unused:
+    """Something that the user gave and that is not used.
+
+    Attributes:
+        kind: what such things are, in the plural: ``rows of mpp.csv``.
+        name: of this one.
+        reason: why it is not used.
+    """
+
+    kind: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Source:
     """One thing to open.
 

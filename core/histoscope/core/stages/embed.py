@@ -24,6 +24,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
+from histoscope.core.work.unused import say_unused, write_unused
 
 FEATURES = ("histoscope.features", 1)
 EMBED = ("histoscope.embed", 2)
@@ -89,7 +90,8 @@ def embed(
     info = opened.info
     sampling = info.cut(str(encoder))
     domain = load_domain(info.domain)
-    sources = find_sources(domain, roots, options)
+    found = find_sources(domain, roots, options)
+    say_unused(found.unused, progress)
     parameters = {
         "encoder": info.model_dump(mode="json"),
         "weights": digest_tensors(opened.module.state_dict()),
@@ -102,6 +104,7 @@ def embed(
     job = EmbedJob(
         Opening(domain.name, roots, sampling), encoder, compute, folder, info.architecture
     )
-    outcomes = work_through("embed", sources, job, engine, progress)
+    outcomes = work_through("embed", found.sources, job, engine, progress)
+    write_unused(out, found.unused)
     write_manifest(out, read_outcomes(out / PARTS))
     return outcomes

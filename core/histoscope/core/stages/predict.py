@@ -7,7 +7,7 @@ are derived from these.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from histoscope.core import __version__
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots, Sampling, Source
-from histoscope.core.contracts.installed import find_sources, load_domain
+from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_csv, write_table
@@ -33,6 +33,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
+from histoscope.core.work.unused import say_unused, write_unused
 
 PREDICT = ("histoscope.predict", 2)
 PREDICTIONS = ("histoscope.predictions", 1)
@@ -201,16 +202,16 @@ def _write_answers(out: Path, outcomes: Sequence[Outcome]) -> None:
 
 def plan_prediction(
     package: Package, domain: Domain, roots: Roots, options: Spec, shard: tuple[int, int]
-) -> tuple[list[Source], Sampling]:
-    """The sources of this shard, and how the package wants them cut.
+) -> tuple[Found, Sampling]:
+    """What there is for this shard, and how the package wants it cut.
 
     Raises:
         DataError: nothing found.
     """
     found = find_sources(domain, roots, options)
     number, count = shard
-    mine = [source for place, source in enumerate(found) if place % count == number - 1]
-    return mine, package.info.encoder.cut(str(package.folder))
+    mine = [one for place, one in enumerate(found.sources) if place % count == number - 1]
+    return replace(found, sources=mine), package.info.encoder.cut(str(package.folder))
 
 
 def predict(
@@ -242,7 +243,8 @@ def predict(
     package = open_package(package_folder)
     package.first_draw()  # refused here, before the folder is claimed
     domain = load_domain(package.info.encoder.domain)
-    sources, sampling = plan_prediction(package, domain, roots, options, shard)
+    found, sampling = plan_prediction(package, domain, roots, options, shard)
+    say_unused(found.unused, progress)
     parameters = {
         "domain": domain.name,
         "model": package.digest,
@@ -255,10 +257,11 @@ def predict(
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)
     job = PredictJob(opening, options, package_folder, compute, folder)
-    outcomes = work_through("predict", sources, job, engine, progress)
-    found = read_outcomes(out / RESULTS)
-    write_manifest(out, found)
-    _write_answers(out, found)
+    outcomes = work_through("predict", found.sources, job, engine, progress)
+    write_unused(out, found.unused)
+    every = read_outcomes(out / RESULTS)
+    write_manifest(out, every)
+    _write_answers(out, every)
     return outcomes
 
 

@@ -36,6 +36,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening, Reading
+from histoscope.core.work.unused import say_unused, write_unused
 
 SETTINGS = ("histoscope.settings", 2)
 SOURCES = "sources"
@@ -131,7 +132,8 @@ def prepare(
         UsageError: ``out`` holds something else, or was made with other settings.
         Interrupted: what is finished stays; the same call goes on.
     """
-    sources = find_sources(domain, roots, options)
+    found = find_sources(domain, roots, options)
+    say_unused(found.unused, progress)
     settings = {
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),
@@ -141,7 +143,8 @@ def prepare(
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
     folder.claim(settings)
     job = PrepareJob(Opening(domain.name, roots, sampling), encoding, folder)
-    outcomes = work_through("prepare", sources, job, engine, progress)
+    outcomes = work_through("prepare", found.sources, job, engine, progress)
+    write_unused(out, found.unused)
     _finish(out, settings, roots, outcomes)
     return outcomes
 

@@ -40,12 +40,20 @@ class Naming:
                 return name[: -len(suffix)]
         return name
 
-    def forms(self) -> list[Form]:
-        """What is compared, the surest first."""
-        forms: list[Form] = [as_path, lambda name: self.bare(as_path(name))]
-        forms += [lambda name: folded(as_path(name)), lambda name: folded(self.bare(as_path(name)))]
-        if self.padded:
-            forms.append(lambda name: unpadded(folded(self.bare(as_path(name)))))
+    def forms(self) -> list[tuple[Form, Form]]:
+        """In which form a name and a file's path are compared, the surest first.
+
+        A name may leave the suffix away; one that it has must be the file's.
+        """
+
+        def bare(path: str) -> str:
+            return self.bare(as_path(path))
+
+        forms: list[tuple[Form, Form]] = []
+        changes: list[Form] = [str, folded, *([unpadded] if self.padded else [])]
+        for change in changes:
+            for of_path in (as_path, bare):
+                forms.append((_both(change, as_path), _both(change, of_path)))
         return forms
 
 
@@ -63,8 +71,12 @@ def folded(name: str) -> str:
 
 
 def unpadded(name: str) -> str:
-    """Numbers without leading zeros."""
-    return re.sub(r"\d+", lambda found: str(int(found[0])), name)
+    """:func:`folded`, numbers without leading zeros."""
+    return re.sub(r"\d+", lambda found: str(int(found[0])), folded(name))
+
+
+def _both(second: Form, first: Form) -> Form:
+    return lambda name: second(first(name))
 
 
 def ends(path: str) -> list[str]:
@@ -83,7 +95,7 @@ class Files:
 
     def __init__(self, paths: Iterable[str], naming: Naming = PLAIN) -> None:
         self._naming, self._paths = naming, list(dict.fromkeys(paths))
-        self._levels = [_Level(self._paths, form) for form in naming.forms()]
+        self._levels = [_Level(self._paths, *forms) for forms in naming.forms()]
 
     def find(self, name: str) -> list[str]:
         """The files that a name speaks of: none, one, or several alike."""
@@ -113,13 +125,13 @@ class Files:
 
 
 class _Level:
-    """Paths by what they are in one form, and by what they end in."""
+    """Paths by what they are in one form, and by what they end in; names have another form."""
 
-    def __init__(self, paths: Iterable[str], form: Form) -> None:
-        self._form = form
+    def __init__(self, paths: Iterable[str], of_name: Form, of_path: Form) -> None:
+        self._form = of_name
         self._whole, self._end = dict[str, list[str]](), dict[str, list[str]]()
         for path in paths:
-            whole, *shorter = ends(form(path))
+            whole, *shorter = ends(of_path(path))
             self._whole.setdefault(whole, []).append(path)
             for end in shorter:
                 self._end.setdefault(end, []).append(path)

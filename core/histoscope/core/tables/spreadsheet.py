@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from histoscope.core.errors import DataError
-
-PATH_COLUMNS = ("path", "file", "filename")
 
 
 @dataclass(frozen=True)
@@ -107,93 +104,3 @@ def header_of(path: Path) -> set[str]:
     except (OSError, UnicodeDecodeError):
         return set()
     return {name.strip().strip('"').lower() for name in first.split(_delimiter(first))}
-
-
-class PathTable:
-    """One value a file, found by relative path, by file name or by file name without suffix.
-
-    Args:
-        path: CSV file with a column that names files: one of ``words``, ``path``, ``file``,
-            ``filename``.
-        value: name of the value column.
-        words: what the field calls such a file.
-
-    Raises:
-        DataError: unreadable, a column is missing, or one file stands twice with two values.
-    """
-
-    def __init__(self, path: Path, value: str, words: Sequence[str] = ()) -> None:
-        sheet = read_sheet(path)
-        named = sheet.column(*words, *PATH_COLUMNS)
-        sheet.column(value)
-        self._path, self._listed, self._unlisted = path, False, ""
-        self._values: dict[str, str] = {}
-        for line, row in sheet.rows:
-            key = row[named].replace("\\", "/").removeprefix("./")
-            if not key or not row[value]:
-                continue
-            if self._values.setdefault(key, row[value]) != row[value]:
-                raise DataError(
-                    f"{path}, line {line}: {key} stands twice with two values of {value}"
-                )
-
-    def find(self, relative: str) -> str | None:
-        """The value for a file at this POSIX path relative to its root, or None."""
-        place = PurePosixPath(relative)
-        for key in (relative, place.name, str(place.with_suffix("")), place.stem):
-            if key in self._values:
-                self._listed = True
-                return self._values[key]
-        self._unlisted = self._unlisted or relative
-        return None
-
-    def check_used(self) -> None:
-        """See that the table speaks of any of the files that were asked for.
-
-        Raises:
-            DataError: of none: naming one of its rows and one of the files.
-        """
-        if self._values and self._unlisted and not self._listed:
-            raise DataError(
-                f"{self._path}: none of its {len(self._values)} rows ({next(iter(self._values))}) "
-                f"is one of the files here ({self._unlisted}); give a file's path, its name, or "
-                "its name without suffix"
-            )
-
-    def items(self) -> Mapping[str, str]:
-        """All values by what stands in the file column."""
-        return self._values
-
-
-class Cases:
-    """Cases by path.
-
-    Args:
-        table: CSV with a column ``case`` and one that names files; it beats the pattern.
-        pattern: regular expression on the relative path; its first group is the case.
-        words: what the field calls such a file, as the table's column.
-
-    Raises:
-        DataError: the CSV is not what it should be.
-    """
-
-    def __init__(self, table: Path | None, pattern: str | None, words: Sequence[str]) -> None:
-        self._table = None if table is None else PathTable(table, "case", words)
-        self._pattern = None if pattern is None else re.compile(pattern)
-
-    def check_used(self) -> None:
-        """See that the table speaks of any of the files that were asked for.
-
-        Raises:
-            DataError: of none.
-        """
-        if self._table is not None:
-            self._table.check_used()
-
-    def find(self, relative: str) -> str | None:
-        """The case of what lies at this POSIX path below its root, None when unknown."""
-        listed = None if self._table is None else self._table.find(relative)
-        if listed is not None or self._pattern is None:
-            return listed
-        match = self._pattern.search(relative)
-        return (match.group(1) or None) if match else None

@@ -14,7 +14,6 @@ from pathlib import Path
 from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, fingerprint
-from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
@@ -28,13 +27,12 @@ from histoscope.domains.pathology.formats import (
 _FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
 
 
-def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
+def find_slides(root: str, place: Path) -> Iterator[Source]:
     """One source a slide or picture below ``place``.
 
     Args:
         root: the root's name.
         place: its folder, or one file.
-        cases: whose slide is whose.
 
     Raises:
         DataError: ``place`` does not exist or cannot be listed.
@@ -47,7 +45,7 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
         kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"
         note = f"the same content lies in {', '.join(others)}" if others else ""
-        yield Source(identity, relative, root, kind, cases.find(relative), note=note)
+        yield Source(identity, relative, root, kind, note=note)
 
 
 def identify(members: Sequence[Path], base: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
 from histoscope.core.errors import DataError
-from histoscope.domains.pathology.formats import SLIDE_COLUMNS
+from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
     PrepareOptions,
     ReadOptions,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Roots,
         Scalar,
         Source,
+        Unused,
     )
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
@@ -66,14 +67,14 @@ class PathologyDomain:
         "tifffile": "tifffile:__version__",
     }
 
-    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:
         """Sources below the roots, root by root, each in sorted order.
 
         Raises:
             DataError: a root is absent, holds two layouts or nothing, a set lacks ``--mpp``, or a
                 CSV is not what it should be.
         """
-        from histoscope.core.tables.spreadsheet import Cases
+        from histoscope.core.tables.files import Cases
         from histoscope.domains.pathology.annotations.matching import check_files
         from histoscope.domains.pathology.discovery import find_slides
         from histoscope.domains.pathology.scale import ScaleList
@@ -89,7 +90,8 @@ class PathologyDomain:
             raise DataError(
                 "--mpp is for labelled sets; for slides give --default-mpp or --mpp-csv"
             )
-        cases = Cases(options.cases, options.case_regex, SLIDE_COLUMNS)
+        words, missing = SLIDE_COLUMNS, options.missing_cases
+        cases = Cases(options.cases, options.case_regex, words, NAMING, missing)
         if options.mpp_csv is not None:
             ScaleList(options.mpp_csv)  # a fault in it is no slide's: refused before any is opened
         if options.annotations and set(layouts.values()) != {"slides"}:
@@ -99,7 +101,7 @@ class PathologyDomain:
         sources: list[Source] = []
         for root, layout in layouts.items():
             if layout == "slides":
-                sources += find_slides(root, roots[root], cases)
+                sources += find_slides(root, roots[root])
             elif options.mpp is None:
                 raise DataError(f"{roots[root]}: tiles of a set have no scale: give --mpp")
             else:
@@ -111,9 +113,7 @@ class PathologyDomain:
                 f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
                 "give a folder or file that holds one"
             )
-        sources = list(with_told(sources, roots, options, cases))
-        cases.check_used()
-        yield from sources
+        yield from with_told(sources, roots, options, cases)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open a slide, a picture or a set.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath, PurePosixPath
 
+from histoscope.core.tables.names import Naming
+
 SLIDE_COLUMNS = ("slide", "wsi", "slide_id")  # what CSV files call a slide
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
@@ -22,6 +24,14 @@ SLIDE_SUFFIXES = frozenset(
 )
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp"})
 TILE_SUFFIXES = PICTURE_SUFFIXES | {".tif", ".tiff"}
+
+
+NAMING = Naming(
+    (
+        *(".ome.tif", ".ome.tiff", ".ome.btf"),
+        *sorted(SLIDE_SUFFIXES | TILE_SUFFIXES | TIFF_SUFFIXES),
+    )
+)
 
 
 def suffix_of(path: PurePath) -> str:

@@ -64,6 +64,11 @@ class ReadOptions(Spec):
         None, ge=0.05, le=100, description="um per pixel of slides whose file gives none"
     )
     cases: Path | None = Field(None, description="CSV with columns slide,case: whose slide it is")
+    missing_cases: Literal["source", "drop"] | None = Field(
+        None,
+        description="what one is that --cases does not name: a case of its own (source), or left "
+        "out (drop)",
+    )
     case_regex: str | None = Field(
         None, description="pattern on the relative path; its first group is the case"
     )

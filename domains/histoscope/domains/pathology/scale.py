@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from histoscope.core.contracts import Unused
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.tables.spreadsheet import PathTable
-from histoscope.domains.pathology.formats import SLIDE_COLUMNS
+from histoscope.core.tables.files import FileTable
+from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
 
 SMALLEST_UM, LARGEST_UM = 0.05, 100.0
 OVERVIEW_UM = 2.0  # no scanner's full resolution is this coarse
@@ -103,7 +105,7 @@ class ScaleList:
     """
 
     def __init__(self, path: Path) -> None:
-        self._table = PathTable(path, "mpp", SLIDE_COLUMNS)
+        self._table = FileTable(path, "mpp", SLIDE_COLUMNS, NAMING)
         for slide, text in self._table.items().items():
             try:
                 fault = implausible(_number(text))
@@ -112,10 +114,10 @@ class ScaleList:
             if fault:
                 raise DataError(f"{path}: {slide}: {fault}")
 
-    def find(self, relative: str) -> float | None:
-        """um/px for the slide at this path relative to its root, or None."""
-        text = self._table.find(relative)
-        return None if text is None else _number(text)
+    def of(self, paths: Sequence[str]) -> tuple[dict[str, float], list[Unused]]:
+        """um/px of the slides that it names, and rows of none; errors as of :class:`FileTable`."""
+        found, unused = self._table.of(paths)
+        return {path: _number(text) for path, text in found.items()}, unused
 
 
 def _number(text: str) -> float:

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from histoscope.core.contracts import Roots, Source, locate
-from histoscope.core.errors import HistoscopeError
+from histoscope.core.contracts import Roots, Source, Unused, locate
+from histoscope.core.errors import DataError, HistoscopeError
 from histoscope.core.files import content_of, digest_of_bytes
-from histoscope.core.tables.spreadsheet import Cases
-from histoscope.domains.pathology.annotations.matching import match
+from histoscope.core.tables.files import Cases
+from histoscope.core.tables.names import listed as listed_names
+from histoscope.domains.pathology.annotations.matching import match, other_files
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
 from histoscope.domains.pathology.set_sources import open_set
+from histoscope.domains.pathology.sets import Member
 
 
 @dataclass(frozen=True)
@@ -60,51 +62,93 @@ class ToldOfSet:
 
 def with_told(
     sources: Sequence[Source], roots: Roots, options: PrepareOptions, cases: Cases
-) -> Iterator[Source]:
-    """Sources with :attr:`Source.told`, and its digest.
+) -> Iterator[Source | Unused]:
+    """Sources with their case and :attr:`Source.told`, and its digest; and what was not used.
 
     The digest is of what speaks of single slides: a listed scale, drawings, a set's labels and
     cases; the rest is the same for all of a call.
+
+    Raises:
+        DataError: a table speaks of none of them, or of one of several alike.
     """
-    scales = None if options.mpp_csv is None else ScaleList(options.mpp_csv)
+    members = {one.id: _members(one, roots) for one in sources if one.kind.startswith("set-")}
+    paths = [source.path for source in sources if source.id not in members]
+    pictures = [one for found in members.values() if found.named for one in found.members]
+    stated = {one.name for one in pictures if one.case is not None}
+    known, unused = cases.of([*paths, *(one.name for one in pictures)], stated)
+    lost = [one.name for one in pictures if one.name not in known]
+    if lost:
+        raise DataError(
+            f"--missing-cases drop is for slides; give a case for each picture of a set "
+            f"({listed_names(lost)}), or --missing-cases source"
+        )
+    scales = dict[str, float]()
+    if options.mpp_csv is not None:
+        scales, idle = ScaleList(options.mpp_csv).of(paths)
+        unused += idle
     drawn: Mapping[str, list[Path]] = {}
     if options.annotations is not None:
-        drawn = match(options.annotations, {s.id: s.path for s in sources}).files
+        matches = match(options.annotations, {s.id: s.path for s in sources})
+        drawn = matches.files
+        unused += [Unused("annotation files", f.name, why) for f, why in matches.idle.items()]
+        others = other_files(options.annotations)
+        unused += [Unused("files among the annotations", f.name, "not .geojson") for f in others]
+    yield from unused
     for source in sources:
-        if source.kind.startswith("set-"):
-            yield _set_with_told(source, roots, options, cases)
-            continue
-        listed = None if scales is None else scales.find(source.path)
-        files = drawn.get(source.id, [])
-        parts = [content_of(file) for file in files]
-        parts += [] if listed is None else [repr(listed).encode()]
-        told = ToldOfSlide(
-            listed,
-            options.default_mpp,
-            options.allow_anisotropic,
-            files,
-            options.coordinates,
-            options.renamed(),
-            options.task,
-            options.rest_is,
-        )
-        yield replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
+        if source.id in members:
+            yield _set_with_told(source, members[source.id], options, known)
+        elif source.path in known:
+            found = replace(source, case=known[source.path])
+            yield _slide_with_told(found, options, scales.get(source.path), drawn)
 
 
-def _set_with_told(source: Source, roots: Roots, options: PrepareOptions, cases: Cases) -> Source:
-    """The digest is of each picture's name, label, split and case; none where it does not open."""
-    known = dict[str, str]()
-    parts = list[bytes]()
+def _slide_with_told(
+    source: Source, options: PrepareOptions, listed: float | None, drawn: Mapping[str, list[Path]]
+) -> Source:
+    files = drawn.get(source.id, [])
+    parts = [content_of(file) for file in files]
+    parts += [] if listed is None else [repr(listed).encode()]
+    told = ToldOfSlide(
+        listed,
+        options.default_mpp,
+        options.allow_anisotropic,
+        files,
+        options.coordinates,
+        options.renamed(),
+        options.task,
+        options.rest_is,
+    )
+    return replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
+
+
+@dataclass(frozen=True)
+class _Members:
+    """What a set holds: nothing where it does not open, which reading it says.
+
+    Attributes:
+        members: in reading order.
+        named: whether they have names that a table may speak of.
+    """
+
+    members: Sequence[Member] = ()
+    named: bool = False
+
+
+def _members(source: Source, roots: Roots) -> _Members:
     try:
         tiles = open_set(locate(source, roots), source.kind)
     except HistoscopeError:
-        pass  # opening it to read says why
-    else:
-        for member in tiles.members:
-            case = cases.find(member.name) if tiles.named else None
-            parts.append(repr((member, case)).encode())
-            if case is not None:
-                known[member.name] = case
-        tiles.close()
+        return _Members()
+    found = _Members(list(tiles.members), tiles.named)
+    tiles.close()
+    return found
+
+
+def _set_with_told(
+    source: Source, found: _Members, options: PrepareOptions, cases: Mapping[str, str | None]
+) -> Source:
+    """The digest is of each picture's name, label, split and case; none where it does not open."""
+    known = {one.name: case for one in found.members if found.named and (case := cases[one.name])}
+    parts = [repr((one, known.get(one.name))).encode() for one in found.members]
     told = ToldOfSet(options.mpp or 0.0, options.task, options.renamed(), known)
     return replace(source, told=told, given=digest_of_bytes(parts) if parts else "")

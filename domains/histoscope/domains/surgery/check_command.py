@@ -42,7 +42,7 @@ def command(folder: Path, fps: float, **told: Any) -> int:
     and what does not fit. Exit code 1 when an operation or its labels cannot be used.
     """
     from histoscope.core.config import build
-    from histoscope.core.contracts import locate
+    from histoscope.core.contracts import Unused, locate
     from histoscope.core.errors import DataError, UnreadableSource
     from histoscope.domains.surgery import DOMAIN
     from histoscope.domains.surgery.discovery import label_folder
@@ -56,6 +56,9 @@ def command(folder: Path, fps: float, **told: Any) -> int:
     failed, totals = 0, Counter[str]()
     names = dict[Path | None, set[str]]()
     for source in DOMAIN.find(roots, options):
+        if isinstance(source, Unused):
+            click.echo(f"not used: {source.kind}: {source.name}: {source.reason}")
+            continue
         name = source.told.name
         known = names.setdefault(options.labels or label_folder(locate(source, roots)), set())
         known |= {name, source.case or name}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
 from histoscope.core.files import fingerprint
-from histoscope.core.tables.spreadsheet import Cases
+from histoscope.core.tables.names import Naming
 from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.options import ReadOptions
 from histoscope.domains.surgery.readers.frame_folder import SUFFIXES, frames_in
@@ -23,6 +23,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 SPLITS: Mapping[str, Split] = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
+NAMING = Naming(sorted(VIDEO_SUFFIXES), padded=True)
 VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
 MPEG_TS = 0x47  # first byte of a transport stream: ".ts" is also a programming language's
@@ -47,7 +48,7 @@ class Operation:
 
 
 def find_operations(
-    root: str, place: Path, options: ReadOptions, cases: Cases
+    root: str, place: Path, options: ReadOptions
 ) -> Iterator[tuple[Source, Operation]]:
     """One source an operation below ``place``, in natural order.
 
@@ -57,7 +58,6 @@ def find_operations(
         root: the root's name.
         place: a folder or one file.
         options: ``part_regex`` joins parts.
-        cases: whose operation is whose.
     """
     base = place.parent if place.is_file() else place
     for one in operations(place, options.part_regex):
@@ -68,7 +68,7 @@ def find_operations(
             path=path,
             root=root,
             kind=one.kind,
-            case=cases.find(path) or case_of_layout(one),
+            case=case_of_layout(one),
             split=_split_of(relative),
             note=f"{len(one.parts)} parts joined" if len(one.parts) > 1 else "",
         )

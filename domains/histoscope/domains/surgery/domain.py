@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Roots,
         Scalar,
         Source,
+        Unused,
     )
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
@@ -68,29 +70,42 @@ class SurgeryDomain:
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
     checks: Mapping[str, str] = {"av": "av:__version__", "decord2": "decord:__version__"}
 
-    def find(self, roots: Roots, options: Spec) -> Iterator[Source]:
+    def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:
         """Operations below the roots, root by root, in natural order.
 
         Raises:
             DataError: a root is absent or holds no operation.
         """
-        from histoscope.core.tables.spreadsheet import Cases
-        from histoscope.domains.surgery.discovery import VIDEO_WORDS, Operation, find_operations
+        from histoscope.core.tables.files import Cases
+        from histoscope.domains.surgery.discovery import (
+            NAMING,
+            VIDEO_WORDS,
+            Operation,
+            find_operations,
+        )
         from histoscope.domains.surgery.told import with_told
 
         if not isinstance(options, ReadOptions):
             raise DataError(f"surgery takes ReadOptions, not {type(options).__name__}")
-        cases = Cases(options.cases, options.case_regex, VIDEO_WORDS)
+        words, missing = VIDEO_WORDS, options.missing_cases
+        cases = Cases(options.cases, options.case_regex, words, NAMING, missing)
         found: list[tuple[Source, Operation]] = []
         for root, place in roots.items():
             if not place.exists():
                 raise DataError(f"{place}: no such file or folder")
-            found += find_operations(root, place, options, cases)
+            found += find_operations(root, place, options)
         if not found:
             places = ", ".join(map(str, roots.values()))
             raise DataError(f"{places}: no video and no folder of frames found")
-        cases.check_used()
-        yield from with_told(found, options)
+        stated = {source.path for source, _ in found if source.case is not None}
+        known, unused = cases.of([source.path for source, _ in found], stated)
+        yield from unused
+        taken = [
+            (replace(source, case=known[source.path] or source.case), one)
+            for source, one in found
+            if source.path in known
+        ]
+        yield from with_told(taken, options)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open an operation.

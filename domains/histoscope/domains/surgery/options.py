@@ -63,6 +63,11 @@ class ReadOptions(Spec):
         "the number of the part; parts are joined in order",
     )
     cases: Path | None = Field(None, description="CSV with columns video,case: whose operation")
+    missing_cases: Literal["source", "drop"] | None = Field(
+        None,
+        description="what one is that --cases does not name: a case of its own (source), or left "
+        "out (drop)",
+    )
     case_regex: str | None = Field(
         None, description="pattern on the relative path; its first group is the case"
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from histoscope.core.errors import DataError
+from histoscope.core.tables.names import Files, listed
+from histoscope.domains.pathology.formats import NAMING
 
 SUFFIX = ".geojson"
 SEVERAL = "may speak of several slides"
@@ -45,33 +47,37 @@ def annotation_files(folder: Path) -> list[Path]:
 def match(folder: Path, slides: Mapping[str, str]) -> Matches:
     """``x.svs`` is spoken of by ``x.geojson`` and ``x.svs.geojson``, in the same folder or any.
 
-    A path that agrees from the root on counts before a bare name.
+    A path that agrees from its end on counts before a bare name.
 
     Args:
         folder: of the files.
         slides: POSIX path below its root by any key.
     """
     base = folder.parent if folder.is_file() else folder
-    known = defaultdict[tuple[int, str], list[str]](list)  # by what may name a slide, surest first
+    keys = defaultdict[str, list[str]](list)
     for key, path in slides.items():
-        place = PurePosixPath(path)
-        forms = (str(place), str(place.parent / place.stem), place.name, place.stem)
-        for form in enumerate(forms):
-            known[form].append(key)
+        keys[path].append(key)
+    known = Files(keys, NAMING)
     files, idle = dict[str, list[Path]](), dict[Path, str]()
     for file in annotation_files(folder):
         relative = file.relative_to(base).as_posix()[: -len(SUFFIX)]
-        name = PurePosixPath(relative).name
-        words = enumerate((relative, relative, name, name))
-        found = next((known[word] for word in words if word in known), [])
+        places = known.find(relative) or known.find(PurePosixPath(relative).name)
+        found = [key for place in places for key in keys[place]]
         if len(found) == 1:
             files.setdefault(found[0], []).append(file)
         elif found:
             names = ", ".join(slides[key] for key in found)
             idle[file] = f"{SEVERAL} ({names}): put it at the relative path of its slide"
         else:
-            idle[file] = "no slide of this name"
+            near = known.near(PurePosixPath(relative).name)
+            idle[file] = "no slide of this name" + (f"; near: {listed(near)}" if near else "")
     return Matches(files, idle)
+
+
+def other_files(folder: Path) -> list[Path]:
+    """Files in a folder of annotations that are none."""
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    return [one for one in found if one.is_file() and one.suffix.lower() != SUFFIX]
 
 
 def check_files(folder: Path, paths: Iterable[str]) -> None:
