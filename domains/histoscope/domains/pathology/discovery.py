@@ -8,18 +8,22 @@ open becomes a source all the same, so that its reason is reported.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from histoscope.core.contracts import Source
+from histoscope.core.contracts import Roots, Source, locate
 from histoscope.core.errors import DataError
-from histoscope.core.files import content_of, fingerprint
+from histoscope.core.files import content_of, digest_of_bytes, fingerprint
 from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
     SLIDE_SUFFIXES,
+    TIFF_SUFFIXES,
     TILE_SUFFIXES,
     may_be_bare_dicom,
     suffix_of,
@@ -47,7 +51,36 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
         kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"
         note = f"the same content lies in {', '.join(others)}" if others else ""
-        yield Source(identity, relative, root, kind, cases.find(relative), note=note)
+        source = Source(identity, relative, root, kind, cases.find(relative), note=note)
+        yield from _one_a_scan(source, paths[0])
+
+
+def _one_a_scan(source: Source, path: Path) -> Iterator[Source]:
+    """A file's source, and one more for each further scan in it; what is not read is noted."""
+    from histoscope.domains.pathology.readers.tiff_scans import scans_in
+
+    is_tiff = source.kind == "slide" and suffix_of(path) in TIFF_SUFFIXES and path.is_file()
+    numbers, left = scans_in(path) if is_tiff else ((), "")
+    first, *others = numbers or [0]
+    said = [source.note, f"image {first} of its file" if others else "", left]
+    yield replace(source, note="; ".join(filter(None, said)))
+    for number in others:
+        identity = digest_of_bytes([source.id.encode(), str(number).encode()])
+        name, note = f"{source.path}#{number}", f"image {number} of its file"
+        yield replace(source, id=identity, path=name, kind=f"slide-{number}", note=note)
+
+
+def image_number(source: Source) -> int | None:
+    """Which image of its file a source is, None for the first scan."""
+    match = re.fullmatch(r"slide-(\d+)", source.kind)
+    return int(match[1]) if match else None
+
+
+def file_of(source: Source, roots: Roots) -> Path:
+    """Where the file of a source lies on this machine."""
+    number = image_number(source)
+    name = source.path if number is None else source.path.removesuffix(f"#{number}")
+    return locate(replace(source, path=name), roots)
 
 
 def identify(members: Sequence[Path], base: Path) -> str:
@@ -58,7 +91,7 @@ def identify(members: Sequence[Path], base: Path) -> str:
         digests = [path.relative_to(base).as_posix() for path in members]
     if len(digests) == 1 and len(digests[0]) == 16:
         return digests[0]
-    return hashlib.blake2b("\0".join(digests).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(os.fsencode("\0".join(digests)), digest_size=8).hexdigest()
 
 
 def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:

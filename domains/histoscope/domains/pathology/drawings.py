@@ -29,7 +29,7 @@ SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be r
 MPP_SOURCES = {
     "file": "stated in the file",
     "mpp-csv": "given with --mpp-csv, not by the file",
-    "default-mpp": "given with --default-mpp, because the file states none",
+    "default-mpp": "given with --default-mpp, because the file states none that can be true",
     "--mpp": "given with --mpp",
 }
 

@@ -11,6 +11,7 @@ from histoscope.core.errors import HistoscopeError
 from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.annotations.matching import match
+from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
 from histoscope.domains.pathology.set_sources import open_set
@@ -24,6 +25,7 @@ class ToldOfSlide:
         listed_mpp: um/px of ``--mpp-csv``, None where it does not name the slide.
         default_mpp: um/px where the file states none.
         allow_anisotropic: read pixels that are not square.
+        plane: which of a stack, from 1; None takes the middle one.
         drawings: annotation files of the slide, and below what they mean.
         coordinates: of the drawings.
         renamed: what classes are called, by their names in the drawings.
@@ -34,6 +36,7 @@ class ToldOfSlide:
     listed_mpp: float | None = None
     default_mpp: float | None = None
     allow_anisotropic: bool = False
+    plane: int | None = None
     drawings: Sequence[Path] = ()
     coordinates: Coordinates = "qupath"
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +77,7 @@ def with_told(
         if source.kind.startswith("set-"):
             yield _set_with_told(source, roots, options, cases)
             continue
-        listed = None if scales is None else scales.find(source.path)
+        listed = None if scales is None else _listed(scales, source)
         files = drawn.get(source.id, [])
         parts = [content_of(file) for file in files]
         parts += [] if listed is None else [repr(listed).encode()]
@@ -82,6 +85,7 @@ def with_told(
             listed,
             options.default_mpp,
             options.allow_anisotropic,
+            options.plane,
             files,
             options.coordinates,
             options.renamed(),
@@ -89,6 +93,13 @@ def with_told(
             options.rest_is,
         )
         yield replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
+
+
+def _listed(scales: ScaleList, source: Source) -> float | None:
+    """The scale that a list gives a source by its own path, else by that of its file."""
+    file = source.path.removesuffix(f"#{image_number(source)}")
+    found = scales.find(source.path)
+    return scales.find(file) if found is None and file != source.path else found
 
 
 def _set_with_told(source: Source, roots: Roots, options: PrepareOptions, cases: Cases) -> Source:
