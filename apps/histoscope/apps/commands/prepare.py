@@ -18,7 +18,7 @@ from histoscope.apps.flags import (
     work_options,
 )
 from histoscope.core.config import build
-from histoscope.core.contracts.installed import chosen_domain, load_domain
+from histoscope.core.contracts.installed import chosen_domain, find_sources, load_domain
 
 
 @click.command("prepare")
@@ -59,7 +59,7 @@ def command(
     sampling = build(domain.sampling, own, "command line")
     roots = roots_of(inputs, root)
     if dry_run:
-        return say_plan(list(domain.find(roots, options)), out)
+        return say_plan(find_sources(domain, roots, options), out)
     from histoscope.core.stages.prepare import prepare
 
     outcomes = prepare(

@@ -11,6 +11,7 @@ from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
 from histoscope.core.contracts.source import Roots, Sampling, Source
 from histoscope.core.errors import DataError, UsageError
+from histoscope.core.files import printable
 from histoscope.core.registry import Registry
 
 DOMAINS: Registry[Domain] = Registry("domain", {}, group="histoscope.domains")
@@ -69,14 +70,14 @@ def sampling_of(domain: str, body: Mapping[str, Any], where: str) -> Sampling:
 def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
     """Sources below the roots, each id once: copies are one source, whose note says where they lie.
 
+    A source whose name no table can hold is kept under an escaped one, refused.
+
     Raises:
-        DataError: nothing found, or a name that no table can hold.
+        DataError: nothing found.
     """
     copies: dict[str, list[Source]] = {}
     for source in domain.find(roots, options):
-        if any("\ud800" <= letter <= "\udfff" for letter in source.path):
-            raise DataError(f"{source.path!a}: its name is not UTF-8; rename it")
-        copies.setdefault(source.id, []).append(source)
+        copies.setdefault(source.id, []).append(_with_printable_names(source))
     if not copies:
         raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found")
     sources = []
@@ -84,3 +85,11 @@ def find_sources(domain: Domain, roots: Roots, options: Spec) -> list[Source]:
         note = f"the same content lies in {', '.join(one.path for one in others)}" if others else ""
         sources.append(replace(first, note="; ".join(filter(None, [first.note, note]))))
     return sources
+
+
+def _with_printable_names(source: Source) -> Source:
+    """The source, refused where its path is not UTF-8: the name that is shown opens nothing."""
+    path, note = printable(source.path), printable(source.note)
+    case = None if source.case is None else printable(source.case)
+    refused = source.refused if path == source.path else "its name is not UTF-8; rename it"
+    return replace(source, path=path, note=note, case=case, refused=refused)

@@ -8,7 +8,7 @@ open becomes a source all the same, so that its reason is reported.
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +19,7 @@ from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes, fingerprint
 from histoscope.core.tables.spreadsheet import Cases
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
+from histoscope.domains.pathology.folders import Folders
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -28,6 +29,8 @@ from histoscope.domains.pathology.formats import (
     may_be_bare_dicom,
     suffix_of,
 )
+
+log = logging.getLogger(__name__)
 
 _FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
 
@@ -42,10 +45,13 @@ def find_slides(root: str, place: Path, cases: Cases) -> Iterator[Source]:
 
     Raises:
         DataError: ``place`` does not exist or cannot be listed.
+
+    What is passed over without becoming a source is logged, one line each.
     """
     base = place.parent if place.is_file() else place
     same: dict[str, list[Path]] = {}
-    for path, members in _group([place] if place.is_file() else _walk(place, set())):
+    files = [place] if place.is_file() else _walk(place, Folders(place, log.warning))
+    for path, members in _group(files):
         same.setdefault(identify(members, base), []).append(path)
     for identity, paths in same.items():
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
@@ -91,22 +97,18 @@ def identify(members: Sequence[Path], base: Path) -> str:
         digests = [path.relative_to(base).as_posix() for path in members]
     if len(digests) == 1 and len(digests[0]) == 16:
         return digests[0]
-    return hashlib.blake2b(os.fsencode("\0".join(digests)), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        "\0".join(digests).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
 
 
-def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+def _walk(folder: Path, entered: Folders, *, first: bool = True) -> Iterator[Path]:
     """Files in sorted order, and folders that cannot be listed, lest these be lost without a word.
 
     A MIRAX slide's own folder is not entered.
     """
-    real = folder.resolve()
-    if real in entered:
-        return  # a link that leads back
-    first = not entered
-    entered.add(real)
     try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
-        entries = [path for path in entries if not path.name.startswith(".")]
+        entries = entered.enter(folder)
         folders = {path for path in entries if path.is_dir()}
     except OSError as fault:
         if first:
@@ -118,7 +120,7 @@ def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
     for path in entries:
         if path in folders:
             if path.name not in companions:
-                yield from _walk(path, entered)
+                yield from _walk(path, entered, first=False)
         elif path.name not in framed:
             yield path
 
