@@ -11,6 +11,7 @@ import filecmp
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +23,40 @@ import pyarrow.parquet as pq
 
 from histoscope.core.errors import DataError, UsageError
 
+# files by which folders of results are known: claims, and what is written last
+_FIRST_OR_LAST = (
+    *("settings.json", "store.json", "predict.json", "embed.json", "package.json"),
+    *("encoder.json", "metrics.json", "suggest.json", "annotations.json"),
+)
+_OUR_FORMAT = re.compile(rb'"format"\s*:\s*"histoscope\.')
+_HEAD_BYTES = 256
+
 
 def holds_anything(folder: Path) -> bool:
     """Whether there is anything in a folder that results shall go to; it may be absent.
 
     Raises:
-        UsageError: it is a file.
+        UsageError: it is a file, or its name is one that the libraries of tables do not take.
     """
+    if printable(str(folder)) != str(folder):
+        raise UsageError(f"{printable(str(folder))}: not UTF-8; give another --out")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file, where a folder is needed; give another --out")
     return folder.exists() and any(folder.iterdir())
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether the program keeps results in a folder, finished or begun; False where unreadable."""
+    return any(_begins_as_ours(folder / name) for name in _FIRST_OR_LAST)
+
+
+def _begins_as_ours(file: Path) -> bool:
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return _OUR_FORMAT.search(head) is not None
 
 
 @contextmanager
@@ -67,10 +92,19 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def printable(text: str) -> str:
+    r"""A name as it stands; of one that is not UTF-8, each stray byte as ``\udcfc``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def json_bytes(format_name: str, version: int, body: Mapping[str, Any]) -> bytes:
-    """``body`` behind ``format`` and ``version``, indented, keys in the order given."""
+    r"""``body`` behind ``format`` and ``version``, indented, keys in the order given.
+
+    A name that is not UTF-8 comes back as it was: its stray bytes stand there as ``\udcfc``.
+    """
     whole = {"format": format_name, "version": version, **body}
-    return (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, format_name: str, version: int, body: Mapping[str, Any]) -> None:
@@ -154,7 +188,7 @@ def _check_version(
 def digest_of(names: Iterable[str]) -> str:
     """Digest of names, in any order, 16 hex digits."""
     joined = "\n".join(sorted(names))
-    return hashlib.blake2b(joined.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(joined.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

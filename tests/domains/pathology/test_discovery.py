@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from histoscope.apps.cli import run
 from histoscope.core.contracts import Domain, Source
+from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.files import write_json
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.dicom import SLIDE_CLASS, DicomHead, read_head
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
@@ -203,3 +206,85 @@ def test_a_folder_that_cannot_be_listed_and_a_pipe_are_rows(tmp_path: Path, monk
     monkeypatch.setattr(Path, "iterdir", lambda folder: iterdir(folder / "lost+found"))
     with pytest.raises(DataError, match="Permission denied"):
         find(tmp_path)
+
+
+def odd_name(folder: Path, name: bytes, data: bytes) -> None:
+    """A file whose name is not UTF-8, where the file system takes it."""
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(data)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+
+@pytest.mark.parametrize("name", [b"M\xfcller_HE.png", b"\x8f\xe8.jpg"])
+def test_a_name_that_is_not_utf8_is_one_row_and_the_rest_goes_on(
+    tmp_path: Path, name: bytes
+) -> None:
+    draw(tmp_path / "in" / "good.png")
+    data = (tmp_path / "in" / "good.png").read_bytes()
+    odd_name(tmp_path / "in", name, data + b"1")
+    cut = ["--default-mpp", "0.5", "--size-px", "16", "--min-tissue", "0", "--workers", "0"]
+    words = ["prepare", str(tmp_path / "in"), "--domain", "pathology", *cut]
+    assert run([*words, "--out", str(tmp_path / "out")]) == 1
+    store = Store(tmp_path / "out")
+    rows = {row["path"]: row for row in store.manifest.values()}
+    odd = os.fsdecode(name).encode("utf-8", "backslashreplace").decode()
+    assert rows[odd]["reason"] == "its name is not UTF-8; rename it"
+    assert (rows["good.png"]["status"], rows["good.png"]["samples"]) == ("done", 1)
+    assert odd in (tmp_path / "out" / "manifest.csv").read_text(encoding="utf-8")
+    assert run([*words, "--dry-run", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_pictures_of_a_set_may_have_any_name(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        draw(tmp_path / "in" / label / "good.png")
+        data = (tmp_path / "in" / label / "good.png").read_bytes()
+        odd_name(tmp_path / "in" / label, b"\xfc.png", data)
+    words = ["prepare", str(tmp_path / "in"), "--domain", "pathology", "--mpp", "0.5"]
+    assert run([*words, "--size-px", "16", "--workers", "0", "--out", str(tmp_path / "out")]) == 0
+    members = Store(tmp_path / "out").index.column("member").to_pylist()
+    assert members == ["a/good.png", "a/\\udcfc.png", "b/good.png", "b/\\udcfc.png"]
+
+
+def test_a_folder_of_results_whose_name_is_not_utf8_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "in" / "good.png")
+    words = ["prepare", str(tmp_path / "in"), "--domain", "pathology", "--workers", "0"]
+    assert run([*words, "--out", str(tmp_path / "\udcfc")]) == 2
+    assert "not UTF-8; give another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("predict.json", "histoscope.predict"),
+        ("settings.json", "histoscope.settings"),  # of a store that is not finished
+        ("store.json", "histoscope.store"),
+        ("encoder.json", "histoscope.encoder"),
+        ("metrics.json", "histoscope.metrics"),
+    ],
+)
+def test_folders_of_results_are_not_searched_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, form: str
+) -> None:
+    draw(tmp_path / "a.png")
+    draw(tmp_path / "out" / "results" / "1" / "overlay.png", 1)
+    write_json(tmp_path / "out" / name, form, 1, {})
+    assert [source.path for source in find(tmp_path)] == ["a.png"]
+    assert caplog.messages == ["out: results of histoscope; not searched"]
+
+
+def test_a_file_of_that_name_that_is_somebody_elses_hides_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "web" / "a.png")
+    (tmp_path / "web" / "package.json").write_text('{"name": "viewer", "version": "1.0"}')
+    assert [source.path for source in find(tmp_path)] == ["web/a.png"]
+
+
+def test_a_link_that_leads_back_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    draw(tmp_path / "p" / "a.png")
+    (tmp_path / "p" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "q").symlink_to(tmp_path / "absent")
+    assert [source.path for source in find(tmp_path)] == ["p/a.png"]
+    assert f"p/loop: leads to {tmp_path}, searched already; not read twice" in caplog.messages
+    assert "q: a link that leads nowhere; passed over" in caplog.messages

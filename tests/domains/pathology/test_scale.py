@@ -23,8 +23,25 @@ def test_what_may_be_a_scale_is_kept(mpp: float) -> None:
 def test_the_csv_beats_the_file_and_the_default_only_fills_a_gap() -> None:
     assert resolve((0.5, 0.5), 0.25, 1.0) == Scale(0.25, 0.25, "mpp-csv")
     assert resolve((0.5, 0.51), None, 1.0) == Scale(0.5, 0.51, "file")
-    assert resolve((352.78, 352.78), None, 1.0) == Scale(1.0, 1.0, "default-mpp")
     assert resolve(None, None, 1.0) == Scale(1.0, 1.0, "default-mpp")
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 150, 300, 600, 1200])
+def test_a_screen_or_printer_resolution_is_no_scale_and_both_options_beat_it(dpi: int) -> None:
+    stated = (25400 / dpi, 25400 / dpi)
+    for one in (resolve(stated, None, 0.5), resolve(stated, 0.5, None)):
+        assert (one.x_um, one.y_um) == (0.5, 0.5)
+        assert f"{dpi} dpi default of image programs" in one.refused
+    with pytest.raises(UnreadableSource, match=f"{dpi} dpi .*; give --default-mpp or --mpp-csv"):
+        resolve(stated, None, None)
+
+
+def test_what_cannot_be_read_is_missing_and_said() -> None:
+    words = "PhysicalSizeX '0,499' is no number"
+    assert resolve(None, None, 0.5, words) == Scale(0.5, 0.5, "default-mpp", words)
+    assert resolve(None, 0.25, 0.5, words) == Scale(0.25, 0.25, "mpp-csv", words)
+    with pytest.raises(UnreadableSource, match=f"{words}; give --default-mpp"):
+        resolve(None, None, None, words)
 
 
 def test_a_missing_scale_names_both_flags() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from histoscope.core.contracts import CorruptSample, Reader, Sample, Source
 from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.files import write_json
 from histoscope.core.progress import Silent
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.work.local import Local
@@ -331,3 +332,50 @@ def test_a_set_whose_broken_picture_was_mended_is_read_again(tmp_path: Path) -> 
     for seed, name in enumerate(("b.png", "c.png")):
         write(place / name, png(2 + seed))
     assert call() == [("done", 3, 0)]
+
+
+def test_class_folders_that_are_links_are_followed(tmp_path: Path) -> None:
+    for seed in range(4):
+        write(tmp_path / "pool" / "tumour" / f"{seed}.png", png(seed))
+        write(tmp_path / "in" / "normal" / f"{seed}.png", png(seed + 4))
+    (tmp_path / "in" / "tumour").symlink_to("../pool/tumour", target_is_directory=True)
+    (source,) = sources(tmp_path / "in", mpp=1.0)
+    with reader(source, tmp_path / "in", mpp=1.0) as opened:
+        plan = opened.plan()
+        labels = plan.labels["tissue"].values.to_pylist()
+        assert all(isinstance(one, Sample) for one in opened.read(plan.rows))
+    assert (labels.count("normal"), labels.count("tumour")) == (4, 4)
+
+
+def test_a_split_folder_may_be_a_link_and_a_loop_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/a/1.png", "train/b/2.png", "else/a/3.png", "else/b/4.png"):
+        write(tmp_path / ("" if name.startswith("else") else "in") / name, png(1))
+    place = tmp_path / "in"
+    (place / "test").symlink_to(tmp_path / "else", target_is_directory=True)
+    (place / "train" / "a" / "loop").symlink_to(place / "train", target_is_directory=True)
+    (source,) = sources(place, mpp=1.0)
+    said = "train/a/loop: leads to train, searched already; not read twice"
+    assert said in caplog.messages
+    assert said in source.note
+    with reader(source, place, mpp=1.0) as opened:
+        rows = opened.plan().rows.to_pylist()
+    assert [(row["split"], row["member"]) for row in rows] == [
+        ("test", "test/a/3.png"),
+        ("test", "test/b/4.png"),
+        ("train", "train/a/1.png"),
+        ("train", "train/b/2.png"),
+    ]
+
+
+def test_results_beside_class_folders_are_no_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, name in enumerate(["a/1.png", "b/2.png", "out/results/x/overlay.png"]):
+        write(tmp_path / name, png(seed))
+    write_json(tmp_path / "out" / "predict.json", "histoscope.predict", 2, {})
+    (source,) = sources(tmp_path, mpp=1.0)
+    with reader(source, tmp_path, mpp=1.0) as opened:
+        assert opened.plan().labels["tissue"].values.to_pylist() == ["a", "b"]
+    assert "out: results of histoscope; not searched" in caplog.messages

@@ -477,7 +477,7 @@ def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path: Path):
         (tmp_path / "b\udcff.mp4").write_bytes(b"no video")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    with pytest.raises(DataError, match=r"'b\\udcff.mp4': its name is not UTF-8; rename it"):
+    with pytest.raises(DataError, match=r"its name is not UTF-8; rename it"):
         prepared(tmp_path, tmp_path / "s")
 
 

@@ -11,6 +11,7 @@ from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
 from histoscope.core.contracts.source import Roots, Sampling, Source, Unused
 from histoscope.core.errors import DataError, UsageError
+from histoscope.core.files import printable
 from histoscope.core.registry import Registry
 
 DOMAINS: Registry[Domain] = Registry("domain", {}, group="histoscope.domains")
@@ -82,17 +83,17 @@ class Found:
 def find_sources(domain: Domain, roots: Roots, options: Spec) -> Found:
     """Sources below the roots; copies are one source, whose note says where they lie.
 
+    A source whose name no table can hold is kept under an escaped one, refused.
+
     Raises:
-        DataError: nothing found, or a name that no table can hold.
+        DataError: nothing found.
     """
     copies, unused = dict[str, list[Source]](), list[Unused]()
     for source in domain.find(roots, options):
         if isinstance(source, Unused):
             unused.append(source)
-            continue
-        if any("\ud800" <= letter <= "\udfff" for letter in source.path):
-            raise DataError(f"{source.path!a}: its name is not UTF-8; rename it")
-        copies.setdefault(source.id, []).append(source)
+        else:
+            copies.setdefault(source.id, []).append(_with_printable_names(source))
     if not copies:
         raise DataError(f"{', '.join(map(str, roots.values()))}: nothing found")
     sources = []
@@ -100,3 +101,11 @@ def find_sources(domain: Domain, roots: Roots, options: Spec) -> Found:
         note = f"the same content lies in {', '.join(one.path for one in others)}" if others else ""
         sources.append(replace(first, note="; ".join(filter(None, [first.note, note]))))
     return Found(sources, unused)
+
+
+def _with_printable_names(source: Source) -> Source:
+    """The source, refused where its path is not UTF-8: the name that is shown opens nothing."""
+    path, note = printable(source.path), printable(source.note)
+    case = None if source.case is None else printable(source.case)
+    refused = source.refused if path == source.path else "its name is not UTF-8; rename it"
+    return replace(source, path=path, note=note, case=case, refused=refused)

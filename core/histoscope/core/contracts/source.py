@@ -42,6 +42,7 @@ class Source:
             the plan's rows carry them.
         split: published or given split of the whole source, None when there is none.
         note: what the user should know about how it was found, empty when nothing.
+        refused: why it cannot be opened, where that was known when it was found; empty elsewhere.
         independent: its samples are images cut by somebody else, not parts of one thing: where
             cases are unknown, the sample and not the source is the unit.
         given: digest of what the user told of it in other files (labels, scale, drawings), empty
@@ -57,6 +58,7 @@ class Source:
     case: str | None = None
     split: Split | None = None
     note: str = ""
+    refused: str = ""
     independent: bool = False
     given: str = ""
     told: Any = field(default=None, compare=False, repr=False)

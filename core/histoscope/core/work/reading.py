@@ -45,6 +45,8 @@ class Opening:
 
     def open(self, source: Source) -> Reader:
         """Open a source. Raises UnreadableSource with a true reason."""
+        if source.refused:
+            raise UnreadableSource(source.refused)
         return load_domain(self.domain).open(source, self.roots, self.sampling)
 
     @contextmanager

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from histoscope.domains.pathology.class_map import NOTHING
+from histoscope.domains.pathology.lettering import as_drawn, font_for
 
 ALPHA = 0.45
 BORDER_ALPHA = 0.9
@@ -94,12 +92,12 @@ def with_strip(image: NDArray[np.uint8], um_per_px: float, legend: Sequence[Entr
     """
     height, width = image.shape[:2]
     unit = max(12, max(image.shape[:2]) // LETTERS)
-    font = _font(unit)
+    font = font_for("", unit)
     across = max(width, NARROWEST_PX)
     length_um = nice_length(width * BAR_PART * um_per_px)
     length_px, said = length_um / um_per_px, length_name(length_um)
     start = round(2.5 * unit + length_px + font.getlength(said) + 1.5 * unit)
-    places = _lay_out(start, legend, font, unit, across)
+    places = _lay_out(start, legend, unit, across)
     lines = places[-1][2] + 1 if places else 1
     canvas = Image.new("RGB", (across, height + round((lines * 1.6 + 0.8) * unit)), "white")
     canvas.paste(Image.fromarray(image), (0, 0))
@@ -110,24 +108,20 @@ def with_strip(image: NDArray[np.uint8], um_per_px: float, legend: Sequence[Entr
     for entry, (name, x, line) in zip(legend, places, strict=True):
         top = height + round((0.8 + 1.6 * line) * unit)
         _draw_swatch(draw, entry, x, top, unit)
-        draw.text((x + round(1.4 * unit), top + unit // 2), name, INK, font, anchor="lm")
+        corner = (x + round(1.4 * unit), top + unit // 2)
+        draw.text(corner, name, INK, font_for(entry.name, unit), anchor="lm")
     return canvas
 
 
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it: the same letters on every machine."""
-    return ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size_px)
-
-
 def _lay_out(
-    start: int, legend: Sequence[Entry], font: ImageFont.FreeTypeFont, unit: int, across: int
+    start: int, legend: Sequence[Entry], unit: int, across: int
 ) -> list[tuple[str, int, int]]:
     """Name as it fits, left edge and line of each entry."""
     places = list[tuple[str, int, int]]()
     x, line = start, 0
     for entry in legend:
-        name = _shortened(entry.name, font, across - 4 * unit)
+        font = font_for(entry.name, unit)
+        name = _shortened(as_drawn(entry.name), font, across - 4 * unit)
         need = round(font.getlength(name) + 3 * unit)
         if x + need > across and x > unit:
             x, line = unit, line + 1

@@ -8,21 +8,28 @@ open becomes a source all the same, so that its reason is reported.
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from histoscope.core.contracts import Source
+from histoscope.core.contracts import Roots, Source, locate
 from histoscope.core.errors import DataError
-from histoscope.core.files import content_of, fingerprint
+from histoscope.core.files import content_of, digest_of_bytes, fingerprint
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
+from histoscope.domains.pathology.folders import Folders
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
     SLIDE_SUFFIXES,
+    TIFF_SUFFIXES,
     TILE_SUFFIXES,
     may_be_bare_dicom,
     suffix_of,
 )
+
+log = logging.getLogger(__name__)
 
 _FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
 
@@ -36,16 +43,48 @@ def find_slides(root: str, place: Path) -> Iterator[Source]:
 
     Raises:
         DataError: ``place`` does not exist or cannot be listed.
+
+    What is passed over without becoming a source is logged, one line each.
     """
     base = place.parent if place.is_file() else place
     same: dict[str, list[Path]] = {}
-    for path, members in _group([place] if place.is_file() else _walk(place, set())):
+    files = [place] if place.is_file() else _walk(place, Folders(place, log.warning))
+    for path, members in _group(files):
         same.setdefault(identify(members, base), []).append(path)
     for identity, paths in same.items():
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
         kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"
         note = f"the same content lies in {', '.join(others)}" if others else ""
-        yield Source(identity, relative, root, kind, note=note)
+        source = Source(identity, relative, root, kind, note=note)
+        yield from _one_a_scan(source, paths[0])
+
+
+def _one_a_scan(source: Source, path: Path) -> Iterator[Source]:
+    """A file's source, and one more for each further scan in it; what is not read is noted."""
+    from histoscope.domains.pathology.readers.tiff_scans import scans_in
+
+    is_tiff = source.kind == "slide" and suffix_of(path) in TIFF_SUFFIXES and path.is_file()
+    numbers, left = scans_in(path) if is_tiff else ((), "")
+    first, *others = numbers or [0]
+    said = [source.note, f"image {first} of its file" if others else "", left]
+    yield replace(source, note="; ".join(filter(None, said)))
+    for number in others:
+        identity = digest_of_bytes([source.id.encode(), str(number).encode()])
+        name, note = f"{source.path}#{number}", f"image {number} of its file"
+        yield replace(source, id=identity, path=name, kind=f"slide-{number}", note=note)
+
+
+def image_number(source: Source) -> int | None:
+    """Which image of its file a source is, None for the first scan."""
+    match = re.fullmatch(r"slide-(\d+)", source.kind)
+    return int(match[1]) if match else None
+
+
+def file_of(source: Source, roots: Roots) -> Path:
+    """Where the file of a source lies on this machine."""
+    number = image_number(source)
+    name = source.path if number is None else source.path.removesuffix(f"#{number}")
+    return locate(replace(source, path=name), roots)
 
 
 def identify(members: Sequence[Path], base: Path) -> str:
@@ -56,22 +95,18 @@ def identify(members: Sequence[Path], base: Path) -> str:
         digests = [path.relative_to(base).as_posix() for path in members]
     if len(digests) == 1 and len(digests[0]) == 16:
         return digests[0]
-    return hashlib.blake2b("\0".join(digests).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        "\0".join(digests).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
 
 
-def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+def _walk(folder: Path, entered: Folders, *, first: bool = True) -> Iterator[Path]:
     """Files in sorted order, and folders that cannot be listed, lest these be lost without a word.
 
     A MIRAX slide's own folder is not entered.
     """
-    real = folder.resolve()
-    if real in entered:
-        return  # a link that leads back
-    first = not entered
-    entered.add(real)
     try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
-        entries = [path for path in entries if not path.name.startswith(".")]
+        entries = entered.enter(folder)
         folders = {path for path in entries if path.is_dir()}
     except OSError as fault:
         if first:
@@ -83,7 +118,7 @@ def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
     for path in entries:
         if path in folders:
             if path.name not in companions:
-                yield from _walk(path, entered)
+                yield from _walk(path, entered, first=False)
         elif path.name not in framed:
             yield path
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Phantom, Sampling, Split, locate
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
@@ -122,11 +122,12 @@ class PathologyDomain:
             UnreadableSource: with the true reason.
             DataError: a set that cannot give the tile asked for.
         """
+        from histoscope.domains.pathology.discovery import file_of
         from histoscope.domains.pathology.opening import open_set_reader, open_slide
 
         if not isinstance(sampling, TileSampling):
             raise DataError(f"pathology cuts by TileSampling, not {type(sampling).__name__}")
-        path = locate(source, roots)
+        path = file_of(source, roots)
         if source.kind.startswith("set-"):
             return open_set_reader(source, path, sampling)
         return open_slide(source, path, sampling)

@@ -18,6 +18,7 @@ from histoscope.core.files import atomic_path
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map
+from histoscope.domains.pathology.lettering import NO_FONT, can_be_drawn
 from histoscope.domains.pathology.thumbnail import Thumbnail
 from histoscope.domains.pathology.tiling import has_places
 
@@ -29,7 +30,7 @@ SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be r
 MPP_SOURCES = {
     "file": "stated in the file",
     "mpp-csv": "given with --mpp-csv, not by the file",
-    "default-mpp": "given with --default-mpp, because the file states none",
+    "default-mpp": "given with --default-mpp, because the file states none that can be true",
     "--mpp": "given with --mpp",
 }
 
@@ -105,12 +106,12 @@ def _draw_overlay(
     """Class colours over the picture; the legend names what is there."""
     classes = where.on_picture((ground.image.shape[0], ground.image.shape[1]), ground.ratio)
     present = set(np.unique(where.cells).tolist())
-    legend = [
-        Entry(kind, rgb(answer.colours[number]))
-        for number, kind in enumerate(answer.task.classes)
-        if number in present
-    ]
+    there = [one for one in enumerate(answer.task.classes) if one[0] in present]
+    legend = [Entry(_shown(*one), rgb(answer.colours[one[0]])) for one in there]
     caption = "Colour is the class with the best score; what is left uncoloured was not analysed."
+    numbered = [f"{_shown(*one)} is {one[1]}" for one in there if _shown(*one) != one[1]]
+    if numbered:
+        caption += f" In the legend {', '.join(numbered)} ({NO_FONT})."
     if where.unreadable in present:
         legend.append(Entry("unreadable", None))
         caption += " Hatched tiles could not be read."
@@ -120,6 +121,11 @@ def _draw_overlay(
         with_strip(painted, ground.ratio[0] * mpp_x, legend).save(part, format="png")
     title = f"Predicted classes: {name}" if name else "Predicted classes"
     return Artefact(file, "picture", title, caption)
+
+
+def _shown(number: int, kind: str) -> str:
+    """What the legend calls a class: its name, or its row in the table of classes."""
+    return kind if can_be_drawn(kind) else f"no. {number + 1}"
 
 
 def _draw_plain(ground: Thumbnail, mpp_x: float, out: Path) -> Artefact:

@@ -8,6 +8,7 @@ from histoscope.core.contracts import Reader, Source
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.annotations.drawn import Drawn
 from histoscope.domains.pathology.annotations.qupath import read_drawings
+from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.choose import open_pyramid
 from histoscope.domains.pathology.scale import check, resolve
@@ -21,9 +22,9 @@ from histoscope.domains.pathology.told import ToldOfSet, ToldOfSlide
 def open_slide(source: Source, path: Path, sampling: TileSampling) -> Reader:
     """Open a slide or a section picture. Raises UnreadableSource with the true reason."""
     told: ToldOfSlide = source.told or ToldOfSlide()
-    pyramid = open_pyramid(path)
+    pyramid = open_pyramid(path, image_number(source), told.plane)
     try:
-        scale = resolve(pyramid.mpp, told.listed_mpp, told.default_mpp)
+        scale = resolve(pyramid.mpp, told.listed_mpp, told.default_mpp, pyramid.scale_fault)
         drawn = _drawn_on(told, pyramid.scanned)
         check(scale, sampling.tile_mpp, allow_anisotropic=told.allow_anisotropic)
         return SlideReader(pyramid, scale, sampling, drawn)

@@ -75,6 +75,11 @@ class ReadOptions(Spec):
     allow_anisotropic: bool = Field(
         False, description="read slides whose pixels are more than 2 % off square"
     )
+    plane: int | None = Field(
+        None,
+        ge=1,
+        description="which plane of a stack (focal planes, times), from 1; default: the middle one",
+    )
 
     @field_validator("case_regex")
     @classmethod

@@ -12,12 +12,15 @@ from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.tables.files import FileTable
 from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
 
+UM_PER_INCH = 25400
 SMALLEST_UM, LARGEST_UM = 0.05, 100.0
 OVERVIEW_UM = 2.0  # no scanner's full resolution is this coarse
-DPI_DEFAULTS = {72: 25400 / 72, 96: 25400 / 96}  # what image programs write when they know nothing
+# what image programs, cameras and printers write when they know nothing
+DPI_DEFAULTS = (72, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200, 2400)
 DPI_TOLERANCE = 0.001
 ANISOTROPY = 0.02
 UPSAMPLING = 1.05
+NOTHING = "no mpp in the file"
 HOW_TO_GIVE = "give --default-mpp or --mpp-csv"
 
 
@@ -28,19 +31,22 @@ class Scale:
     Attributes:
         x_um, y_um: micrometres per pixel along each axis.
         source: who says so: ``file``, ``mpp-csv``, ``default-mpp`` or ``--mpp``.
+        refused: why what the file says of its scale was not taken; empty where it was, where it
+            says nothing, and where it was not looked at.
     """
 
     x_um: float
     y_um: float
     source: str
+    refused: str = ""
 
 
 def implausible(mpp: float | None) -> str:
     """Why a stated scale counts as missing; empty when it may be true."""
     if mpp is None or math.isnan(mpp) or mpp == 0:
-        return "no mpp in the file"
-    for dpi, value in DPI_DEFAULTS.items():
-        if abs(mpp / value - 1) <= DPI_TOLERANCE:
+        return NOTHING
+    for dpi in DPI_DEFAULTS:
+        if abs(mpp * dpi / UM_PER_INCH - 1) <= DPI_TOLERANCE:
             return f"{mpp:.2f} um/px is the {dpi} dpi default of image programs, not a scale"
     if not SMALLEST_UM <= mpp <= LARGEST_UM:
         return f"{mpp:g} um/px cannot be the scale of a slide"
@@ -48,7 +54,10 @@ def implausible(mpp: float | None) -> str:
 
 
 def resolve(
-    stated: tuple[float, float] | None, listed: float | None, default: float | None
+    stated: tuple[float, float] | None,
+    listed: float | None,
+    default: float | None,
+    unreadable: str = "",
 ) -> Scale:
     """Decide a slide's scale: the CSV beats the file, the default only fills a gap.
 
@@ -56,18 +65,20 @@ def resolve(
         stated: x and y in um/px as the file has them, None when it has none.
         listed: um/px from ``--mpp-csv`` for this slide.
         default: um/px from ``--default-mpp``.
+        unreadable: why what the file says cannot be read.
 
     Raises:
         UnreadableSource: no plausible scale from anywhere.
     """
-    if listed is not None:
-        return Scale(listed, listed, "mpp-csv")
     x_um, y_um = stated or (None, None)
-    fault = implausible(x_um) or implausible(y_um)
+    fault = unreadable or implausible(x_um) or implausible(y_um)
+    refused = "" if fault == NOTHING else fault
+    if listed is not None:
+        return Scale(listed, listed, "mpp-csv", refused)
     if not fault and x_um is not None and y_um is not None:
         return Scale(x_um, y_um, "file")
     if default is not None:
-        return Scale(default, default, "default-mpp")
+        return Scale(default, default, "default-mpp", refused)
     raise UnreadableSource(f"{fault}; {HOW_TO_GIVE}")
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.files import digest_of
+from histoscope.core.files import digest_of, printable
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.resample import resample
@@ -81,7 +81,10 @@ class SetReader:
     def plan(self) -> Plan:
         """One row a picture, with its label."""
         members = self._tiles.members
-        names = [self._told.renamed.get(member.label or "", member.label) for member in members]
+        names = [
+            None if one.label is None else printable(self._told.renamed.get(one.label, one.label))
+            for one in members
+        ]
         known = any(member.label is not None for member in members)
         labels = {self._told.task: PlanLabels(pa.array(names, pa.string()))} if known else {}
         return Plan(_rows(members, self._tiles.named, self._told.cases), labels)
@@ -170,9 +173,10 @@ def _rows(members: Sequence[Member], named: bool, cases_told: Mapping[str, str])
         **dict.fromkeys(PLACE[:2], pa.nulls(count, pa.int64())),
         **dict.fromkeys(PLACE[2:], pa.nulls(count, pa.float64())),
         "item": pa.array(range(count), pa.int64()),
-        "member": pa.array([m.name if named else None for m in members], pa.string()),
+        "member": pa.array([printable(m.name) if named else None for m in members], pa.string()),
     }
-    cases = [one.case or (cases_told.get(one.name) if named else None) for one in members]
+    found = (one.case or (cases_told.get(one.name) if named else None) for one in members)
+    cases = [None if case is None else printable(case) for case in found]
     for name, values in (("case", cases), ("split", [one.split for one in members])):
         if any(value is not None for value in values):
             columns[name] = pa.array(values, pa.string())

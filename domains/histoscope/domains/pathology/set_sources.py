@@ -5,6 +5,7 @@ A set is one source; :func:`open_set` opens the one that a source stands for.
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
 from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.files import digest_of_bytes, middle_of
+from histoscope.core.files import digest_of_bytes, holds_results, middle_of
 from histoscope.core.tables.spreadsheet import header_of
 from histoscope.domains.pathology.discovery import identify
 from histoscope.domains.pathology.formats import (
@@ -33,6 +34,8 @@ from histoscope.domains.pathology.sets import (
     folder_names,
     split_of,
 )
+
+log = logging.getLogger(__name__)
 
 LARGEST_TILE_PX = 2048
 _LOOKED_AT = 3
@@ -136,7 +139,7 @@ def _folders(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+        if path.is_dir() and not path.name.startswith((".", "__MACOSX")) and not holds_results(path)
     ]
 
 
@@ -191,10 +194,14 @@ def _of_layout(
 def _folder_source(root: str, place: Path) -> Source:
     if place.is_file():
         raise DataError(f"{place}: a file, where --layout folders needs a folder")
-    names = folder_names(place)
+    passed = list[str]()
+    names = folder_names(place, passed.append)
+    for line in passed:
+        log.warning("%s", line)
     if not names:
         raise DataError(f"{place}: no picture below it")
     note = "read as class folders; --layout slides reads every picture as a section of its own"
+    note = "; ".join([note, *passed])
     identity = _of_pictures(place, names)
     return Source(identity, ".", root, "set-folders", note=note, independent=True)
 

@@ -7,7 +7,7 @@ and a CSV that lists pictures. Nothing is ever extracted from a zip.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Split
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.tables.spreadsheet import read_sheet
+from histoscope.domains.pathology.folders import Folders, Say
 from histoscope.domains.pathology.formats import is_tile_name
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.readers.flat_pyramid import open_picture, rgb_of
@@ -113,10 +114,30 @@ class FolderSet:
         """Nothing is held open."""
 
 
-def folder_names(root: Path) -> list[str]:
-    """Relative POSIX paths of all pictures below a folder, sorted."""
-    names = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+def folder_names(root: Path, say: Say = lambda line: None) -> list[str]:
+    """Relative POSIX paths of all pictures below a folder, sorted; links are followed.
+
+    Args:
+        root: the folder.
+        say: is told in one line of each folder that is passed over.
+    """
+    files = _files_below(root, Folders(root, say), say)
+    names = (path.relative_to(root).as_posix() for path in files)
     return sorted(name for name in names if is_tile_name(name))
+
+
+def _files_below(folder: Path, entered: Folders, say: Say) -> Iterator[Path]:
+    """All that is no folder; of links to nothing, too, which loading will say."""
+    try:
+        entries = entered.enter(folder)
+    except OSError as fault:
+        say(f"{folder.name}: cannot be listed ({fault.strerror}); its pictures are left out")
+        return
+    for path in entries:
+        if path.is_dir():
+            yield from _files_below(path, entered, say)
+        else:
+            yield path
 
 
 class CsvSet(FolderSet):

@@ -68,6 +68,7 @@ class SlideReader:
         if fault := why_no_pixels(pyramid, self._level):
             raise UnreadableSource(f"opens, but no part of it can be read ({fault})")
         self._told = self._facts(scale)
+        self._scale_said = f"scale of --{scale.source}: {scale.refused}" if scale.refused else ""
 
     def __enter__(self) -> Self:
         return self
@@ -105,10 +106,10 @@ class SlideReader:
         With drawings: their labels, and behind the others tiles on drawings that got none.
         """
         plan = self._plan
-        if self._stains is None or not self._stains.left or not len(plan.rows):
-            return plan
-        said = filter(None, [plan.reason, f"stain {self._stains.summary}"])
-        return replace(plan, reason="; ".join(said))
+        said = [plan.reason, self._pyramid.said, self._scale_said]
+        if self._stains is not None and self._stains.left and len(plan.rows):
+            said.append(f"stain {self._stains.summary}")
+        return replace(plan, reason="; ".join(filter(None, said)))
 
     @cached_property
     def _plan(self) -> Plan:

@@ -12,6 +12,7 @@ from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.tables.files import Cases
 from histoscope.core.tables.names import listed as listed_names
 from histoscope.domains.pathology.annotations.matching import match, other_files
+from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
 from histoscope.domains.pathology.set_sources import open_set
@@ -26,6 +27,7 @@ class ToldOfSlide:
         listed_mpp: um/px of ``--mpp-csv``, None where it does not name the slide.
         default_mpp: um/px where the file states none.
         allow_anisotropic: read pixels that are not square.
+        plane: which of a stack, from 1; None takes the middle one.
         drawings: annotation files of the slide, and below what they mean.
         coordinates: of the drawings.
         renamed: what classes are called, by their names in the drawings.
@@ -36,6 +38,7 @@ class ToldOfSlide:
     listed_mpp: float | None = None
     default_mpp: float | None = None
     allow_anisotropic: bool = False
+    plane: int | None = None
     drawings: Sequence[Path] = ()
     coordinates: Coordinates = "qupath"
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -72,10 +75,12 @@ def with_told(
         DataError: a table speaks of none of them, or of one of several alike.
     """
     members = {one.id: _members(one, roots) for one in sources if one.kind.startswith("set-")}
-    paths = [source.path for source in sources if source.id not in members]
+    slides = [source for source in sources if source.id not in members]
+    files = list(dict.fromkeys(_file_of(source) for source in slides))
+    scans = [source.path for source in slides if source.path not in files]
     pictures = [one for found in members.values() if found.named for one in found.members]
-    stated = {one.name for one in pictures if one.case is not None}
-    known, unused = cases.of([*paths, *(one.name for one in pictures)], stated)
+    stated = {one.name for one in pictures if one.case is not None} | set(scans)
+    known, unused = cases.of([*files, *scans, *(one.name for one in pictures)], stated)
     lost = [one.name for one in pictures if one.name not in known]
     if lost:
         raise DataError(
@@ -84,7 +89,7 @@ def with_told(
         )
     scales = dict[str, float]()
     if options.mpp_csv is not None:
-        scales, idle = ScaleList(options.mpp_csv).of(paths)
+        scales, idle = ScaleList(options.mpp_csv).of([*files, *scans])
         unused += idle
     drawn: Mapping[str, list[Path]] = {}
     if options.annotations is not None:
@@ -97,9 +102,15 @@ def with_told(
     for source in sources:
         if source.id in members:
             yield _set_with_told(source, members[source.id], options, known)
-        elif source.path in known:
-            found = replace(source, case=known[source.path])
-            yield _slide_with_told(found, options, scales.get(source.path), drawn)
+        elif (file := _file_of(source)) in known:
+            found = replace(source, case=known[source.path] or known[file])
+            scale = scales.get(source.path, scales.get(file))
+            yield _slide_with_told(found, options, scale, drawn)
+
+
+def _file_of(source: Source) -> str:
+    """The path of a slide's file, of which it may be one scan: tables name either."""
+    return source.path.removesuffix(f"#{image_number(source)}")
 
 
 def _slide_with_told(
@@ -112,6 +123,7 @@ def _slide_with_told(
         listed,
         options.default_mpp,
         options.allow_anisotropic,
+        options.plane,
         files,
         options.coordinates,
         options.renamed(),

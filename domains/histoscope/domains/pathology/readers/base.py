@@ -43,12 +43,16 @@ class Pyramid(Protocol):
     Attributes:
         levels: width and height of every level, finest first.
         mpp: um per level-0 pixel, x and y, as the file has it; None when it says nothing.
+        scale_fault: why what the file says of its scale cannot be read; empty where it can.
+        said: what the user should know of how it is read, one line; empty when all is plain.
         scanned: box at level 0 outside of which there is nothing to search.
         facts: whitelisted facts; never a name, a date, a label or a description.
     """
 
     levels: Sequence[tuple[int, int]]
     mpp: tuple[float, float] | None
+    scale_fault: str
+    said: str
     scanned: Box
     facts: Mapping[str, Scalar]
 

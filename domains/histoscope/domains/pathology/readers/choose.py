@@ -22,15 +22,22 @@ from histoscope.domains.pathology.formats import (
 from histoscope.domains.pathology.readers.base import Pyramid, RegionFault, words_of
 from histoscope.domains.pathology.readers.flat_pyramid import FlatPyramid
 from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
+from histoscope.domains.pathology.readers.tiff_colours import turned_words
 from histoscope.domains.pathology.readers.tiff_pyramid import TiffPyramid
+from histoscope.domains.pathology.readers.tiff_scans import reads_as_it_is
 from histoscope.domains.pathology.tiling import Box
 
 _CUT = ("Short read", "Premature end", "end of file", "End of file", "truncated")
 _PROBE_PX = 64
 
 
-def open_pyramid(path: Path) -> Pyramid:
+def open_pyramid(path: Path, image: int | None = None, plane: int | None = None) -> Pyramid:
     """Open a slide or a picture with the library that reads all of it.
+
+    Args:
+        path: the file.
+        image: which of several in a TIFF file; None takes the first scan.
+        plane: which of a stack, from 1; None takes the middle one.
 
     Raises:
         UnreadableSource: with the reason, one line, without the file's name.
@@ -45,10 +52,12 @@ def open_pyramid(path: Path) -> Pyramid:
     if suffix_of(path) in PICTURE_SUFFIXES:
         return FlatPyramid(path)
     vendor = openslide.OpenSlide.detect_format(str(path))
-    if vendor == "generic-tiff" and _is_ome(path):
-        return TiffPyramid(path)  # OpenSlide sees neither the SubIFD levels nor the scale
     if vendor is None:
-        return _without_openslide(path)
+        return _without_openslide(path, image, plane)
+    if vendor == "generic-tiff" and (image is not None or not reads_as_it_is(path)):
+        return TiffPyramid(path, image, plane)
+    if turned := _turned(path):
+        raise UnreadableSource(turned_words(turned))
     try:
         return OpenSlidePyramid(path)
     except openslide.OpenSlideError as fault:
@@ -96,15 +105,17 @@ def _why_convert(path: Path) -> str:
     return f"{name} is not readable here; convert it to OME-TIFF or DICOM (Bio-Formats)"
 
 
-def _is_ome(path: Path) -> bool:
+def _turned(path: Path) -> int:
+    """What a TIFF's first page says of its orientation, 0 where it is upright or no TIFF."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            return bool(tiff.is_ome)
-    except (tifffile.TiffFileError, OSError, ValueError):
-        return False
+            turned = int(tiff.pages.first.tags.valueof("Orientation", 1) or 1)
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+        return 0  # whoever reads it says why
+    return 0 if turned == 1 else turned
 
 
-def _without_openslide(path: Path) -> Pyramid:
+def _without_openslide(path: Path, image: int | None, plane: int | None) -> Pyramid:
     """A file that OpenSlide does not know: a plain TIFF, or a cut or unknown one."""
     if suffix_of(path) not in TIFF_SUFFIXES:
         raise UnreadableSource("OpenSlide does not know this file: incomplete, or a variant")
@@ -117,7 +128,7 @@ def _without_openslide(path: Path) -> Pyramid:
             f"the file ends early: its directory lies at byte {directory}, "
             f"the file has {size}; copy it again"
         )
-    return TiffPyramid(path)
+    return TiffPyramid(path, image, plane)
 
 
 def _first_directory(path: Path) -> int | None:

@@ -80,6 +80,7 @@ class FlatPyramid:
         height, width = self._pixels.shape[:2]
         self.levels: Sequence[tuple[int, int]] = [(width, height)]
         self.mpp: tuple[float, float] | None = None
+        self.scale_fault = self.said = ""
         self.scanned = Box(0, 0, width, height)
         self.facts: Mapping[str, Scalar] = {
             "reader": "pillow",

@@ -49,6 +49,7 @@ class OpenSlidePyramid:
         x_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
         y_um = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
         self.mpp = None if x_um is None or y_um is None else (x_um, y_um)
+        self.scale_fault = self.said = ""
         self.scanned = _bounds(properties, self.levels[0])
         self.facts: Mapping[str, Scalar] = {
             "reader": "openslide",

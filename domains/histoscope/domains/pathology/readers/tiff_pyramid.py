@@ -1,14 +1,18 @@
-"""TIFF that OpenSlide cannot read fully, through tifffile: OME with SubIFD levels, odd codecs."""
+"""TIFF that OpenSlide does not read, or not rightly, through tifffile.
+
+OME-TIFF with levels in SubIFDs, stacks of planes, colours in pages or planes of their own, strips,
+and samples that are no 8-bit RGB.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -17,54 +21,59 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background, words_of
+from histoscope.domains.pathology.readers.tiff_colours import WRITE_RGB, Colours, colours_of
+from histoscope.domains.pathology.readers.tiff_images import TiffImage, images_of, scans_of
 from histoscope.domains.pathology.tiling import Box
+from histoscope.domains.pathology.tissue import is_dark_field
 
-_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-_UM_PER_TIFF_UNIT = {2: 25400.0, 3: 10000.0}  # inch, centimetre; 1 is "no unit"
 _KEPT_SEGMENTS = 64
+_LOOKED_AT = 16  # segments that tell bright from dark, and how many bits are used
 LARGEST_SEGMENT_PX = 200_000_000
 
 
 class TiffPyramid:
-    """A TIFF whose first series holds RGB or grey pixels of 8 bits.
+    """One image of a TIFF file.
 
     Args:
         path: the file.
+        image: its number, None takes the first scan.
+        plane: which of a stack, from 1; None takes the middle one.
 
     Raises:
-        UnreadableSource: no TIFF, cut, more than 8 bits, channels apart, or stored in one piece
-            that is too large.
+        UnreadableSource: no TIFF, cut, no bright-field RGB, or stored in one piece that is too
+            large.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, image: int | None = None, plane: int | None = None) -> None:
         self._path = path
+        self._tiff, images = _open(path)
+        self._segment = lru_cache(_KEPT_SEGMENTS)(self._decode)
         try:
-            self._tiff = tifffile.TiffFile(path)
-            largest = max(self._tiff.series, key=lambda one: int(np.prod(one.shape)))
-            self._pages = [level.keyframe for level in largest.levels]  # finest first
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as fault:
-            raise UnreadableSource(f"not a whole TIFF file ({words_of(fault, path)})") from None
-        try:
-            for page in self._pages:
-                _check(page)
+            self._image = _chosen(images, image)
+            self._plane = _chosen_plane(self._image, plane)
+            self._check_segments()
+            self._colours: Colours = colours_of(self._image, self._largest_sample)
+            if self._colours.doubtful:
+                self._check_bright()
         except UnreadableSource:
-            self._tiff.close()
+            self.close()
             raise
-        self.levels: Sequence[tuple[int, int]] = [
-            (page.imagewidth, page.imagelength) for page in self._pages
-        ]
-        self.mpp = _ome_mpp(self._tiff) or _tag_mpp(self._pages[0])
+        pages = self._image.keyframes
+        self.levels: Sequence[tuple[int, int]] = [(p.imagewidth, p.imagelength) for p in pages]
+        self.mpp, self.scale_fault = self._image.stated.mpp, self._image.stated.fault
         self.scanned = Box(0, 0, *self.levels[0])
+        self.said = self._say_plane()
         self.facts: Mapping[str, Scalar] = {
             "reader": "tifffile",
             "vendor": "ome-tiff" if self._tiff.is_ome else "tiff",
             "objective_power": None,
+            **({"image": self._image.number, "images": len(images)} if len(images) > 1 else {}),
+            **({"plane": self._plane + 1, "planes": self._image.planes} if self.said else {}),
         }
-        self._segment = lru_cache(_KEPT_SEGMENTS)(self._decode)
 
     def read(self, level: int, box: Box) -> Region:
         """See :class:`~.base.Pyramid`."""
-        page = self._pages[level]
+        page = self._image.keyframes[level]
         tall, wide = page.chunks[0], page.chunks[1]
         across = math.ceil(page.imagewidth / wide)
         out = np.zeros((box.height, box.width, 4), np.uint8)
@@ -84,41 +93,109 @@ class TiffPyramid:
 
     def _decode(self, level: int, index: int) -> NDArray[np.uint8] | None:
         """One decoded tile or strip as RGBA, None when the file leaves it out."""
-        page = self._pages[level]
+        samples = self._samples(level, index)
+        return None if samples is None else self._colours(samples)
+
+    def _samples(self, level: int, index: int) -> NDArray[Any] | None:
+        """One tile or strip as the file has it, (height, width, samples)."""
+        parts = [self._part(level, *one) for one in self._places(level, index)]
+        if all(part is None for part in parts):
+            return None
+        if any(part is None for part in parts):
+            raise RegionFault("one of its colours is left out")
+        whole = [part for part in parts if part is not None]
+        return whole[0] if len(whole) == 1 else np.concatenate(whole, axis=2)
+
+    def _places(self, level: int, index: int) -> Iterator[tuple[Any, int]]:
+        """Pages, and the index in each, of what makes one tile or strip."""
+        keyframe = self._image.keyframes[level]
+        apart = keyframe.samplesperpixel if keyframe.planarconfig == 2 else 1
+        for page in self._image.levels[level][self._plane]:
+            step = len(page.dataoffsets) // apart
+            yield from ((page, sample * step + index) for sample in range(apart))
+
+    def _part(self, level: int, page: Any, index: int) -> NDArray[Any] | None:
         if page.databytecounts[index] == 0:
             return None
         try:
             self._tiff.filehandle.seek(page.dataoffsets[index])
             data = self._tiff.filehandle.read(page.databytecounts[index])
-            decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
+            keyframe = self._image.keyframes[level]
+            decoded = keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
         except Exception as fault:
             raise RegionFault(words_of(fault, self._path)) from None
-        if decoded is None:
-            return None
-        return _rgba(decoded[0], inverted=page.photometric == 0)
+        return None if decoded is None else np.asarray(decoded[0])
 
+    def _check_segments(self) -> None:
+        for page in self._image.keyframes:
+            if math.prod(page.chunks[:2]) > LARGEST_SEGMENT_PX:
+                raise UnreadableSource(
+                    "too large to decode in one piece; convert it to a tiled pyramid"
+                )
 
-def _check(page: Any) -> None:
-    if page.dtype != np.uint8:
-        raise UnreadableSource(f"pixels of type {page.dtype}: not an 8-bit bright-field picture")
-    if page.photometric not in (0, 1, 2, 6) or page.samplesperpixel not in (1, 3, 4):
-        raise UnreadableSource(
-            f"{page.samplesperpixel} channels, photometric {int(page.photometric)}: not RGB"
+    def _some(self) -> Iterator[NDArray[Any]]:
+        """Samples of tiles or strips that are spread over the coarsest level."""
+        level = len(self._image.levels) - 1
+        keyframe = self._image.keyframes[level]
+        apart = keyframe.samplesperpixel if keyframe.planarconfig == 2 else 1
+        count = len(self._image.levels[level][self._plane, 0].dataoffsets) // apart
+        for index in np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int)):
+            try:
+                samples = self._samples(level, int(index))
+            except RegionFault:
+                continue
+            if samples is not None:
+                yield samples
+
+    def _largest_sample(self) -> int:
+        return max((int(samples.max(initial=0)) for samples in self._some()), default=0)
+
+    def _check_bright(self) -> None:
+        """Refuse channels without names whose picture is dark."""
+        seen = [self._colours(samples)[:, :, :3].reshape(-1, 3) for samples in self._some()]
+        pixels = np.concatenate([np.zeros((0, 3), np.uint8), *seen])[None]
+        if is_dark_field(pixels, np.ones(pixels.shape[:2], np.bool_)):
+            raise UnreadableSource(
+                f"3 channels, a dark picture: fluorescence, not RGB; {WRITE_RGB}"
+            )
+
+    def _say_plane(self) -> str:
+        if self._image.planes < 2:
+            return ""
+        return (
+            f"plane {self._plane + 1} of {self._image.planes} is read "
+            f"({self._image.stack_words}); --plane takes another"
         )
-    if page.planarconfig != 1 and page.samplesperpixel > 1:
-        raise UnreadableSource("colour planes are stored apart; convert it to interleaved RGB")
-    if math.prod(page.chunks[:2]) > LARGEST_SEGMENT_PX:
-        raise UnreadableSource("too large to decode in one piece; convert it to a tiled pyramid")
 
 
-def _rgba(segment: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
-    """Grey, RGB or RGBA (height, width, channels) to RGBA."""
-    if segment.shape[2] == 4:
-        return segment
-    if inverted:
-        segment = 255 - segment
-    colour = np.broadcast_to(segment, (*segment.shape[:2], 3))
-    return np.dstack([colour, np.full(segment.shape[:2], 255, np.uint8)])
+def _open(path: Path) -> tuple[tifffile.TiffFile, list[TiffImage]]:
+    """The open file and its images."""
+    with ExitStack() as closed_on_fault:
+        try:
+            tiff = closed_on_fault.enter_context(tifffile.TiffFile(path))
+            images = images_of(tiff)
+        except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as fault:
+            raise UnreadableSource(f"not a whole TIFF file ({words_of(fault, path)})") from None
+        closed_on_fault.pop_all()
+    return tiff, images
+
+
+def _chosen(images: Sequence[TiffImage], number: int | None) -> TiffImage:
+    if number is None:
+        return scans_of(images).images[0]
+    for image in images:
+        if image.number == number:
+            return image
+    raise UnreadableSource(f"image {number} of the file is there no more")
+
+
+def _chosen_plane(image: TiffImage, plane: int | None) -> int:
+    """Index of the plane; of a picture without planes its only one, whatever was asked for."""
+    if plane is None or image.planes < 2:
+        return image.planes // 2
+    if plane > image.planes:
+        raise UnreadableSource(f"--plane {plane}: it has {image.planes} ({image.stack_words})")
+    return plane - 1
 
 
 def _paste(out: NDArray[np.uint8], piece: NDArray[np.uint8], x: int, y: int) -> None:
@@ -128,37 +205,3 @@ def _paste(out: NDArray[np.uint8], piece: NDArray[np.uint8], x: int, y: int) -> 
     bottom = min(out.shape[0], y + piece.shape[0])
     if right > left and bottom > top:
         out[top:bottom, left:right] = piece[top - y : bottom - y, left - x : right - x]
-
-
-def _ome_mpp(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
-    """PhysicalSizeX and Y of the largest image in the OME XML, um."""
-    if not tiff.is_ome or not tiff.ome_metadata:
-        return None
-    try:
-        root = ElementTree.fromstring(tiff.ome_metadata)  # noqa: S314 - expat bounds entities
-    except ElementTree.ParseError:
-        return None
-    found = [item for item in root.iter() if item.tag.rpartition("}")[2] == "Pixels"]
-    if not found:
-        return None
-    pixels = max(found, key=lambda item: int(item.get("SizeX", "0")))
-    sizes = []
-    for axis in ("X", "Y"):
-        unit = _UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        text = pixels.get(f"PhysicalSize{axis}")
-        if text is None or unit is None:
-            return None
-        sizes.append(float(text) * unit)
-    return sizes[0], sizes[1]
-
-
-def _tag_mpp(page: Any) -> tuple[float, float] | None:
-    """Resolution tags with a unit, as um per pixel."""
-    um = _UM_PER_TIFF_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
-    sizes = []
-    for axis in ("X", "Y"):
-        above, below = page.tags.valueof(f"{axis}Resolution", (0, 1))
-        if um is None or above == 0 or below == 0:
-            return None
-        sizes.append(um * below / above)
-    return sizes[0], sizes[1]
