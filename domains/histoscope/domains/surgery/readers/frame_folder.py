@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery.options import ReadOptions
-from histoscope.domains.surgery.readers.decoding import Answer
+from histoscope.domains.surgery.readers.decoding import Answer, other_size
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 _COPY = re.compile(r"\s*\(\d+\)$")  # "001171 (1)": a browser's second download
@@ -72,7 +72,7 @@ class FrameFolder:
         self.times_s = self.numbers / options.frame_rate
         self.parts = np.zeros(len(named), np.int64)
         self.frame_s = 1 / options.frame_rate
-        width, height = _size_px(self._paths)
+        width, height = self._size_px = _size_px(self._paths)
         step = options.frame_step
         missing = int((named[-1] - named[0]) + 1 - len(named))
         self.facts: Mapping[str, Scalar] = {
@@ -96,7 +96,13 @@ class FrameFolder:
         for place in places:
             try:
                 with Image.open(self._paths[place]) as picture:
-                    yield place, np.asarray(picture.convert("RGB"))
+                    same = picture.size == self._size_px
+                    yield (
+                        place,
+                        np.asarray(picture.convert("RGB"))
+                        if same
+                        else other_size(picture.size, self._size_px),
+                    )
             except (OSError, UnidentifiedImageError, SyntaxError):
                 yield place, "its picture is damaged"
 
