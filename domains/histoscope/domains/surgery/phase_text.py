@@ -22,6 +22,7 @@ from histoscope.domains.surgery.text_rows import (
     is_header,
     numbered_lines,
 )
+from histoscope.domains.surgery.timeline import exact_rate
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PhaseRows:
         if self.frames is not None:
             return self.frames
         assert self.seconds is not None
-        return np.rint(self.seconds * source_fps).astype(np.int64)
+        return np.rint(self.seconds * float(exact_rate(source_fps))).astype(np.int64)
 
 
 def read_phases(path: Path, class_order: str | None = None) -> PhaseRows:
