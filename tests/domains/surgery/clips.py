@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from histoscope.core.randomness import generator
@@ -17,6 +18,7 @@ from histoscope.domains.surgery.phantom.videos import encode
 BITS, BLOCK_PX = 12, 16
 WIDTH_PX, HEIGHT_PX = BITS * BLOCK_PX, 112
 SECONDS = 10
+NO_ROLE = Disposition(0)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Clip:
     options: Mapping[str, str] = field(default_factory=lambda: {"g": "250", "bf": "2"})
     ticks: Callable[[int], int] | None = None
     cut_from: int = 0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track of pictures.
+
+    Attributes:
+        frames: RGB.
+        disposition: what it is for.
+        codec: encoder's name; ``mjpeg`` for stills.
+    """
+
+    frames: Sequence[NDArray[np.uint8]]
+    disposition: Disposition = NO_ROLE
+    codec: str = "libx264"
 
 
 def _uneven(number: int) -> int:
@@ -138,3 +155,82 @@ def cut_short(source: Path, target: Path, share: float) -> Path:
     data = source.read_bytes()
     target.write_bytes(data[: int(len(data) * share)])
     return target
+
+
+def write_parts(folder: Path, suffix: str, offsets_s: tuple[float, float]) -> Path:
+    """A recording of 5 s and of 4 s appended to it, each with a clock of its own.
+
+    Args:
+        folder: where to.
+        suffix: ``.ts`` or ``.mpg``.
+        offsets_s: where the clock of each part starts.
+    """
+    codec, options = ("libx264", _LONG) if suffix == ".ts" else ("mpeg2video", {"g": "12"})
+    frames, parts = list(numbered(225)), []
+    for number, (start, end) in enumerate(((0, 125), (125, 225))):
+        part = folder / f"part{number}{suffix}"
+        extra = {"output_ts_offset": str(offsets_s[number])}
+        encode_some(part, frames[start:end], codec, {**options, "bf": "2"}, extra)
+        parts.append(part)
+    whole = folder / f"whole{suffix}"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for part in parts:
+        part.unlink()
+    return whole
+
+
+def encode_some(
+    path: Path,
+    frames: Sequence[NDArray[np.uint8]],
+    codec: str,
+    options: Mapping[str, str],
+    muxer: Mapping[str, str] | None = None,
+    *,
+    pix_fmt: str = "yuv420p",
+    container_format: str | None = None,
+) -> None:
+    """Write frames at 25 a second, with options of the muxer and any name of the file."""
+    with av.open(str(path), "w", format=container_format, options=dict(muxer or {})) as container:
+        stream = container.add_stream(codec, rate=25, options=dict(options))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.thread_count = pix_fmt, 1
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def write_tracks(path: Path, tracks: Sequence[Track]) -> Path:
+    """A file of several tracks of pictures at 25 a second, in the order given."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for track in tracks:
+            stream = container.add_stream(track.codec, rate=25)
+            stream.height, stream.width = track.frames[0].shape[:2]
+            stream.pix_fmt = "yuvj420p" if track.codec == "mjpeg" else "yuv420p"
+            stream.disposition = track.disposition
+            streams.append(stream)
+        for stream, track in zip(streams, tracks, strict=True):
+            for pixels in track.frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+def cover_in_front(path: Path) -> None:
+    """Lay an MP4's cover before its tracks, as programs that write tags do."""
+    ranks = {b"mvhd": 0, b"udta": 1}
+    out = b""
+    for kind, box in _boxes(path.read_bytes()):
+        if kind == b"moov":
+            inner = sorted(_boxes(box[8:]), key=lambda one: ranks.get(one[0], 2))
+            box = box[:8] + b"".join(data for _, data in inner)
+        out += box
+    path.write_bytes(out)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], data[at : at + size]
+        at += size

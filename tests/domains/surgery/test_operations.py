@@ -379,7 +379,7 @@ def test_a_folder_whose_first_picture_is_damaged_is_read(tmp_path: Path):
     write_frames(tmp_path / "op", ["0.png", "1.png", "2.png"])
     (tmp_path / "op" / "0.png").write_bytes(b"no picture")
     told = prepared(tmp_path / "op", tmp_path / "s", frame_base=0, frame_step=25)
-    assert told == {".": ("done", 2, "1 samples unreadable")}
+    assert told == {".": ("done", 2, "1 samples unreadable (its picture is damaged)")}
 
 
 def test_what_cannot_be_opened_or_listed_is_a_row(phantom: Path, tmp_path: Path, monkeypatch):

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError, UsageError
 from histoscope.domains.surgery.phases import CLASS_ORDERS, PHASES
+from histoscope.domains.surgery.score.joining import Rate
 from histoscope.domains.surgery.score.phases_command import command
+from histoscope.domains.surgery.timeline import exact_rate, moments
 
 FRAME_PROTOCOLS = (
     "phase_first",
@@ -199,6 +202,52 @@ def test_what_lasts_equally_long_scores_equally_at_every_rate(tmp_path: Path, fp
         for value, wanted in zip(body[name].values(), expected[name].values(), strict=True):
             assert value["value"] == pytest.approx(wanted["value"])
     assert body["settings"]["frames"] == fps * 1020
+
+
+def frame_times(rate: float | None, seconds: int = 60) -> NDArray[np.float64]:
+    """Times of a video's frames; None: of a varying rate, 20 to 30 a second."""
+    if rate is not None:
+        return np.arange(int(seconds * exact_rate(rate))) / float(exact_rate(rate))
+    steps = np.where(np.arange(seconds * 30) // 50 % 2, 0.05, 0.033)
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    return times[times < seconds - 0.01]
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (23.976, "23.976"),
+        (25, "25"),
+        (29.97, "29.97"),
+        (30, "30"),
+        (59.94, "59.94"),
+        (29.97, "25"),
+        (23.976, "25"),
+        (None, "25"),
+        (None, "30"),
+    ],
+)
+def test_what_predict_takes_for_a_second_is_scored_as_one(tmp_path: Path, rate, said: str):
+    times, phase = frame_times(rate), operation(60, 3)
+    taken = moments(times, 1.0)
+    for which, frames in (("truth", range(len(times))), ("guess", taken.tolist())):
+        (tmp_path / which).mkdir()
+        rows = [f"{frame}\t{phase[int(times[frame] + 1e-6)]}" for frame in frames]
+        file = tmp_path / which / "video01-phase.txt"
+        file.write_text("\n".join(["Frame\tPhase", *rows]) + "\n")
+    for truth, other in (("truth", "guess"), ("guess", "truth")):
+        body = score(tmp_path / truth, tmp_path / other, more=["--source-fps", said])[1]
+        assert body["settings"]["frames"] == len(taken) == 60
+        assert body["runs"][0]["notes"] == []
+        assert body["phase_first"]["accuracy"]["value"] == 100
+
+
+@pytest.mark.parametrize("rate", [23.976, 25, 29.97, 30, 50, 59.94])
+@pytest.mark.parametrize("fps", [1, 2, 5])
+def test_a_rates_frames_are_those_that_predict_takes(rate: float, fps: float):
+    times = frame_times(rate, 4000)
+    kept = Rate(fps, rate).keeps(np.arange(len(times)))
+    assert np.flatnonzero(kept).tolist() == moments(times, fps).tolist()
 
 
 def test_a_file_one_row_short_is_one_line_and_that_is_all(

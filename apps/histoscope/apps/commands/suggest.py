@@ -37,6 +37,7 @@ from histoscope.core.errors import UsageError
     help="far from all that is labelled, or typical of many",
 )
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
+@click.option("--marked", is_flag=True, help="also samples that prepare marked as unfit")
 @compute_options
 @domain_options("suggest")
 def command(
@@ -50,6 +51,7 @@ def command(
     several: bool,
     method: Any,
     split: str | None,
+    marked: bool,
     device: str,
     precision: str,
     **values: Any,
@@ -95,6 +97,7 @@ def command(
         head=head,
         method=method,
         split=split,
+        marked=marked,
         progress=progress,
     )
     artefacts = write_suggestions(opened, domain, found, options, out)

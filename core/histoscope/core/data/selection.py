@@ -28,7 +28,9 @@ class Selection:
     said: str
 
 
-def select(store: Store, part: str, given: str | None = None, *, marked: bool = True) -> Selection:
+def select(
+    store: Store, part: str, given: str | None = None, *, marked: bool = True, way: str = ""
+) -> Selection:
     """Readable samples of one part.
 
     Args:
@@ -38,6 +40,7 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
             ``split`` and one of ``case``, ``source``, ``id``; NAME is a published split of the
             store's domain.
         marked: also samples that carry a mark.
+        way: how the user has them read, for the message.
 
     Raises:
         UsageError: ``given`` is neither.
@@ -81,7 +84,8 @@ def select(store: Store, part: str, given: str | None = None, *, marked: bool = 
         chosen = chosen & plain
     rows = np.flatnonzero(chosen)
     if not len(rows):
-        raise DataError(f"{store.path}: no readable sample in {said}{left_out}")
+        out = f"; {way}" if left_out and way else ""
+        raise DataError(f"{store.path}: no readable sample in {said}{left_out}{out}")
     return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples{left_out}")
 
 

@@ -117,7 +117,8 @@ def _begin(
     progress: Progress,
 ) -> _Begun:
     """Make all that the loop works on, or refuse what cannot be."""
-    chosen = select(store, "train", split, marked=spec.marked)
+    way = "--set marked=true reads them"
+    chosen = select(store, "train", split, marked=spec.marked, way=way)
     spec = _check_folder(spec, out)
     training = spec.training
     if training.tensorboard:

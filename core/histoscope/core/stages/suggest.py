@@ -75,9 +75,10 @@ def suggest(
     head: Head | None = None,
     method: Method = "core-set",
     split: str | None = None,
+    marked: bool = False,
     progress: Progress,
 ) -> Suggestions:
-    """Choose samples of the ``train`` part; marked ones and near duplicates are left out.
+    """Choose samples of the ``train`` part; near duplicates are left out.
 
     Args:
         store: where from.
@@ -88,6 +89,7 @@ def suggest(
         head: of a model that answers the task: what it is sure of is worth less.
         method: how they are chosen (decision 0009).
         split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
+        marked: also samples that carry a mark.
         progress: who is told.
 
     Raises:
@@ -96,7 +98,7 @@ def suggest(
     """
     if task.level != "sample":
         raise UsageError(f"suggest chooses samples; {task.name!r} asks of a {task.level}")
-    chosen = select(store, "train", split, marked=False)
+    chosen = select(store, "train", split, marked=marked, way="--marked reads them")
     ids = store.index.column("id").take(chosen.rows).to_pylist()
     known = np.array([sample in labelled for sample in ids], np.bool_)
     if known.all():

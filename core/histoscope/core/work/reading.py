@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Reading:
         begun: ends what still reads, before the reader is closed under it.
         status: ``ok`` or the reason of a corrupt sample.
         quality: what was measured.
+        marks: of each row, once it was judged.
     """
 
     opening: Opening
@@ -81,6 +83,7 @@ class Reading:
     begun: ExitStack
     status: list[str] = field(default_factory=list)
     quality: list[Mapping[str, float]] = field(default_factory=list)
+    marks: list[str | None] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample | CorruptSample]:
         """Samples in row order, read ahead; each is a beat, and is counted."""
@@ -108,21 +111,37 @@ class Reading:
             values = [measured.get(name) for measured in self.quality]
             rows = rows.append_column(name, pa.array(values, pa.float64()))
         rows = rows.append_column("status", pa.array(self.status, pa.string()))
-        marks = list(self.reader.marks(rows)) if len(rows) else []
-        return rows.append_column("mark", pa.array(marks, pa.string()))
+        self.marks[:] = self.reader.marks(rows) if len(rows) else []
+        return rows.append_column("mark", pa.array(self.marks, pa.string()))
 
     def outcome(self, more: Mapping[str, Any]) -> Outcome:
         """What became of it: nothing to read is a result, nothing readable is not.
 
-        Unreadable samples are added to the reason.
+        Unreadable samples are added to the reason, and a mark that all others carry.
         """
         samples = self.status.count("ok")
-        corrupt, reason = len(self.status) - samples, self.plan.reason
-        if corrupt:
-            reason = "; ".join(filter(None, [reason, f"{corrupt} samples unreadable"]))
+        corrupt = len(self.status) - samples
+        reason = "; ".join(filter(None, [self.plan.reason, self._unreadable(), self._doubt()]))
         status: Status = "done" if samples else "failed" if corrupt else "empty"
         facts = dict(self.reader.facts)
         return Outcome(self.source, status, samples, corrupt, reason, facts, more)
+
+    def _unreadable(self) -> str:
+        """How many samples are corrupt, and the most frequent reason; empty where none is."""
+        counts = Counter(one for one in self.status if one != "ok").most_common()
+        if not counts:
+            return ""
+        also = f" and {len(counts) - 1} other reasons" * (len(counts) > 1)
+        why = counts[0][0].removeprefix("unreadable (").removesuffix(")")
+        return f"{sum(n for _, n in counts)} samples unreadable ({why}{also})"
+
+    def _doubt(self) -> str:
+        """A mark that no readable sample is without, empty where there is none."""
+        found = {mark for mark, one in zip(self.marks, self.status, strict=False) if one == "ok"}
+        if len(found) != 1 or None in found:
+            return ""
+        (mark,) = found
+        return f"all samples are marked {mark}, which is doubtful: marked=true reads them"
 
 
 def _read_by_several(

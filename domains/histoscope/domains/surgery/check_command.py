@@ -34,6 +34,7 @@ COLUMNS = (
 @click.option(
     "--fps", default=1.0, show_default=True, help="moments a second that are held against"
 )
+@click.option("--label-rate", type=float, help="numbers a second in label files  [default: frames]")
 @click.option("--part-regex", help="joins parts of a recording, as in prepare")
 def command(folder: Path, fps: float, **told: Any) -> int:
     """Hold the annotations of FOLDER against its videos, before anything is prepared.
@@ -54,14 +55,14 @@ def command(folder: Path, fps: float, **told: Any) -> int:
     roots = {"input": folder}
     rows: list[tuple[str, ...]] = [COLUMNS]
     failed, totals = 0, Counter[str]()
-    names = dict[Path | None, set[str]]()
+    names = dict[Path | None, list[tuple[str, str | None]]]()
     for source in DOMAIN.find(roots, options):
         if isinstance(source, Unused):
             click.echo(f"not used: {source.kind}: {source.name}: {source.reason}")
             continue
         name = source.told.name
-        known = names.setdefault(options.labels or label_folder(locate(source, roots)), set())
-        known |= {name, source.case or name}
+        place = options.labels or label_folder(locate(source, roots))
+        names.setdefault(place, []).append((name, source.case))
         try:
             with DOMAIN.open(source, roots, sampling) as reader:
                 row, found = _row(reader)

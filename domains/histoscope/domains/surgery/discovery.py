@@ -7,26 +7,35 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from histoscope.core.contracts import Source, Split
+from histoscope.core.errors import UsageError
 from histoscope.core.files import fingerprint
 from histoscope.core.tables.names import Naming
 from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.options import ReadOptions
+from histoscope.domains.surgery.readers.dicom_film import is_dicom, may_hold_a_film
 from histoscope.domains.surgery.readers.frame_folder import SUFFIXES, frames_in
 from histoscope.domains.surgery.video_files import Key, natural_key
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".webm"}
-    | {".wmv", ".vob", ".asf", ".flv"}
+    {".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2"}  # MP4's kin
+    | {".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".ogv", ".ogm", ".flv", ".nut", ".ivf"}
+    | {".wmv", ".asf", ".wtv", ".rm", ".rmvb", ".amv", ".dav", ".mxf", ".gxf", ".dv", ".dif"}
+    | {".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".vro", ".evo", ".mod"}
+    | {".ts", ".m2ts", ".mts", ".m2t", ".trp", ".tp", ".tod"}
+    | {".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpg", ".mjpeg", ".y4m"}
 )
+DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom"})  # DICOM files often have no suffix
 SPLITS: Mapping[str, Split] = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
 NAMING = Naming(sorted(VIDEO_SUFFIXES), padded=True)
 VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
-MPEG_TS = 0x47  # first byte of a transport stream: ".ts" is also a programming language's
+# first bytes of suffixes that other files have, too: a programming language's, a module's
+STARTS: Mapping[str, bytes] = {".ts": b"\x47", ".mod": b"\0\0\1"}
 
 
 @dataclass(frozen=True)
@@ -117,14 +126,43 @@ def _join(videos: list[Path], part_regex: str | None) -> list[Operation]:
         return [Operation(VIDEO, path, (path,), path.stem) for path in videos]
     groups: dict[tuple[Path, str], list[tuple[Key, Path]]] = {}
     for path in videos:
-        match = re.search(part_regex, path.stem)
-        name, number = match.group(1, 2) if match else (path.stem, path.stem)
-        groups.setdefault((path.parent, name), []).append((natural_key(number), path))
+        name, number = _part_of(path, part_regex)
+        groups.setdefault((path.parent, name), []).append((number, path))
     out = []
     for (_, name), numbered in groups.items():
-        parts = tuple(path for _, path in sorted(numbered))
+        numbered.sort()
+        _check_parts(name, numbered)
+        parts = tuple(path for _, path in numbered)
         out.append(Operation(PARTS if len(parts) > 1 else VIDEO, parts[0], parts, name))
     return out
+
+
+def _part_of(path: Path, part_regex: str) -> tuple[str, Key]:
+    """The operation of a part, and its number; without a number it is the first.
+
+    Raises:
+        UsageError: the pattern fits, but its first group does not.
+    """
+    match = re.search(part_regex, path.stem)
+    if match is None:
+        return path.stem, ()
+    name, number = match.group(1, 2)
+    if name is None:
+        raise UsageError(
+            f"--part-regex {part_regex}: fits {path.name}, but its first group, the operation, "
+            "does not; put what all parts share into that group"
+        )
+    return name, natural_key(number or "")
+
+
+def _check_parts(name: str, numbered: list[tuple[Key, Path]]) -> None:
+    """Refuse two parts of one number. Raises UsageError."""
+    for (number, path), (other, second) in pairwise(numbered):
+        if number == other:
+            raise UsageError(
+                f"--part-regex: {path.name} and {second.name} are the same part of {name}; "
+                "keep one, or give a pattern that tells them apart"
+            )
 
 
 def label_folder(path: Path) -> Path | None:
@@ -142,15 +180,19 @@ def case_of_layout(one: Operation) -> str | None:
 
 
 def _is_video(path: Path) -> bool:
-    if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or path.is_dir():
+    suffix = path.suffix.lower()
+    if suffix not in VIDEO_SUFFIXES | DICOM_SUFFIXES or path.name.startswith("."):
         return False
-    if path.suffix.lower() != ".ts":
-        return True
     try:
+        if suffix in DICOM_SUFFIXES:
+            return is_dicom(path) and may_hold_a_film(path)
+        start = STARTS.get(suffix, b"")
+        if not start:
+            return True
         with path.open("rb") as handle:
-            return handle.read(1) in (b"", bytes([MPEG_TS]))
+            return handle.read(len(start)) in (b"", start)
     except OSError:
-        return True  # a source all the same, so that its reason is reported
+        return suffix in VIDEO_SUFFIXES  # a source all the same, so that its reason is reported
 
 
 def _split_of(relative: Path) -> Split | None:

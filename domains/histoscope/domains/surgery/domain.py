@@ -120,6 +120,11 @@ class SurgeryDomain:
             raise DataError(f"surgery cuts by FrameSampling, not {type(sampling).__name__}")
         told, path = source.told, locate(source, roots)
         movie = open_movie(source.kind, path, told.parts, sampling, told.options)
+        try:
+            if told.labels is not None:
+                told.labels.check(movie)
+        except DataError as fault:
+            raise UnreadableSource(f"its labels cannot be used: {fault}") from None
         if told.fault:
             raise UnreadableSource(f"its labels cannot be used: {told.fault}")
         return OperationReader(told.name, movie, sampling, told.labels)

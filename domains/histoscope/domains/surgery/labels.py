@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from histoscope.core.contracts import PlanLabels
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
 from histoscope.core.tables.spreadsheet import read_sheet
+from histoscope.domains.surgery.numbering import LATE_S, check_numbering, label_numbers
 from histoscope.domains.surgery.phase_text import PhaseRows, clock_s, read_phases
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,
@@ -31,6 +32,7 @@ from histoscope.domains.surgery.video_files import Key, natural_key, video_files
 if TYPE_CHECKING:
     from histoscope.domains.surgery.readers.movie import Movie
 
+IN_MS = 100  # times its length, after which a recording cannot go on: other units
 PHASE, TOOL = "phase", "tools"
 PHASE_FOLDER, TOOL_FOLDER = "phase_annotations", "tool_annotations"
 
@@ -55,6 +57,7 @@ class FrameLabels:
         seconds: tools by whole second, from a CSV: second to 0, 1 or None a tool.
         classes: phases in the order of their ids.
         tool_names: tools in order.
+        rate_hz: numbers a second in phase and tool files; None: they count frames.
     """
 
     phases: PhaseRows | None = None
@@ -63,6 +66,25 @@ class FrameLabels:
     seconds: Mapping[int, Sequence[bool | None]] = field(default_factory=dict)
     classes: tuple[str, ...] = PHASES
     tool_names: tuple[str, ...] = TOOLS
+    rate_hz: float | None = None
+
+    def check(self, movie: Movie) -> None:
+        """Refuse labels that are numbered or timed in another way than they are read.
+
+        Raises:
+            DataError: both readings, and what to do.
+        """
+        if self.rate_hz is None:
+            if self.phases is not None and self.phases.frames is not None:
+                check_numbering("phase rows", self.phases.frames, movie)
+            if self.tools is not None:
+                check_numbering("tool rows", self.tools.frames, movie)
+        end_s, length_s = self._spans_end_s(), _length_s(movie)
+        if end_s > IN_MS * length_s:
+            raise DataError(
+                f"phases go on to {end_s:g} s, the recording ends at {length_s:.1f} s: perhaps "
+                "milliseconds; give start and end in seconds or as H:MM:SS"
+            )
 
     def join(
         self, numbers: NDArray[np.int64], times_s: NDArray[np.float64], movie: Movie
@@ -75,6 +97,7 @@ class FrameLabels:
             movie: the source; rows with clock times are joined by the times that it has itself.
         """
         out = {}
+        numbers = label_numbers(numbers, times_s, self.rate_hz)
         if self.phases is not None:
             rows, known = _rows_of(self.phases, numbers, times_s, movie.frame_s)
             names = self.phases.phases[rows].astype(object)
@@ -94,23 +117,48 @@ class FrameLabels:
 
     def compare(self, movie: Movie) -> str:
         """One clause on what does not fit between the labels and the source, empty if all does."""
-        if self.phases is None:
-            return ""
-        frames, seconds = self.phases.frames, self.phases.seconds
-        said = [self.phases.note]
+        said = list[str]()
+        if self.phases is not None:
+            said.append(self.phases.note)
+            said += self._compare_phases(self.phases, movie)
+        length_s = _length_s(movie)
+        late = [span for span in self.spans if span.end_s > length_s + LATE_S]
+        if late:
+            lost = sum(span.start_s >= length_s for span in late)
+            said.append(
+                f"phases go on to {late[-1].end_s:g} s, the recording ends at {length_s:.1f} s"
+                + f", {lost} of {len(self.spans)} lie behind it" * bool(lost)
+            )
+        if self.seconds and max(self.seconds) > length_s + LATE_S:
+            said.append(
+                f"tools go on to second {max(self.seconds)}, the recording ends at {length_s:.1f} s"
+            )
+        return "; ".join(filter(None, said))
+
+    def _compare_phases(self, phases: PhaseRows, movie: Movie) -> list[str]:
+        frames, said = phases.frames, list[str]()
         if frames is not None:
-            said += _differences(frames.astype(float), float(movie.numbers[-1]), "frame {:.0f}")
-        elif seconds is not None:
-            said += _differences(seconds, float(movie.times_s[-1]), "{:.2f} s")
+            last = label_numbers(movie.numbers[-1:], movie.times_s[-1:], self.rate_hz)
+            form = "frame {:.0f}" if self.rate_hz is None else "{:.0f}"
+            said += _differences(frames.astype(float), float(last[0]), form)
+        elif phases.seconds is not None:
+            said += _differences(phases.seconds, float(movie.times_s[-1]), "{:.2f} s")
         ends = None if self.tools is None else self.tools.frames[-1]
         if ends is not None and frames is not None and ends + 25 <= frames[-1]:
             said.append(f"tool labels end at frame {ends}")
-        return "; ".join(filter(None, said))
+        return said
+
+    def _spans_end_s(self) -> float:
+        return max((span.end_s for span in self.spans), default=0.0)
 
     def _tool_table(self, held: NDArray[np.float64]) -> pa.Table:
         """0 or 1, NaN where it is not known, (frames, tools)."""
         columns = zip(self.tool_names, held.T, strict=True)
         return pa.table({name: pa.array(one > 0, mask=np.isnan(one)) for name, one in columns})
+
+
+def _length_s(movie: Movie) -> float:
+    return float(movie.times_s[-1]) + movie.frame_s
 
 
 def _rows_of(
@@ -151,6 +199,43 @@ def _phase_at(spans: Sequence[Span], time_s: float) -> str | None:
     return next((s.phase for s in spans if s.start_s <= time_s < s.end_s), None)
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """What speaks of one operation.
+
+    Attributes:
+        phases, tools: files, None where there is none.
+        spans, seconds: what CSVs call it, empty where they do not name it.
+    """
+
+    phases: Path | None
+    tools: Path | None
+    spans: str
+    seconds: str
+
+    def __bool__(self) -> bool:
+        return any(self.all())
+
+    def all(self) -> tuple[Path | str, ...]:
+        """What there is."""
+        return tuple(one for one in (self.phases, self.tools, self.spans, self.seconds) if one)
+
+
+def others_of(operations: Iterable[tuple[str, str | None]]) -> frozenset[str]:
+    """Names and cases of operations."""
+    return frozenset(one for names in operations for one in names if one)
+
+
+def _row_name(rows: Collection[str], names: Sequence[str], others: Collection[str]) -> str:
+    """What rows call an operation, empty where they do not name it; the first name is its own."""
+    for name in names:
+        if name in rows:
+            return name
+    key = natural_key(names[0])
+    near = [row for row in rows if row not in others and natural_key(row) == key]
+    return near[0] if len(near) == 1 else ""
+
+
 class LabelFiles:
     """Where the labels of operations lie.
 
@@ -160,13 +245,20 @@ class LabelFiles:
         tools_csv: CSV ``case,second`` and one 0/1 column a tool, instead of the folder's tool
             files; None when there is none.
         class_order: whose ids phase files hold.
+        rate_hz: numbers a second in phase and tool files; None: they count frames.
 
     Raises:
         DataError: absent, or not what it should be.
     """
 
-    def __init__(self, place: Path | None, tools_csv: Path | None, class_order: str | None) -> None:
-        self._order = class_order
+    def __init__(
+        self,
+        place: Path | None,
+        tools_csv: Path | None,
+        class_order: str | None,
+        rate_hz: float | None = None,
+    ) -> None:
+        self._order, self._rate_hz = class_order, rate_hz
         self._phases, self._tools = dict[Key, Path](), dict[Key, Path]()
         self._spans = dict[str, list[Span]]()
         self._seconds = dict[str, dict[int, list[bool | None]]]()
@@ -180,40 +272,63 @@ class LabelFiles:
             self._seconds, self._tool_names = _read_seconds(tools_csv)
             self._tools = {}  # one question, one source of answers: their classes may differ
 
-    def of(self, name: str) -> FrameLabels | None:
-        """Labels of one operation, None when there are none.
+    def find(self, name: str, case: str | None, others: Collection[str]) -> Spoken:
+        """What speaks of one operation.
+
+        Files are named after it, or its case. Rows of a CSV name it or its case; else they name it
+        with other zeros before its number, if they name no other operation or case.
+
+        Args:
+            name: of the operation.
+            case: whose it is, None where unknown.
+            others: names and cases of all operations.
+        """
+        names = [one for one in (name, case) if one]
+        keys = [natural_key(one) for one in names]
+        return Spoken(
+            next((self._phases[key] for key in keys if key in self._phases), None),
+            next((self._tools[key] for key in keys if key in self._tools), None),
+            _row_name(self._spans, names, others),
+            _row_name(self._seconds, names, others),
+        )
+
+    def read(self, spoken: Spoken) -> FrameLabels | None:
+        """The labels, None where nothing speaks of the operation.
 
         Raises:
             DataError: its file is not what it should be.
         """
-        key = natural_key(name)
-        phases, tools = self._phases.get(key), self._tools.get(key)
-        spans, seconds = self._spans.get(name, []), self._seconds.get(name, {})
-        if not (phases or tools or spans or seconds):
+        if not spoken:
             return None
         return FrameLabels(
-            read_phases(phases, self._order) if phases else None,
-            read_tools(tools) if tools else None,
-            spans,
-            seconds,
+            read_phases(spoken.phases, self._order) if spoken.phases else None,
+            read_tools(spoken.tools) if spoken.tools else None,
+            self._spans.get(spoken.spans, []),
+            self._seconds.get(spoken.seconds, {}),
             self._classes,
             self._tool_names,
+            self._rate_hz,
         )
 
-    def told_of(self, name: str) -> list[bytes]:
-        """All that speaks of one operation, as bytes: empty when nothing does."""
-        key = natural_key(name)
-        files = [found for table in (self._phases, self._tools) if (found := table.get(key))]
-        rows = [some for some in (self._spans.get(name), self._seconds.get(name)) if some]
-        told = [content_of(file) for file in files] + [repr(some).encode() for some in rows]
+    def told(self, spoken: Spoken) -> list[bytes]:
+        """All that speaks of the operation, as bytes: empty when nothing does."""
+        files = [file for file in (spoken.phases, spoken.tools) if file]
+        rows = self._spans.get(spoken.spans), self._seconds.get(spoken.seconds)
+        told = [content_of(file) for file in files] + [repr(some).encode() for some in rows if some]
         return [*told, repr((self._classes, self._tool_names)).encode()] if told else []
 
-    def unknown(self, names: Iterable[str]) -> list[str]:
-        """What has labels and is none of these operations or cases, in natural order."""
-        keys = {natural_key(name) for name in names}
-        found = {natural_key(name): name for name in (*self._spans, *self._seconds)}
-        found |= {key: file.name for key, file in (*self._phases.items(), *self._tools.items())}
-        return [found[key] for key in sorted(found) if key not in keys]
+    def unknown(self, operations: Iterable[tuple[str, str | None]]) -> list[str]:
+        """What has labels and is none of these operations, in natural order.
+
+        Args:
+            operations: names, with their cases.
+        """
+        known = list(operations)
+        others = others_of(known)
+        used = {one for name, case in known for one in self.find(name, case, others).all()}
+        files = {*self._phases.values(), *self._tools.values()} - used
+        rows = {*self._spans, *self._seconds} - used
+        return sorted({*rows, *(file.name for file in files)}, key=natural_key)
 
     def _find(self, folder: Path) -> None:
         if (folder / PHASE_FOLDER).is_dir():

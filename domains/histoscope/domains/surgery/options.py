@@ -99,6 +99,14 @@ class PrepareOptions(ReadOptions):
         description="folder with phase_annotations/ and tool_annotations/ (default: the one beside "
         "videos/), or a CSV case,start,end,phase",
     )
+    label_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        exclude_if=lambda rate: rate is None,  # stores made without it are as they were
+        description="numbers a second in label files: 1 where they count seconds; by itself they "
+        "count the frames of the source",
+    )
     tools_csv: Path | None = Field(None, description="CSV case,second and one 0/1 column a tool")
     class_order: ClassOrder = Field(
         "cholec80", description="which phase an id stands for, in label files that have ids"

@@ -7,7 +7,6 @@ id, the caller must say whose ids they are.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from histoscope.core.errors import DataError
 from histoscope.domains.surgery.phases import CLASS_ORDERS, phase_name, phase_of_id, tool_name
 from histoscope.domains.surgery.text_rows import (
+    CLOCK,
     check_order,
     is_frame_number,
     is_header,
     numbered_lines,
 )
-
-CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)")
+from histoscope.domains.surgery.timeline import exact_rate
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class PhaseRows:
         if self.frames is not None:
             return self.frames
         assert self.seconds is not None
-        return np.rint(self.seconds * source_fps).astype(np.int64)
+        return np.rint(self.seconds * float(exact_rate(source_fps))).astype(np.int64)
 
 
 def read_phases(path: Path, class_order: str | None = None) -> PhaseRows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from histoscope.core.errors import DataError
 
+CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)")
 HEADER_WORDS = ("frame", "frames", "time", "timestamp")
 
 
@@ -36,6 +38,11 @@ def is_header(line: str) -> bool:
 def is_frame_number(text: str) -> bool:
     """Whether a word is a whole number from 0 that 64 bits hold."""
     return text.isdecimal() and len(text) <= 15
+
+
+def is_at(text: str) -> bool:
+    """Whether a word says a row's moment: a frame's number or a clock time."""
+    return is_frame_number(text) or CLOCK.fullmatch(text) is not None
 
 
 def check_order(path: Path, numbers: Sequence[int], at: Sequence[float]) -> None:

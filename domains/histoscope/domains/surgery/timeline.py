@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
 
 EXACT_S = 1e-6  # a frame may be this early in spite of rounding
+BROADCAST = Fraction(1000, 1001)  # 29.97 is 30 of these
 
 
 def moments(times_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
@@ -23,6 +26,13 @@ def moments(times_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
     # by frame, not by moment: a recorder's clock that jumps by years costs no memory
     moment = np.floor((times_s + EXACT_S) * rate_hz)  # the last one that is not after each frame
     return np.flatnonzero(np.diff(moment, prepend=-1) > 0).astype(np.int64)
+
+
+def exact_rate(rate_hz: float) -> Fraction:
+    """The rate that is meant: 23.976, 29.97, 59.94 and the like are 1000/1001 of a whole number."""
+    whole = Fraction(round(rate_hz / BROADCAST)) * BROADCAST
+    near = whole and abs(float(whole) - rate_hz) < 5e-4 and rate_hz % 1
+    return whole if near else Fraction(str(rate_hz))
 
 
 def clock(time_s: float) -> str:

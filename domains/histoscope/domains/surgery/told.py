@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,11 @@ from histoscope.core.contracts import Source
 from histoscope.core.errors import DataError
 from histoscope.core.files import digest_of_bytes
 from histoscope.domains.surgery.discovery import Operation, label_folder
-from histoscope.domains.surgery.labels import FrameLabels, LabelFiles
+from histoscope.domains.surgery.labels import FrameLabels, LabelFiles, others_of
 from histoscope.domains.surgery.options import PrepareOptions, ReadOptions
+
+SHOWN = 5  # names before "and N more"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def with_told(found: Sequence[tuple[Source, Operation]], options: ReadOptions) -
             operation.
     """
     prepare = options if isinstance(options, PrepareOptions) else None
-    known = _Known(prepare) if prepare else None
+    known = _Known(prepare, found) if prepare else None
     any_labels = False
     for source, one in found:
         told = ToldOfOperation(one.name, [part.name for part in one.parts], options)
@@ -54,19 +58,25 @@ def with_told(found: Sequence[tuple[Source, Operation]], options: ReadOptions) -
     asked = prepare and (prepare.labels or prepare.tools_csv)
     if asked and not any_labels:
         raise DataError(f"{asked}: speaks of no operation here; label files are named after videos")
+    if known is not None:
+        known.say_unused()
 
 
 class _Known:
     """Label files of all operations, each place opened once."""
 
-    def __init__(self, options: PrepareOptions) -> None:
+    def __init__(self, options: PrepareOptions, found: Sequence[tuple[Source, Operation]]) -> None:
         self._options = options
         self._asked = options.labels or options.tools_csv
         self._opened = dict[Path | None, LabelFiles | str]()
+        self._operations = dict[Path | None, list[tuple[str, str | None]]]()
+        self._without = dict[Path | None, list[str]]()
+        for source, one in found:
+            self._operations.setdefault(self._place(one), []).append((one.name, source.case))
 
     def of(self, one: Operation, case: str | None) -> tuple[FrameLabels | None, list[bytes], str]:
         """Labels by an operation's name, or its case; all that speaks of it; and a fault."""
-        place = self._options.labels or label_folder(one.path)
+        place = self._place(one)
         if place is None and self._options.tools_csv is None:
             return None, [], ""
         if place not in self._opened:
@@ -74,17 +84,43 @@ class _Known:
         files = self._opened[place]
         if isinstance(files, str):
             return None, [], files
-        name = next((n for n in (one.name, case) if n and files.told_of(n)), one.name)
+        spoken = files.find(one.name, case, others_of(self._operations[place]))
+        if not spoken:
+            self._without.setdefault(place, []).append(one.name)
+        told = files.told(spoken)
         try:
-            return files.of(name), files.told_of(name), ""
+            return files.read(spoken), told, ""
         except DataError as fault:
-            return None, files.told_of(name), str(fault)
+            return None, told, str(fault)
+
+    def say_unused(self) -> None:
+        """Warn of labels that are of no operation, where some operation has none."""
+        for place, names in self._without.items():
+            files = self._opened[place]
+            unused = [] if isinstance(files, str) else files.unknown(self._operations[place])
+            if unused:
+                log.warning(
+                    "%s: labels of %s fit no operation here; without labels: %s",
+                    place or self._options.tools_csv,
+                    _some(unused),
+                    _some(names),
+                )
+
+    def _place(self, one: Operation) -> Path | None:
+        return self._options.labels or label_folder(one.path)
 
     def _open(self, place: Path | None) -> LabelFiles | str:
         """The fault where those found beside the videos are not what they should be."""
+        options = self._options
         try:
-            return LabelFiles(place, self._options.tools_csv, self._options.class_order)
+            return LabelFiles(place, options.tools_csv, options.class_order, options.label_rate)
         except DataError as fault:
             if self._asked:
                 raise
             return str(fault)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + f" and {more} more" * (more > 0)

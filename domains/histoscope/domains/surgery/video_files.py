@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from histoscope.core.errors import DataError
+from histoscope.domains.surgery.text_rows import is_at, is_header
 
 # What annotation folders and prediction scripts hang behind a video's name.
 ENDING = re.compile(
     r"[-_. ](phases?|tools?|timestamps?|preds?|predictions?|predicted|gt|truth)$", re.IGNORECASE
 )
+LOOKED_AT = 20  # lines from the start
 Key = tuple[tuple[int, str], ...]
 OTHER_KIND = {"phase": ("tool",), "tool": ("phase", "timestamp")}
 
@@ -31,8 +34,8 @@ def video_files(folder: Path, kind: str) -> dict[str, Path]:
     """Text files of a folder by video name, in natural order.
 
     Files in the folder itself; where it has none, files anywhere below. Left out are files of the
-    other kind, files without a number in their name (``readme.txt``), and clock times of a video
-    that also has frame numbers.
+    other kind, files without a number in their name and in their first lines (``readme.txt``), and
+    clock times of a video that also has frame numbers.
 
     Args:
         folder: where to look.
@@ -70,9 +73,20 @@ def _is_wanted(path: Path, kind: str) -> bool:
     return (
         path.suffix.casefold() == ".txt"
         and not path.name.startswith(".")
-        and any(letter.isdecimal() for letter in name)
         and not any(end.startswith(other) for end in endings for other in OTHER_KIND[kind])
+        and (any(letter.isdecimal() for letter in name) or _holds_rows(path))
     )
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether a text file begins with a header or a frame's row, and goes on with one."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as handle:
+            lines = [line for line in islice(handle, LOOKED_AT) if line.strip()][:2]
+    except OSError:
+        return False
+    rows = [is_at(line.split()[0]) for line in lines]
+    return len(lines) > 1 and rows[1] and (is_header(lines[0]) or rows[0])
 
 
 def _is_clock(path: Path) -> bool:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from histoscope.domains.surgery.readers.listing import Listing, open_video
+from histoscope.domains.surgery.readers.listing import Listing
+from histoscope.domains.surgery.readers.opening import Film, open_film
 
 Picture = NDArray[np.uint8]
 Answer = tuple[int, Picture | str]  # frame number, and RGB or why it cannot be had
@@ -50,10 +50,8 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
     number, count, converter = -1, len(listing.pts), VideoReformatter()
     left = iter(wanted)
     next_wanted = next(left, None)
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for frame in _decoded(container, stream):
+    with open_film(path) as film:
+        for frame in film.frames(listing.restarts):
             if next_wanted is None:
                 return
             if frame.pts is None:
@@ -67,25 +65,25 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
                 yield next_wanted, MISSING
                 next_wanted = next(left, None)
             if number == next_wanted:
-                yield number, DAMAGED if frame.is_corrupt else upright(frame, converter)
+                yield number, _answer(frame, listing, converter)
                 next_wanted = next(left, None)
     while next_wanted is not None:
         yield next_wanted, CUT
         next_wanted = next(left, None)
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames in presentation order; a packet that cannot be decoded is stepped over."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            continue
+def _answer(frame: Any, listing: Listing, converter: VideoReformatter) -> Picture | str:
+    """A frame's picture, or why it cannot be used."""
+    if frame.is_corrupt:
+        return DAMAGED
+    if (frame.width, frame.height) != (listing.width, listing.height):
+        return other_size((frame.width, frame.height), (listing.width, listing.height))
+    return upright(frame, converter)
+
+
+def other_size(found: tuple[int, int], first: tuple[int, int]) -> str:
+    """Why a picture is left out whose width and height, px, are not those of the first."""
+    return "its size is {} x {} px, that of the first {} x {}".format(*found, *first)
 
 
 def read_by_seeking(path: Path, listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
@@ -95,40 +93,36 @@ def read_by_seeking(path: Path, listing: Listing, wanted: Sequence[int]) -> Iter
     ... seconds earlier; at last open the file anew and decode from the start, for some containers
     seek by bytes and miss. Arguments and answers as in :func:`read_in_one_pass`.
     """
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+    with open_film(path) as film:
         for number in wanted:
-            pts = int(listing.pts[number])
-            found = _sought(container, stream, listing, pts)
-            yield number, _from_start(path, pts) if found is None else found
+            found = _sought(film, listing, number)
+            yield number, _from_start(path, listing, number) if found is None else found
 
 
-def _sought(container: Any, stream: Any, listing: Listing, pts: int) -> Picture | str | None:
+def _sought(film: Film, listing: Listing, number: int) -> Picture | str | None:
     second = max(1, round(listing.time_base.denominator / listing.time_base.numerator))
-    start, back = pts, 1
+    start, back = int(listing.pts[number]), 1
     while start > int(listing.pts[0]) - second:
-        container.seek(start, stream=stream, backward=True)
-        found = _until(container, stream, pts)
+        film.container.seek(start, stream=film.stream, backward=True)
+        found = _until(film, listing, number)
         if found is not None:
             return found
         start, back = start - back * second, back * 2
     return None
 
 
-def _from_start(path: Path, pts: int) -> Picture | str:
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        found = _until(container, stream, pts)
+def _from_start(path: Path, listing: Listing, number: int) -> Picture | str:
+    with open_film(path) as film:
+        found = _until(film, listing, number)
     return MISSING if found is None else found
 
 
-def _until(container: Any, stream: Any, pts: int) -> Picture | str | None:
-    """The frame of that time; None when a later one comes first."""
-    for frame in _decoded(container, stream):
+def _until(film: Film, listing: Listing, number: int) -> Picture | str | None:
+    """The frame of that number; None when a later one comes first."""
+    pts = listing.pts[number]
+    for frame in film.frames():
         if frame.pts == pts:
-            return DAMAGED if frame.is_corrupt else upright(frame, VideoReformatter())
+            return _answer(frame, listing, VideoReformatter())
         if frame.pts is not None and frame.pts > pts:
             return None
     return None

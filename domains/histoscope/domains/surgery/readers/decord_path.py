@@ -57,6 +57,7 @@ def may_be_right(listing: Listing) -> bool:
     return (
         listing.container in ("mov", "mp4")
         and listing.constant_rate
+        and listing.tracks == 1
         and not listing.hidden
         and not listing.decoded
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +12,70 @@ from PIL import Image, UnidentifiedImageError
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery.options import ReadOptions
-from histoscope.domains.surgery.readers.decoding import Answer
+from histoscope.domains.surgery.readers.decoding import Answer, other_size
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 _COPY = re.compile(r"\s*\(\d+\)$")  # "001171 (1)": a browser's second download
-_NUMBER = re.compile(r"(\d+)(?!.*\d)")
+_NUMBER = re.compile(r"\d+")
 HOW = (
     "extracted frames do not say their moment: give --frame-base (the first name's number, 0 or 1) "
     "and --frame-step (frames of the video from one to the next)"
 )
 
 
-def number_of(path: Path) -> int | None:
-    """The last number in a frame's name."""
-    found = _NUMBER.search(_COPY.sub("", path.stem))
-    return int(found.group(1)) if found else None
+def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+    """Pictures in a folder with the number of their moment, by that number.
+
+    It is the last number of their names that differs from name to name: not the rate in
+    ``000001_1fps.png``. A picture without a number is none; where no number differs, the last.
+    """
+    found = [
+        (path, numbers)
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and (numbers := [int(word) for word in _NUMBER.findall(_original(path))])
+    ]
+    place = _telling({(_original(path), *numbers): numbers for path, numbers in found}.values())
+    return sorted((numbers[place], path) for path, numbers in found if len(numbers) >= -place)
+
+
+def _original(path: Path) -> str:
+    return _COPY.sub("", path.stem)
+
+
+def _telling(names: Iterable[list[int]]) -> int:
+    """Which number of the names, counted from their end (-1), differs from name to name."""
+    all_numbers = list(names)
+    fewest = min(map(len, all_numbers), default=1)
+    for place in range(-1, -fewest - 1, -1):
+        if len({numbers[place] for numbers in all_numbers}) == len(all_numbers):
+            return place
+    return -1
 
 
 def frames_in(folder: Path) -> list[Path]:
     """Pictures in a folder whose names hold a number, by that number."""
-    found = [
-        (number, path.name, path)
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and (number := number_of(path)) is not None
-    ]
-    return [path for _, _, path in sorted(found)]
+    return [path for _, path in numbered_pictures(folder)]
+
+
+def _one_a_number(found: Sequence[tuple[int, Path]]) -> dict[int, Path]:
+    """The picture of each number; "001171 (1)" is a copy of "001171".
+
+    Raises:
+        UnreadableSource: no picture, or two of one number.
+    """
+    chosen: dict[int, Path] = {}
+    for number, path in found:
+        other = chosen.setdefault(number, path)
+        if (_original(other), other.suffix) != (_original(path), path.suffix):
+            raise UnreadableSource(
+                f"{other.name} and {path.name} are both of number {number}; keep one of them, or "
+                "name all by one number that counts the frames"
+            )
+    if not chosen:
+        raise UnreadableSource("no picture with a number in its name")
+    return chosen
 
 
 class FrameFolder:
@@ -56,11 +93,7 @@ class FrameFolder:
     def __init__(self, folder: Path, options: ReadOptions) -> None:
         if options.frame_base is None or options.frame_step is None:
             raise UnreadableSource(HOW)
-        chosen: dict[int, Path] = {}
-        for path in frames_in(folder):
-            chosen.setdefault(number_of(path) or 0, path)  # "001171 (1)" is a copy of "001171"
-        if not chosen:
-            raise UnreadableSource("no picture with a number in its name")
+        chosen = _one_a_number(numbered_pictures(folder))
         named = np.array(sorted(chosen), np.int64)
         if named[0] < options.frame_base:
             raise UnreadableSource(
@@ -72,7 +105,7 @@ class FrameFolder:
         self.times_s = self.numbers / options.frame_rate
         self.parts = np.zeros(len(named), np.int64)
         self.frame_s = 1 / options.frame_rate
-        width, height = _size_px(self._paths)
+        width, height = self._size_px = _size_px(self._paths)
         step = options.frame_step
         missing = int((named[-1] - named[0]) + 1 - len(named))
         self.facts: Mapping[str, Scalar] = {
@@ -96,7 +129,13 @@ class FrameFolder:
         for place in places:
             try:
                 with Image.open(self._paths[place]) as picture:
-                    yield place, np.asarray(picture.convert("RGB"))
+                    same = picture.size == self._size_px
+                    yield (
+                        place,
+                        np.asarray(picture.convert("RGB"))
+                        if same
+                        else other_size(picture.size, self._size_px),
+                    )
             except (OSError, UnidentifiedImageError, SyntaxError):
                 yield place, "its picture is damaged"
 

@@ -8,16 +8,19 @@ are found by decoding the first one. The container's own frame count is never us
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.errors import UnreadableSource
+from histoscope.domains.surgery.readers.clock import Restart, carried_on, find_restarts
+from histoscope.domains.surgery.readers.fields import LoneFields
+from histoscope.domains.surgery.readers.opening import Film, open_film
 
 SHARED = 0.05  # of the frames may share their time with the one before: a recorder did 4 of 318
 EVEN = 0.02  # rate is constant when 99 % of intervals are this near to the median
@@ -28,14 +31,19 @@ class Listing:
     """The frames of one video, in presentation order.
 
     Attributes:
-        pts: presentation time stamps, int64, (frames,), not decreasing; few are equal.
+        pts: presentation time stamps, int64, (frames,), not decreasing; few are equal. Where the
+            file's clock starts anew they go on.
         time_base: seconds a tick.
         keys: places of the key frames, increasing.
         hidden: packets that an edit list hides, or that cannot be decoded at the start.
         decoded: the times come from decoding, because packets carry none.
         container: format's name.
         codec: codec's name.
-        width, height: px, as stored.
+        width, height: px, as stored, of the first frame.
+        track: place of the stream in the file.
+        tracks: how many tracks of pictures the file has.
+        fields: whether fields of a frame are packets of their own.
+        restarts: where the file's clock starts anew.
     """
 
     pts: NDArray[np.int64]
@@ -47,6 +55,28 @@ class Listing:
     codec: str
     width: int
     height: int
+    track: int
+    tracks: int
+    fields: bool
+    restarts: Sequence[Restart]
+
+    @property
+    def only_in_order(self) -> str:
+        """Why a frame cannot be found by its time alone, empty where it can."""
+        if self.restarts:
+            return f"its clock starts anew {self.how_often}"
+        if self.fields:
+            return "its fields are packets of their own"
+        return (
+            f"{self.shared} frames share a time with another and cannot be told apart by it"
+            if self.shared
+            else ""
+        )
+
+    @property
+    def how_often(self) -> str:
+        """How often its clock starts anew, in words."""
+        return "once" if len(self.restarts) == 1 else f"{len(self.restarts)} times"
 
     @property
     def shared(self) -> int:
@@ -75,30 +105,26 @@ class Listing:
         return bool(np.mean(np.abs(steps - middle) <= max(1, EVEN * middle)) >= 0.99)
 
 
-def open_video(path: Path) -> Any:
-    """Open a container and check that it has a video stream.
+@dataclass
+class _Packets:
+    """What one pass over the packets tells, without decoding.
 
-    Raises:
-        UnreadableSource: not a video, cut, or without a video stream.
+    Attributes:
+        places: packets with a time that are not hidden, (rows,); the following have these rows.
+        decoded, shown: times, ticks.
+        keys: whether key frames.
+        hidden: packets that an edit list hides.
+        timeless: whether some that are not hidden have no time.
+        fields: whether some hold one field.
     """
-    try:
-        if not path.stat().st_size:
-            raise UnreadableSource("the file is empty")
-        container = av.open(str(path))
-    except (OSError, ValueError) as fault:  # av's errors are of either kind
-        raise UnreadableSource(_why(fault)) from None
-    if not container.streams.video:
-        container.close()
-        raise UnreadableSource("no video stream in it")
-    return container
 
-
-def _why(fault: BaseException) -> str:
-    if isinstance(fault, FileNotFoundError):
-        return "no such file"
-    if isinstance(fault, av.error.InvalidDataError):
-        return "not a video, or cut short (no header was found); copy it again"
-    return f"cannot be opened ({getattr(fault, 'strerror', None) or type(fault).__name__})"
+    places: array[int]
+    decoded: array[int]
+    shown: array[int]
+    keys: array[int]
+    hidden: int = 0
+    timeless: bool = False
+    fields: bool = False
 
 
 def list_frames(path: Path) -> Listing:
@@ -107,72 +133,77 @@ def list_frames(path: Path) -> Listing:
     Raises:
         UnreadableSource: not a video, no frame in it, or times that are missing or not unique.
     """
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        shown, keys, hidden, timeless = array("q"), array("q"), 0, False
-        try:
-            for packet in container.demux(stream):
-                if not packet.size:
-                    continue
-                if packet.is_discard:
-                    hidden += 1
-                    continue
-                if packet.pts is None:
-                    timeless = True
-                    continue
-                if packet.is_keyframe:
-                    keys.append(packet.pts)
-                shown.append(packet.pts)
-        except (OSError, ValueError):  # cut short: what was read counts
-            pass
+    with open_film(path) as film:
+        found = _pass_over(film)
+        context = film.stream.codec_context
         about = {
-            "time_base": stream.time_base,
-            "container": str(container.format.name).partition(",")[0],
-            "codec": stream.codec_context.name,
-            "width": stream.codec_context.width,
-            "height": stream.codec_context.height,
+            "time_base": film.stream.time_base,
+            "container": str(film.container.format.name).partition(",")[0],
+            "codec": context.name,
+            "width": context.width,
+            "height": context.height,
+            "track": film.stream.index,
+            "tracks": film.tracks,
+            "fields": found.fields,
         }
-    if timeless:
-        return _from_decoding(path, hidden, about)
-    pts = np.sort(np.frombuffer(shown, np.int64)) if shown else np.zeros(0, np.int64)
-    # frames before the first key frame may need what is not there: decoding tells
-    whole = len(pts) > 0 and len(keys) > 0 and min(keys) == pts[0]
-    first = None if whole else _first_decoded(path)
+    shown = np.array(found.shown, np.int64)
+    keys = np.array(found.keys, np.bool_)
+    decoded = np.array(found.decoded, np.int64)
+    rows = find_restarts(decoded, shown, keys, about["time_base"])
+    about["restarts"] = [Restart(found.places[one.place], one.moved) for one in rows]
+    first = _first_decoded(path)
     if first is not None:
-        hidden += int((pts < first).sum())
-        pts = pts[pts >= first]
-    return _checked(pts, np.array(sorted(keys), np.int64), hidden, about, decoded=False)
+        about |= {"width": first.width, "height": first.height}
+    if found.timeless or found.fields:
+        return _from_decoding(path, found.hidden, about)
+    shown, early = carried_on(shown, rows)
+    keys, shown, hidden = keys[~early], shown[~early], found.hidden + int(early.sum())
+    pts, key_pts = np.sort(shown), np.sort(shown[keys])
+    # frames before the first key frame may need what is not there: decoding tells
+    whole = len(key_pts) > 0 and key_pts[0] == pts[0]
+    if not whole and first is not None and first.pts is not None:
+        hidden += int((pts < first.pts).sum())
+        pts = pts[pts >= first.pts]
+    return _checked(pts, key_pts, hidden, about, decoded=False)
+
+
+def _pass_over(film: Film) -> _Packets:
+    found = _Packets(array("q"), array("q"), array("q"), array("q"))
+    lone = LoneFields(film.stream.codec_context)
+    for place, packet in enumerate(film.packets()):
+        if not packet.size:
+            continue
+        if packet.is_discard:
+            found.hidden += 1
+            continue
+        found.fields = found.fields or lone.is_one(packet)
+        if packet.pts is None:
+            found.timeless = True
+            continue
+        found.places.append(place)
+        found.shown.append(packet.pts)
+        found.decoded.append(packet.pts if packet.dts is None else packet.dts)
+        found.keys.append(packet.is_keyframe)
+    return found
 
 
 def _from_decoding(path: Path, hidden: int, about: dict[str, Any]) -> Listing:
-    """Times of the decoded frames, where packets carry none (AVI)."""
+    """Times of the decoded frames, where packets carry none (AVI) or are no frames (fields)."""
     pts, keys = array("q"), array("q")
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        try:
-            for frame in container.decode(stream):
-                if frame.pts is None:
-                    raise UnreadableSource("frames without a time; convert it to MP4")
-                pts.append(frame.pts)
-                if frame.key_frame:
-                    keys.append(frame.pts)
-        except (av.error.FFmpegError, EOFError):
-            pass
+    with open_film(path) as film:
+        for frame in film.frames(about["restarts"]):
+            if frame.pts is None:
+                raise UnreadableSource("frames without a time; convert it to MP4")
+            pts.append(frame.pts)
+            if frame.key_frame:
+                keys.append(frame.pts)
     return _checked(np.array(pts, np.int64), np.array(keys, np.int64), hidden, about, decoded=True)
 
 
-def _first_decoded(path: Path) -> int | None:
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            try:
-                for frame in packet.decode():
-                    first: int | None = frame.pts
-                    return first
-            except av.error.FFmpegError:
-                continue
-    return None
+def _first_decoded(path: Path) -> Any | None:
+    """The first frame that can be decoded."""
+    with open_film(path) as film:
+        return next(iter(film.frames()), None)
 
 
 def _checked(

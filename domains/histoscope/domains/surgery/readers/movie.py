@@ -92,8 +92,9 @@ class VideoFile:
             "duration_s": round(float(self.times_s[-1]) + self.frame_s, 3),
             "parts": 1,
         }
-        shared = self._listing.shared
-        self.note = f"frames that have the time of the one before: {shared}" * bool(shared)
+        if self._listing.tracks > 1:
+            self.facts = {**self.facts, "track": self._listing.track}
+        self.note = "; ".join(_notes(self._listing))
 
     def read(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`Movie`."""
@@ -101,7 +102,16 @@ class VideoFile:
 
     def glance(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`Movie`."""
-        return read_by_seeking(self._path, self._listing, places)
+        glance = read_in_one_pass if self._listing.only_in_order else read_by_seeking
+        return glance(self._path, self._listing, places)
+
+
+def _notes(listing: Listing) -> Iterator[str]:
+    """What the user should know of a video."""
+    if listing.shared:
+        yield f"frames that have the time of the one before: {listing.shared}"
+    if listing.restarts:
+        yield f"its clock starts anew {listing.how_often}; read on in the file's order"
 
 
 def choose_way(path: Path, listing: Listing, how: VideoReader, stride_s: float) -> str:
@@ -111,16 +121,18 @@ def choose_way(path: Path, listing: Listing, how: VideoReader, stride_s: float) 
     where it is right and quicker on this file; else one pass.
 
     Raises:
-        UnreadableSource: seeking is asked for, and frames share a time.
+        UnreadableSource: a way is asked for by which some frames cannot be told apart.
     """
-    if how == "seek" and listing.shared:
+    if how in ("seek", "decord") and listing.only_in_order:
+        raise UnreadableSource(f"{listing.only_in_order}; read it with --video-reader sequential")
+    if how == "decord" and listing.tracks > 1:
         raise UnreadableSource(
-            f"{listing.shared} frames share a time with another and cannot be told apart by it; "
-            "read it with --video-reader sequential"
+            f"decord may take another of its {listing.tracks} tracks; read it with "
+            "--video-reader sequential"
         )
     if how != "auto":
         return how
-    if listing.shared:
+    if listing.only_in_order:
         return "sequential"
     apart_s = listing.key_every * interval_s(listing.times_s)
     if len(listing.pts) > listing.key_every and apart_s <= stride_s * NEARLY:

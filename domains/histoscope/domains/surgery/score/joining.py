@@ -7,7 +7,7 @@ is kept to be said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from histoscope.core.errors import DataError, UsageError
 from histoscope.domains.surgery.metrics.spread import Ints
 from histoscope.domains.surgery.phase_text import PhaseRows
+from histoscope.domains.surgery.timeline import EXACT_S, exact_rate
 from histoscope.domains.surgery.video_files import natural_key
 
 SHOWN = 5  # lines or names of one kind before "and N more"
+SPARSE = 0.75  # of the step, from which rows are taken for those of the rate
+APART = 0.9  # of the step, from which no row stands for a frame
 FEW_ROWS = 10  # with fewer rows their number says nothing of how frames are numbered
 
 
@@ -48,10 +51,23 @@ class Rate:
                 f"{self.source_fps:g} a second (--source-fps)"
             )
 
+    @property
+    def step(self) -> float:
+        """Source frames from one scored row to the next."""
+        return float(exact_rate(self.source_fps) / exact_rate(self.fps))
+
     def keeps(self, frames: Ints) -> NDArray[np.bool_]:
-        """Which source frames belong to the rate, (rows,): the one nearest each instant."""
-        step = self.source_fps / self.fps
-        return np.asarray(frames == np.floor(np.rint(frames / step) * step + 0.5))
+        """Which source frames belong to the rate, (rows,): the first at or after each moment.
+
+        The same that :func:`~.timeline.moments` takes of a video of constant rate.
+        """
+        early = EXACT_S * self.source_fps
+        moment, before = (np.floor((frames - back + early) / self.step) for back in (0, 1))
+        return np.asarray(moment > before)
+
+    def is_met_by(self, frames: Ints) -> bool:
+        """Whether rows are no more than those of the rate: they say themselves which frames."""
+        return len(frames) < 2 or float(np.median(np.diff(frames))) > SPARSE * self.step
 
 
 @dataclass(frozen=True)
@@ -89,9 +105,13 @@ def join_video(
         DataError: nothing in common, frames numbered in two ways, or rows too far apart for the
             rate.
     """
-    (true_frames, true_ids), (frames, ids) = (
-        _at_rate(rows, rate, classes) for rows in (truth, predicted)
-    )
+    sides = [_ids(rows, rate, classes) for rows in (truth, predicted)]
+    met = [rate.is_met_by(numbers) for numbers, _ in sides]
+    gridded = [(numbers[kept := rate.keeps(numbers)], said[kept]) for numbers, said in sides]
+    # frames that one side has chosen count, for a varying rate puts no grid on them
+    used = sides if any(met) else gridded
+    shown = [one if is_met else grid for one, is_met, grid in zip(sides, met, gridded, strict=True)]
+    (true_frames, _), (frames, _) = shown
     if truth.frames is not None and predicted.frames is not None:
         refuse_two_numberings(name, "predictions", predicted.frames, "truth", true_frames)
         refuse_two_numberings(name, "truth", truth.frames, "predictions", frames)
@@ -99,9 +119,25 @@ def join_video(
         f"at {rate.fps:g} fps (truth {_first(truth, rate)}; prediction {_first(predicted, rate)}); "
         "number both from 0 by source frame"
     )
-    joined = join_rows(name, (true_frames, true_ids), (frames, ids), apart)
+    joined = join_rows(name, used[0], used[1], apart)
     _refuse_gaps(name, joined.frames, rate)
-    return joined
+    lacking = [
+        _far_from(joined.frames, numbers, rate) if any(met) and not is_met else others
+        for (numbers, _), is_met, others in zip(
+            gridded, met, (joined.unpredicted, joined.unlabelled), strict=True
+        )
+    ]
+    return replace(joined, unpredicted=lacking[0], unlabelled=lacking[1])
+
+
+def _far_from(common: Ints, frames: Ints, rate: Rate) -> Ints:
+    """Frames of the rate that no common frame stands for."""
+    gap = max(rate.step, float(np.median(np.diff(common))) if len(common) > 1 else 0.0)
+    after = np.searchsorted(common, frames)
+    ahead = common[after.clip(max=len(common) - 1)] - frames
+    behind = frames - common[(after - 1).clip(min=0)]
+    far: Ints = frames[np.minimum(np.abs(ahead), np.abs(behind)) > APART * gap]
+    return far
 
 
 def join_rows(
@@ -204,12 +240,10 @@ def refuse_two_numberings(name: str, who: str, frames: Ints, other: str, others:
         )
 
 
-def _at_rate(rows: PhaseRows, rate: Rate, classes: Sequence[str]) -> tuple[Ints, Ints]:
-    """Frames and class ids at the scored rate, each frame once."""
-    frames = rows.frames_at(rate.source_fps)
-    kept = np.flatnonzero(rate.keeps(frames))
-    frames, first = np.unique(frames[kept], return_index=True)
-    names, inverse = np.unique(rows.phases[kept][first], return_inverse=True)
+def _ids(rows: PhaseRows, rate: Rate, classes: Sequence[str]) -> tuple[Ints, Ints]:
+    """Frames and class ids, each frame once."""
+    frames, first = np.unique(rows.frames_at(rate.source_fps), return_index=True)
+    names, inverse = np.unique(rows.phases[first], return_inverse=True)
     ids = np.array([classes.index(name) for name in names], dtype=np.int64)
     return frames, ids[inverse] if len(ids) else frames
 
@@ -222,7 +256,8 @@ def _refuse_gaps(name: str, frames: Ints, rate: Rate) -> None:
     if step > 1.5 * rate.source_fps / rate.fps:
         raise DataError(
             f"{name}: the rows that both have come every {step} frames, fewer than "
-            f"--fps {rate.fps:g} says; give --fps {rate.source_fps / step:g}"
+            f"--fps {rate.fps:g} says; if the video has more than {rate.source_fps:g} frames a "
+            f"second, give --source-fps, else give --fps {rate.source_fps / step:g}"
         )
 
 
