@@ -253,3 +253,36 @@ def test_pages_of_one_size_are_planes(
     with open_one(tmp_path / "a.tif", CUT) as reader:
         assert (tiles_of(reader) == picture()).all()
         assert "plane 2 of 3 is read (3 pages)" in reader.plan().reason
+
+
+def test_a_mask_of_one_bit_is_refused(tmp_path: Path, open_one: OpenOne) -> None:
+    mask = picture()[:, :, 0] > 180
+    tifffile.imwrite(tmp_path / "a.tif", mask, photometric="minisblack", metadata=None, **SCALE)
+    with pytest.raises(UnreadableSource, match="1 bit a pixel: a mask"):
+        open_one(tmp_path / "a.tif", CUT)
+
+
+@pytest.mark.parametrize("axes", ["ZCYX", "CZYX"])
+def test_a_stack_of_colours_in_planes_of_their_own(
+    tmp_path: Path, open_one: OpenOne, axes: str
+) -> None:
+    shifts = np.arange(3).reshape(3, 1, 1, 1) * 5
+    stack = (picture().transpose(2, 0, 1)[None] - shifts).astype(np.uint8)
+    stack = np.ascontiguousarray(stack if axes == "ZCYX" else stack.transpose(1, 0, 2, 3))
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": ome(axes=axes)}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, **options, **TILES)
+    with open_one(tmp_path / "a.ome.tif", CUT) as reader:
+        assert (tiles_of(reader) == picture() - 5).all()
+
+
+def test_levels_of_a_plain_pyramid_are_neither_scans_nor_planes(
+    tmp_path: Path, open_one: OpenOne
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as out:
+        for step in (1, 2, 4):
+            level = np.ascontiguousarray(picture()[::step, ::step]).astype(np.uint16) * 257
+            out.write(level, photometric="rgb", metadata=None, **SCALE, **TILES)
+    with open_one(tmp_path / "a.tif", CUT) as reader:
+        assert reader.facts["levels"] == 3
+        assert (tiles_of(reader) == picture()).all()
+        assert reader.plan().reason == ""
