@@ -15,6 +15,8 @@ from PIL import Image
 from histoscope.core.contracts import Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.readers.choose import open_pyramid
+from histoscope.domains.pathology.readers.tiff_scans import scans_in
 
 CUT = TileSampling(size_px=32, tile_mpp=0.5, min_tissue=0)
 SCALE = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
@@ -286,3 +288,18 @@ def test_levels_of_a_plain_pyramid_are_neither_scans_nor_planes(
         assert reader.facts["levels"] == 3
         assert (tiles_of(reader) == picture()).all()
         assert reader.plan().reason == ""
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.6, 0.95])
+def test_a_damaged_head_is_a_reason_or_harmless(tmp_path: Path, at: float) -> None:
+    """Bytes of the directory and of the OME-XML, one after the other overwritten."""
+    write_stack(tmp_path / "a.ome.tif", "Z", (3,), TILES)
+    whole = (tmp_path / "a.ome.tif").read_bytes()
+    start = 8 + int(at * 1200)
+    for place in range(start, start + 60):
+        (tmp_path / "b.tif").write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        scans_in(tmp_path / "b.tif")
+        try:
+            open_pyramid(tmp_path / "b.tif").close()
+        except UnreadableSource as fault:
+            assert "\n" not in fault.reason

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,12 @@ from histoscope.domains.pathology.scale import OVERVIEW_UM, implausible
 
 # its lines name the file and say what becomes a reason here; a configured log still gets them
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+# what tifffile, and reading its pages, raises on damaged files
+DAMAGED = (
+    *(tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(RuntimeError, ArithmeticError, struct.error),
+)
 
 _BESIDE = frozenset({"label", "macro", "overview", "thumbnail", "barcode", "preview"})
 _SCAN_PART = 0.25  # a region's longer side, as a part of the longest; labels are smaller
