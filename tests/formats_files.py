@@ -60,6 +60,15 @@ def write_slide(path: Path, **tags: Any) -> None:
     )
 
 
+def write_stack(path: Path) -> None:
+    """Three focal planes of tissue, and a label beside them."""
+    size = {f"PhysicalSize{axis}": 1.0 for axis in "XY"}
+    planes = np.stack([noise(256, True, seed) for seed in range(3)])
+    with tifffile.TiffWriter(path, ome=True) as out:
+        for name, axes, pixels in (("scan", "ZYXS", planes), ("label", "YXS", planes[0, :64])):
+            out.write(pixels, photometric="rgb", metadata={"axes": axes, "Name": name, **size})
+
+
 def write_inputs(given: Path) -> None:
     """A labelled set, slides of every fate, and files for all that a user may give."""
     names = write_set(given / "set")
@@ -71,6 +80,7 @@ def write_inputs(given: Path) -> None:
     glass = np.full((64, 64, 3), 245, np.uint8)
     tifffile.imwrite(given / "slides" / "glass.tif", glass, photometric="rgb", **per_cm)
     write_slide(given / "bare" / "bare.tif")
+    write_stack(given / "bare" / "stack.ome.tif")
     lines = ["path,label,case,split"]
     for name in names:
         _, split, label, file = name.split("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from PIL import Image
 from histoscope.core.contracts import Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
+from histoscope.domains.pathology.readers.choose import open_pyramid
+from histoscope.domains.pathology.readers.tiff_scans import scans_in
 
 CUT = TileSampling(size_px=32, tile_mpp=0.5, min_tissue=0)
 SCALE = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
@@ -253,3 +256,66 @@ def test_pages_of_one_size_are_planes(
     with open_one(tmp_path / "a.tif", CUT) as reader:
         assert (tiles_of(reader) == picture()).all()
         assert "plane 2 of 3 is read (3 pages)" in reader.plan().reason
+
+
+def test_a_mask_of_one_bit_is_refused(tmp_path: Path, open_one: OpenOne) -> None:
+    mask = picture()[:, :, 0] > 180
+    tifffile.imwrite(tmp_path / "a.tif", mask, photometric="minisblack", metadata=None, **SCALE)
+    with pytest.raises(UnreadableSource, match="1 bit a pixel: a mask"):
+        open_one(tmp_path / "a.tif", CUT)
+
+
+@pytest.mark.parametrize("axes", ["ZCYX", "CZYX"])
+def test_a_stack_of_colours_in_planes_of_their_own(
+    tmp_path: Path, open_one: OpenOne, axes: str
+) -> None:
+    shifts = np.arange(3).reshape(3, 1, 1, 1) * 5
+    stack = (picture().transpose(2, 0, 1)[None] - shifts).astype(np.uint8)
+    stack = np.ascontiguousarray(stack if axes == "ZCYX" else stack.transpose(1, 0, 2, 3))
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": ome(axes=axes)}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, **options, **TILES)
+    with open_one(tmp_path / "a.ome.tif", CUT) as reader:
+        assert (tiles_of(reader) == picture() - 5).all()
+
+
+def test_levels_of_a_plain_pyramid_are_neither_scans_nor_planes(
+    tmp_path: Path, open_one: OpenOne
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as out:
+        for step in (1, 2, 4):
+            level = np.ascontiguousarray(picture()[::step, ::step]).astype(np.uint16) * 257
+            out.write(level, photometric="rgb", metadata=None, **SCALE, **TILES)
+    with open_one(tmp_path / "a.tif", CUT) as reader:
+        assert reader.facts["levels"] == 3
+        assert (tiles_of(reader) == picture()).all()
+        assert reader.plan().reason == ""
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.6, 0.95])
+def test_a_damaged_head_is_a_reason_or_harmless(tmp_path: Path, at: float) -> None:
+    """Bytes of the directory and of the OME-XML, one after the other overwritten."""
+    write_stack(tmp_path / "a.ome.tif", "Z", (3,), TILES)
+    whole = (tmp_path / "a.ome.tif").read_bytes()
+    start = 8 + int(at * 1200)
+    for place in range(start, start + 60):
+        (tmp_path / "b.tif").write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        scans_in(tmp_path / "b.tif")
+        with suppress(UnreadableSource):
+            open_pyramid(tmp_path / "b.tif").close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"photometric": "rgb", "compression": "jpeg"},
+        {"photometric": "rgb", "compression": "lzw", "predictor": True},
+        {"photometric": "rgb", "compression": "zlib", "bigtiff": True},
+    ],
+)
+def test_a_usual_tiled_slide_stays_with_openslide(
+    tmp_path: Path, open_one: OpenOne, options: dict[str, Any]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", picture(), metadata=None, **SCALE, **TILES, **options)
+    with open_one(tmp_path / "a.tif", CUT) as reader:
+        assert reader.facts["reader"] == "openslide"
+        assert {"image", "plane"}.isdisjoint(reader.facts)

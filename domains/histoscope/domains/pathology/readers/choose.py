@@ -23,6 +23,7 @@ from histoscope.domains.pathology.readers.base import Pyramid, RegionFault, word
 from histoscope.domains.pathology.readers.flat_pyramid import FlatPyramid
 from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
 from histoscope.domains.pathology.readers.tiff_colours import turned_words
+from histoscope.domains.pathology.readers.tiff_images import DAMAGED
 from histoscope.domains.pathology.readers.tiff_pyramid import TiffPyramid
 from histoscope.domains.pathology.readers.tiff_scans import reads_as_it_is
 from histoscope.domains.pathology.tiling import Box
@@ -110,7 +111,7 @@ def _turned(path: Path) -> int:
     try:
         with tifffile.TiffFile(path) as tiff:
             turned = int(tiff.pages.first.tags.valueof("Orientation", 1) or 1)
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+    except DAMAGED:
         return 0  # whoever reads it says why
     return 0 if turned == 1 else turned
 

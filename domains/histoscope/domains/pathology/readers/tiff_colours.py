@@ -126,9 +126,9 @@ def _bits(image: TiffImage, largest: Callable[[], int]) -> int:
     bits = page.bitspersample
     if not isinstance(bits, int):
         raise UnreadableSource(f"samples of {bits} bits; {WRITE_RGB}")
-    if bits <= 8 or int(page.photometric) == PALETTE:
-        return bits
-    if bits < 16:
+    if bits == 1 and int(page.photometric) != PALETTE:
+        raise UnreadableSource(f"1 bit a pixel: a mask; {WRITE_RGB}")
+    if bits < 16 or int(page.photometric) == PALETTE:
         return bits
     said = _said_bits(image)
     found = largest()

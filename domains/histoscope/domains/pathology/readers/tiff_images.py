@@ -6,8 +6,10 @@ of focal planes, and colours that lie in pages of their own.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +22,20 @@ from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.tiff_scale import Stated, ome_scale, tag_scale
 from histoscope.domains.pathology.scale import OVERVIEW_UM, implausible
 
+# its lines name the file and say what becomes a reason here; a configured log still gets them
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+# what tifffile, and reading its pages, raises on damaged files
+DAMAGED = (
+    *(tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(RuntimeError, ArithmeticError, struct.error),
+)
+
 _BESIDE = frozenset({"label", "macro", "overview", "thumbnail", "barcode", "preview"})
 _SCAN_PART = 0.25  # a region's longer side, as a part of the longest; labels are smaller
 _ASPECT = 0.02  # levels of one picture, whose sides are rounded, differ by less
 _WORDS = {"Z": "focal planes", "T": "times"}
-PIXELS = "Pixels"
+_Said = tuple[str, tuple[int, int], ElementTree.Element]  # name, size and Pixels of an image
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ def images_of(tiff: tifffile.TiffFile) -> list[TiffImage]:
     found = list[TiffImage]()
     said = _ome_pixels(tiff)
     for series in tiff.series:
-        pixels = next((one for one in said if one[:2] == _sign(series)), None)
+        pixels = next((one for one in said if _speaks_of(one, series)), None)
         if pixels is not None:  # in the order of the file: what was passed over has no data
             said = said[said.index(pixels) + 1 :]
         found.append(_image(tiff, series, len(found) + 1, None if pixels is None else pixels[2]))
@@ -84,13 +95,13 @@ def images_of(tiff: tifffile.TiffFile) -> list[TiffImage]:
     return _without_reduced(found)
 
 
-def _sign(series: Any) -> tuple[str, tuple[int, int]]:
-    return series.name or "", (series.keyframe.imagewidth, series.keyframe.imagelength)
+def _speaks_of(said: _Said, series: Any) -> bool:
+    """Whether an image of the OME-XML is this one: name, where it has one, and size agree."""
+    size = (series.keyframe.imagewidth, series.keyframe.imagelength)
+    return said[1] == size and (not series.name or said[0] == series.name)
 
 
-def _ome_pixels(
-    tiff: tifffile.TiffFile,
-) -> list[tuple[str, tuple[int, int], ElementTree.Element]]:
+def _ome_pixels(tiff: tifffile.TiffFile) -> list[_Said]:
     """Name, size and ``Pixels`` of each image of the OME-XML; none where it cannot be read."""
     if not tiff.is_ome or not tiff.ome_metadata:
         return []
@@ -99,7 +110,7 @@ def _ome_pixels(
         return [
             (image.get("Name") or "", (int(one.get("SizeX", 0)), int(one.get("SizeY", 0))), one)
             for image in children(root, "Image")
-            for one in children(image, PIXELS)
+            for one in children(image, "Pixels")
         ]
     except (ElementTree.ParseError, ValueError):
         return []

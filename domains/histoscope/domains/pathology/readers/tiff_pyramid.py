@@ -22,7 +22,12 @@ from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background, words_of
 from histoscope.domains.pathology.readers.tiff_colours import WRITE_RGB, Colours, colours_of
-from histoscope.domains.pathology.readers.tiff_images import TiffImage, images_of, scans_of
+from histoscope.domains.pathology.readers.tiff_images import (
+    DAMAGED,
+    TiffImage,
+    images_of,
+    scans_of,
+)
 from histoscope.domains.pathology.tiling import Box
 from histoscope.domains.pathology.tissue import is_dark_field
 
@@ -46,18 +51,20 @@ class TiffPyramid:
 
     def __init__(self, path: Path, image: int | None = None, plane: int | None = None) -> None:
         self._path = path
-        self._tiff, images = _open(path)
         self._segment = lru_cache(_KEPT_SEGMENTS)(self._decode)
-        try:
-            self._image = _chosen(images, image)
-            self._plane = _chosen_plane(self._image, plane)
-            self._check_segments()
-            self._colours: Colours = colours_of(self._image, self._largest_sample)
-            if self._colours.doubtful:
-                self._check_bright()
-        except UnreadableSource:
-            self.close()
-            raise
+        with ExitStack() as closed_on_fault:
+            try:
+                self._tiff = closed_on_fault.enter_context(tifffile.TiffFile(path))
+                images = images_of(self._tiff)
+                self._image = _chosen(images, image)
+                self._plane = _chosen_plane(self._image, plane)
+                self._check_segments()
+                self._colours: Colours = colours_of(self._image, self._largest_sample)
+                if self._colours.doubtful:
+                    self._check_bright()
+            except DAMAGED as fault:
+                raise UnreadableSource(f"not a whole TIFF file ({words_of(fault, path)})") from None
+            closed_on_fault.pop_all()
         pages = self._image.keyframes
         self.levels: Sequence[tuple[int, int]] = [(p.imagewidth, p.imagelength) for p in pages]
         self.mpp, self.scale_fault = self._image.stated.mpp, self._image.stated.fault
@@ -115,9 +122,9 @@ class TiffPyramid:
             yield from ((page, sample * step + index) for sample in range(apart))
 
     def _part(self, level: int, page: Any, index: int) -> NDArray[Any] | None:
-        if page.databytecounts[index] == 0:
-            return None
         try:
+            if page.databytecounts[index] == 0:
+                return None
             self._tiff.filehandle.seek(page.dataoffsets[index])
             data = self._tiff.filehandle.read(page.databytecounts[index])
             keyframe = self._image.keyframes[level]
@@ -166,18 +173,6 @@ class TiffPyramid:
             f"plane {self._plane + 1} of {self._image.planes} is read "
             f"({self._image.stack_words}); --plane takes another"
         )
-
-
-def _open(path: Path) -> tuple[tifffile.TiffFile, list[TiffImage]]:
-    """The open file and its images."""
-    with ExitStack() as closed_on_fault:
-        try:
-            tiff = closed_on_fault.enter_context(tifffile.TiffFile(path))
-            images = images_of(tiff)
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as fault:
-            raise UnreadableSource(f"not a whole TIFF file ({words_of(fault, path)})") from None
-        closed_on_fault.pop_all()
-    return tiff, images
 
 
 def _chosen(images: Sequence[TiffImage], number: int | None) -> TiffImage:

@@ -39,7 +39,7 @@ def ome_scale(pixels: Element) -> Stated:
         if unit not in UM_PER_UNIT:
             return Stated(fault=f"the unit of PhysicalSize{axis}, {_quoted(unit)}, is no length")
         try:
-            sizes.append(float(text) * UM_PER_UNIT[unit])
+            sizes.append(float(text.replace("_", "?")) * UM_PER_UNIT[unit])  # 1_0 is none, too
         except ValueError:
             return Stated(fault=f"PhysicalSize{axis} {_quoted(text)} is no number")
         if not math.isfinite(sizes[-1]):

@@ -18,7 +18,7 @@ from histoscope.domains.pathology.readers.tiff_colours import (
     WHITE_IS_ZERO,
     YCBCR,
 )
-from histoscope.domains.pathology.readers.tiff_images import TiffImage, images_of, scans_of
+from histoscope.domains.pathology.readers.tiff_images import DAMAGED, TiffImage, images_of, scans_of
 
 
 def scans_in(path: Path) -> tuple[Sequence[int], str]:
@@ -35,7 +35,7 @@ def scans_in(path: Path) -> tuple[Sequence[int], str]:
             if not tiff.is_ome and len(tiff.pages) < 2:
                 return (), ""
             scans = scans_of(images_of(tiff))
-    except Exception:  # a damaged file may raise anything, and reading it says so
+    except (UnreadableSource, openslide.OpenSlideError, *DAMAGED):
         return (), ""
     numbers = [one.number for one in scans.images]
     return (numbers if len(numbers) > 1 else ()), scans.left
@@ -49,7 +49,7 @@ def reads_as_it_is(path: Path) -> bool:
                 return False  # OpenSlide sees neither their levels nor their scale
             first = scans_of(images_of(tiff)).images[0]
             return first.keyframes[0].index == 0 and _is_usual(first)
-    except (tifffile.TiffFileError, UnreadableSource, OSError, ValueError, IndexError, KeyError):
+    except (UnreadableSource, *DAMAGED):
         return True  # whoever reads it says why
 
 
