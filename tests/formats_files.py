@@ -87,7 +87,7 @@ def write_inputs(given: Path) -> None:
         lines.append(f"{name},{label},{file.partition('_')[0]},{split}")
     (given / "labels.csv").write_text("\n".join(lines) + "\n")
     (given / "mpp.csv").write_text("slide,mpp\nbare.tif,1.0\nother,\ngone.tif,1.0\n")
-    (given / "cases.csv").write_text("slide,case\nbare,case-bare\n")
+    (given / "cases.csv").write_text("slide,case\nbare,case-bare\nstack,case-stack\n")
     with h5py.File(given / "pcam_x.h5", "w") as file:
         file["x"] = np.stack([noise(64, dark, 7) for dark in (True, False)])
     with h5py.File(given / "pcam_y.h5", "w") as file:
