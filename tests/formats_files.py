@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import tifffile
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.work.local import Local
+from tests.domains.surgery.clips import NO_ROLE, Track, numbered, write_tracks
 
 
 def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
@@ -280,8 +282,14 @@ def write_operations(given: Path, out: Path) -> None:
         25,
         "--crop",
         "field",
+        "--label-rate",
+        5,
     )
-    command(0, *cut, video, given / "frames", *lists, *more, "--out", out / "store-of-frames")
+    two = [Track(list(numbered(30)), default) for default in (NO_ROLE, Disposition.default)]
+    tracks = write_tracks(given.parent / "two-tracks.mkv", two)
+    command(
+        0, *cut, video, tracks, given / "frames", *lists, *more, "--out", out / "store-of-frames"
+    )
 
 
 def write_scores(truth: Path, predicted: Path, out: Path) -> None:

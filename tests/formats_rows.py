@@ -61,7 +61,8 @@ def rows(
         elif name not in others:
             assert field.description, f"{spec.__name__}.{name} has no description"
             type_ = OF_DOMAINS.format("views") if above + name == "views.domain" else type_of(kind)
-            cells = f"`{above}{name}`", type_ + absent, values_of(field), default_of(field.default)
+            some = absent or ", may be absent" * (field.exclude_if is not None)
+            cells = f"`{above}{name}`", type_ + some, values_of(field), default_of(field.default)
             yield f"| {' | '.join(cells)} | {field.description} |\n"
 
 

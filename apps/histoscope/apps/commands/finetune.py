@@ -28,6 +28,9 @@ from histoscope.core.learning.spec import FinetuneSpec
     help="which label table of the store; again for several heads on one encoder",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="a label table's file instead")
+@click.option(
+    "--classes", help="learn these classes only, a line of CSV; those left out have no label"
+)
 @spec_options(FinetuneSpec, "method", "fraction", "draws", "draw_by", "seed")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
@@ -39,6 +42,7 @@ def command(
     out: Path,
     tasks: tuple[str, ...],
     labels: Path | None,
+    classes: str | None,
     config: Path | None,
     sets: tuple[str, ...],
     split: str | None,
@@ -52,6 +56,7 @@ def command(
     are evaluated.
     """
     from histoscope.core.data.store import Store
+    from histoscope.core.labelling.task import class_names
     from histoscope.core.stages.finetune import finetune
 
     spec = resolve_settings(FinetuneSpec, "finetune", None, config, sets, given_flags(flags))
@@ -63,6 +68,7 @@ def command(
         compute=compute_of(device, precision),
         tasks=tasks,
         labels=labels,
+        classes=class_names(classes),
         split=split,
         progress=Console(),
     )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from histoscope.core.contracts import Level, Task
 from histoscope.core.data.truth import UNKNOWN, Truth
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError, near_word
 from histoscope.core.files import read_table, write_table
 
 LABELS = ("histoscope.labels", 2)
@@ -95,6 +95,30 @@ class LabelTable:
         names = self.names.to_pylist()
         known = self.truth(self.names).known
         return frozenset(name for name, told in zip(names, known, strict=True) if told)
+
+    def among(self, classes: Sequence[str]) -> LabelTable:
+        """The same labels, of a task that has these classes only, in the table's order.
+
+        Raises:
+            UsageError: several may hold at once, a class that the task does not have, or one left
+                out that has labels.
+        """
+        task = self.task
+        if not task.exclusive:
+            raise UsageError(f"--classes: {task.name!r} may have several at once, and needs all")
+        for name in classes:
+            if name not in task.classes:
+                near = near_word(name, task.classes)
+                raise UsageError(f"--classes: {name!r} is no class of {task.name!r}{near}")
+        labels = self.rows.column("label").to_pylist()
+        for name in task.classes:
+            if name not in classes and name in labels:
+                raise UsageError(
+                    f"--classes: leaves out {name}, which {labels.count(name)} labels of "
+                    f"{task.name!r} name; only a class without a label may be left out"
+                )
+        kept = tuple(name for name in task.classes if name in classes)
+        return replace(self, task=replace(task, classes=kept))
 
     def truth(self, names: pa.Array | pa.ChunkedArray) -> Truth:
         """What is true of samples or sources, whether the table speaks of them or not.

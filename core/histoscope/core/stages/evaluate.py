@@ -153,7 +153,7 @@ def _tests(
         if task.name not in tables:
             reasons.append(f"no labels for {task.name}")
             continue
-        _same_question(task, tables[task.name].task, store)
+        _same_question(task, tables[task.name], store)
         table = replace(tables[task.name], task=task)  # in the package's order of classes
         try:
             tests[place] = labelled(store, "test", table, split)
@@ -171,13 +171,16 @@ def _tests(
     return tests
 
 
-def _same_question(ours: Task, theirs: Task, store: Store) -> None:
+def _same_question(ours: Task, table: LabelTable, store: Store) -> None:
+    theirs = table.task
     if ours.asks != theirs.asks:
         raise DataError(
             f"{store.path}: labels of {theirs.name} have {theirs.asks}, the package answers with "
             f"{ours.asks}"
         )
-    extra = sorted(set(theirs.classes) - set(ours.classes))
+    held = table.truth(table.names).present
+    named = {name for name, has in zip(theirs.classes, held, strict=True) if has}
+    extra = sorted(named - set(ours.classes))
     if extra:
         raise DataError(
             f"{store.path}: has classes that the package does not know ({', '.join(extra)}); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,10 @@ from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import digest_of
 from histoscope.core.inference.runner import Runner
+from histoscope.core.labelling.task import class_line
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Fitted, Fitter
 from histoscope.core.learning.draws import draw_labels
@@ -46,6 +48,7 @@ def finetune(
     compute: Compute = AUTO,
     tasks: tuple[str, ...] = (),
     labels: Path | None = None,
+    classes: Sequence[str] = (),
     split: str | None = None,
     progress: Progress,
 ) -> Package:
@@ -60,6 +63,7 @@ def finetune(
         compute: where the network runs.
         tasks: which label tables of the store, one head each; none: the only one.
         labels: a label table's file instead.
+        classes: those that are learnt, of the only task; none: all. Those left out have no label.
         split: ``FILE:PART`` or ``NAME:PART`` instead of the store's split.
         progress: who is told.
 
@@ -69,7 +73,7 @@ def finetune(
     """
     left = [*FILES, f"{SUMS}.next"]
     OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
-    tables = tables_of(store, tasks, labels)
+    tables = _narrowed(tables_of(store, tasks, labels), classes)
     fitter: Fitter = FITTERS.load(spec.method)(spec)
     for table in tables:
         fitter.check(table.task)
@@ -97,6 +101,13 @@ def finetune(
     return open_package(out)
 
 
+def _narrowed(tables: list[LabelTable], classes: Sequence[str]) -> list[LabelTable]:
+    """Label tables whose only task has the classes that are named, where any are."""
+    if classes and len(tables) > 1:
+        raise UsageError("--classes is of one task; give one --task")
+    return [table.among(classes) if classes else table for table in tables]
+
+
 def _ask(
     store: Store,
     table: LabelTable,
@@ -105,7 +116,7 @@ def _ask(
     progress: Progress,
 ) -> Asked:
     train, task = labelled(store, "train", table, split), table.task
-    _check_classes(store, train)
+    _check_classes(store, table, train)
     draws = [
         draw_labels(train.truth, train.cases, spec.fraction, draw, spec.seed, spec.draw_by)
         for draw in range(spec.draws)
@@ -164,7 +175,7 @@ def _describe(
     )
 
 
-def _check_classes(store: Store, train: Examples) -> None:
+def _check_classes(store: Store, table: LabelTable, train: Examples) -> None:
     """Refuse a single exclusive class, and one that has no label to learn from."""
     task = train.task
     if not task.exclusive:
@@ -174,10 +185,20 @@ def _check_classes(store: Store, train: Examples) -> None:
     if missing:
         raise DataError(
             f"{store.path}: {train.said}, but none labelled {', '.join(missing)}; every class of "
-            f"{task.name!r} needs one"
+            f"{task.name!r} needs one: {_way_out(table, missing)}"
         )
     if len(task.classes) < 2:
         raise DataError(
             f"{store.path}: {task.classes[0]} is the only class of {task.name!r}; "
             "a model needs two or more"
         )
+
+
+def _way_out(table: LabelTable, missing: Sequence[str]) -> str:
+    """What to do where classes have no label in the part that is learnt from."""
+    anywhere = table.truth(table.names).present
+    named = {name for name, has in zip(table.task.classes, anywhere, strict=True) if has}
+    if named & set(missing):
+        return "label some of this part, or give a --split that has some"
+    others = class_line([name for name in table.task.classes if name not in missing])
+    return f"label some, or learn the others only: --classes {quote(others)}"
