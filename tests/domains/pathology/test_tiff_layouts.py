@@ -117,7 +117,7 @@ def test_12_bits_in_16_are_refused_unless_the_file_says_so(
 
 
 def write_channels(
-    path: Path, planes: NDArray[np.uint8], names: list[str] | None, way: dict[str, Any]
+    path: Path, planes: NDArray[Any], names: list[str] | None, way: dict[str, Any]
 ) -> None:
     """An OME-TIFF of one-sample planes, with a level in SubIFDs."""
     said = ome(axes="CYX", **({"Channel": {"Name": names}} if names else {}))
@@ -155,10 +155,16 @@ def test_three_planes_of_one_sample_are_the_colours_that_they_are_called(
         (3, ["DAPI", "CD3", "CD8"], r"3 channels \(DAPI, CD3, CD8\): fluorescence"),
     ],
 )
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_channels_that_are_no_colours_are_refused_by_name(
-    tmp_path: Path, open_one: OpenOne, count: int, names: list[str] | None, reason: str
+    tmp_path: Path,
+    open_one: OpenOne,
+    count: int,
+    names: list[str] | None,
+    reason: str,
+    kind: type[np.generic],
 ) -> None:
-    planes = np.random.default_rng(0).integers(100, 256, (count, 96, 128)).astype(np.uint8)
+    planes = np.random.default_rng(0).integers(100, 256, (count, 96, 128)).astype(kind)
     write_channels(tmp_path / "a.ome.tif", planes, names, TILES)
     with pytest.raises(UnreadableSource, match=reason):
         open_one(tmp_path / "a.ome.tif", CUT)
@@ -319,3 +325,23 @@ def test_a_usual_tiled_slide_stays_with_openslide(
     with open_one(tmp_path / "a.tif", CUT) as reader:
         assert reader.facts["reader"] == "openslide"
         assert {"image", "plane"}.isdisjoint(reader.facts)
+
+
+@pytest.mark.parametrize("top", [16, 12])
+def test_one_dark_channel_is_fluorescence(tmp_path: Path, open_one: OpenOne, top: int) -> None:
+    dark = np.random.default_rng(0).integers(0, top, (96, 128)).astype(np.uint8)
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": ome(axes="YX")}
+    tifffile.imwrite(tmp_path / "a.ome.tif", dark, ome=True, **options, **TILES)
+    with pytest.raises(UnreadableSource, match="a dark picture: fluorescence, not RGB"):
+        open_one(tmp_path / "a.ome.tif", CUT)
+
+
+def test_levels_may_be_compressed_in_their_own_ways(tmp_path: Path, open_one: OpenOne) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as out:
+        options: dict[str, Any] = {"photometric": "rgb", **TILES}
+        out.write(picture(), subifds=1, metadata=ome(axes="YXS"), compression="zlib", **options)
+        small = np.ascontiguousarray(picture()[::2, ::2])
+        out.write(small, subfiletype=1, metadata=None, compression="jpeg", **options)
+    with open_one(tmp_path / "a.ome.tif", CUT) as reader:
+        assert reader.facts["levels"] == 2
+        assert (tiles_of(reader) == picture()).all()

@@ -76,10 +76,9 @@ def colours_of(image: TiffImage, largest: Callable[[], int]) -> Colours:
     """
     page = image.keyframes[0]
     _check_storage(image)
-    bits = _bits(image, largest)
     kind, samples = int(page.photometric), int(page.samplesperpixel)
     if image.levels[0].shape[1] > 1 or (kind == BLACK_IS_ZERO and samples == 3):
-        order = _channel_order(image)
+        order, bits = _channel_order(image), _bits(image, largest)
         return Colours(lambda pixels: eight_bits(pixels, bits), bits, order, None, doubtful=True)
     extra = [int(one) for one in page.extrasamples]
     base = {RGB: 3, YCBCR: 3, CMYK: 4}.get(kind, 1)
@@ -93,7 +92,11 @@ def colours_of(image: TiffImage, largest: Callable[[], int]) -> Colours:
     if samples < base or samples > base + 1 or (base == 1 and extra and extra[0] not in IS_ALPHA):
         raise UnreadableSource(f"{samples} samples a pixel: not RGB; {WRITE_RGB}")
     alpha = base if samples > base and extra and extra[0] in IS_ALPHA else None
-    return Colours(_converter(page, kind, bits), bits, range(base), alpha, doubtful=False)
+    channel = base == 1 and kind != PALETTE and image.pixels is not None  # of a microscope
+    if channel and _fluorescent(image):
+        raise UnreadableSource(f"1 channel of fluorescence: not RGB; {WRITE_RGB}")
+    bits = _bits(image, largest)
+    return Colours(_converter(page, kind, bits), bits, range(base), alpha, doubtful=channel)
 
 
 def _check_storage(image: TiffImage) -> None:
@@ -105,10 +108,15 @@ def _check_storage(image: TiffImage) -> None:
         raise UnreadableSource(f"pixels of type {page.dtype}: not RGB; {WRITE_RGB}")
     if page.imagedepth > 1:
         raise UnreadableSource("a volume of voxels in one page; convert it to OME-TIFF")
-    for level in image.keyframes:
-        like = (level.dtype, level.photometric, level.samplesperpixel, level.planarconfig)
-        if like != (page.dtype, page.photometric, page.samplesperpixel, page.planarconfig):
-            raise UnreadableSource("its levels are stored in different ways; convert it")
+    if len({_form(level) for level in image.keyframes}) > 1:
+        raise UnreadableSource(f"its levels are stored in different ways; {WRITE_RGB}")
+
+
+def _form(page: Any) -> tuple[Any, ...]:
+    """What must be the same at all levels for one table to read them."""
+    kind = int(page.photometric)
+    decoded = kind == YCBCR and int(page.compression) in _DECODED_TO_RGB
+    return page.dtype, page.samplesperpixel, page.planarconfig, RGB if decoded else kind
 
 
 def turned_words(orientation: int) -> str:
@@ -137,8 +145,8 @@ def _bits(image: TiffImage, largest: Callable[[], int]) -> int:
     if found >= 2**15:
         return 16
     raise UnreadableSource(
-        f"16-bit samples of which the largest that was looked at is {found}: how many bits are "
-        f"meant is not said; {WRITE_RGB}"
+        f"16-bit samples, the largest that was looked at {found}: fluorescence, or how many bits "
+        f"are meant is not said; {WRITE_RGB}"
     )
 
 

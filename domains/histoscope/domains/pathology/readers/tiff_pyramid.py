@@ -158,13 +158,11 @@ class TiffPyramid:
         return max((int(samples.max(initial=0)) for samples in self._some()), default=0)
 
     def _check_bright(self) -> None:
-        """Refuse channels without names whose picture is dark."""
+        """Refuse channels whose names do not tell and whose picture is dark."""
         seen = [self._colours(samples)[:, :, :3].reshape(-1, 3) for samples in self._some()]
         pixels = np.concatenate([np.zeros((0, 3), np.uint8), *seen])[None]
         if is_dark_field(pixels, np.ones(pixels.shape[:2], np.bool_)):
-            raise UnreadableSource(
-                f"3 channels, a dark picture: fluorescence, not RGB; {WRITE_RGB}"
-            )
+            raise UnreadableSource(f"a dark picture: fluorescence, not RGB; {WRITE_RGB}")
 
     def _say_plane(self) -> str:
         if self._image.planes < 2:
