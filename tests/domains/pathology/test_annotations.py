@@ -200,6 +200,36 @@ def test_two_classes_with_equal_parts_are_unknown():
     assert classes_of(boxes, halves).classes == [None]
 
 
+def test_the_innermost_drawing_counts():
+    """A tumour in its tissue, necrosis in the tumour, an island of tissue in the necrosis."""
+    left = np.arange(0, 70, 10)
+    boxes = shapely.box(left, 0, left + 10, 10)
+    tissue, tumour = drawing("tissue", 0, 0, 70, 10), drawing("tumour", 10, 0, 60, 10)
+    necrosis, island = drawing("necrosis", 20, 0, 50, 10), drawing("tissue", 30, 0, 40, 10)
+    told = ["tissue", "tumour", "necrosis", "tissue", "necrosis", "tumour", "tissue"]
+    for drawings in ([tissue, tumour, necrosis, island], [island, necrosis, tumour, tissue]):
+        found = classes_of(boxes, drawings, "rest")
+        assert found.classes == told
+        assert sorted(found.gained) == [1, 2, 2, 2]
+
+
+def test_hands_that_cross_an_edge_a_little_draw_inside_all_the_same():
+    boxes = shapely.box([0, 10], [0, 0], [10, 20], [10, 10])
+    outer, crossing = drawing("outer", 0, 0, 20, 10), drawing("inner", 10, 0, 20.05, 10)
+    assert classes_of(boxes, [outer, crossing]).classes == ["outer", "inner"]
+    apart = drawing("inner", 10, 0, 25, 10)  # two thirds of it: beside, and equal parts are unknown
+    assert classes_of(boxes, [outer, apart]).classes == ["outer", None]
+
+
+def test_what_has_no_class_takes_nothing_from_what_it_lies_in():
+    boxes = shapely.box([0], [0], [10], [10])
+    assert classes_of(boxes, [drawing("a", 0, 0, 10, 10), drawing(None, 1, 1, 9, 9)]).classes == [
+        "a"
+    ]
+    same = [drawing("a", 0, 0, 10, 10), drawing("b", 0, 0, 10, 10)]
+    assert classes_of(boxes, same).classes == [None]
+
+
 def test_the_rest_is_what_nobody_drew_on():
     boxes = shapely.box([0, 10, 20, 30], [0] * 4, [10, 20, 30, 40], [10] * 4)
     drawings = [drawing("a", 0, 0, 14, 10), drawing(None, 20, 0, 26, 10)]

@@ -1,6 +1,7 @@
 """What was drawn on one slide: labels of its tiles, and tiles for drawings between tiles.
 
-A tile is of the class that covers half of it or more.
+A tile is of the class that covers half of it or more. Where a drawing lies in one of another class,
+as a tumour in its tissue, the inner one counts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from histoscope.domains.pathology.annotations.qupath import Drawing
 from histoscope.domains.pathology.tiling import PLACE, Box, Grid, places_of
 
 LEAST = 0.5  # of a tile's area
+INSIDE = 0.99  # of a drawing's area, from which on it lies in another: hands are not exact
 _ROUNDING = 1e-9
 
 
@@ -57,13 +59,14 @@ def classes_of(
     for place in usable:
         if (kind := drawings[place].kind) is not None:
             own.setdefault(kind, []).append(place)
-    outlines = {place: drawings[place].outline for place in usable}
+    outlines = innermost(drawings)
+    whole = [one.outline for one in drawings if one.outline is not None]
     shares = {
         kind: covered(boxes, shapely.union_all([outlines[place] for place in places]))
         for kind, places in own.items()
     }
     if rest_is is not None:
-        rest = 1 - covered(boxes, shapely.union_all(list(outlines.values())))
+        rest = 1 - covered(boxes, shapely.union_all(whole))
         shares[rest_is] = shares.get(rest_is, np.zeros(len(boxes))) + rest
     classes = _largest(shares, len(boxes))
     gained = [0] * len(drawings)
@@ -73,6 +76,27 @@ def classes_of(
             if name == kind and parts[:, tile].any():  # else it is of the rest
                 gained[places[int(parts[:, tile].argmax())]] += 1
     return TileClasses(classes, gained)
+
+
+def innermost(drawings: Sequence[Drawing]) -> dict[int, Any]:
+    """Outlines by place, each without what drawings of another class that lie in it cover.
+
+    A drawing without a class takes nothing from the one that it lies in.
+    """
+    outlines = {n: one.outline for n, one in enumerate(drawings) if one.outline is not None}
+    places, shapes = list(outlines), np.array(list(outlines.values()), object)
+    areas, inner = shapely.area(shapes), dict[int, list[Any]]()
+    pairs = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    for small, large in zip(*pairs.tolist(), strict=True):
+        ours, theirs = drawings[places[small]].kind, drawings[places[large]].kind
+        if ours is None or ours == theirs or areas[small] >= areas[large]:
+            continue
+        if shapely.intersection(shapes[small], shapes[large]).area >= INSIDE * areas[small]:
+            inner.setdefault(places[large], []).append(shapes[small])
+    cut = {
+        n: shapely.difference(outlines[n], shapely.union_all(those)) for n, those in inner.items()
+    }
+    return {**outlines, **cut}
 
 
 def covered(boxes: NDArray[Any], outline: Any) -> NDArray[np.float64]:
