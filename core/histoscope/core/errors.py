@@ -67,3 +67,8 @@ def near_word(word: str, known: Iterable[str]) -> str:
     """Return ``, did you mean 'x'?`` for the nearest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    r"""A name as it stands; of one that is not UTF-8, each stray byte as ``\udcfc``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError, UsageError, printable
 
 # files by which folders of results are known: claims, and what is written last
 _FIRST_OR_LAST = (
@@ -90,11 +90,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 ``text`` to ``path``, atomically, line ends as they are."""
     write_bytes(path, text.encode("utf-8"))
-
-
-def printable(text: str) -> str:
-    r"""A name as it stands; of one that is not UTF-8, each stray byte as ``\udcfc``."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def json_bytes(format_name: str, version: int, body: Mapping[str, Any]) -> bytes:

@@ -10,8 +10,7 @@ from typing import Any
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts.domain import Domain
 from histoscope.core.contracts.source import Roots, Sampling, Source, Unused
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import printable
+from histoscope.core.errors import DataError, UsageError, printable
 from histoscope.core.registry import Registry
 
 DOMAINS: Registry[Domain] = Registry("domain", {}, group="histoscope.domains")

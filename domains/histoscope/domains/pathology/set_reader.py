@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
-from histoscope.core.errors import DataError, UnreadableSource
-from histoscope.core.files import digest_of, printable
+from histoscope.core.errors import DataError, UnreadableSource, printable
+from histoscope.core.files import digest_of
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.resample import resample
