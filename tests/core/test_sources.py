@@ -255,6 +255,16 @@ def test_what_does_not_fit_is_refused(store, tmp_path, text, said):
         take(store, tmp_path, text, "green")
 
 
+def test_a_source_may_be_named_as_in_any_table(store, tmp_path):
+    """By the end of its path, without its suffix, in another case, as everywhere."""
+    names = ["/elsewhere/c00-train-0.npy", "C00-TRAIN-1", "x\\c02-test-0"]
+    lines = "\n".join(f"{name},few" for name in names)
+    table = take(store, tmp_path, f"source,label\n{lines}", "other")
+    paths = {one: row["path"] for one, row in store.manifest.items()}
+    found = {paths[one] for one in table.names.to_pylist()}
+    assert found == {"c00-train-0.npy", "c00-train-1.npy", "c02-test-0.npy"}
+
+
 def test_a_path_of_two_sources_is_refused_with_the_candidates(toy, sources, tmp_path):
     folder, _ = sources
     other = tmp_path / "other"

@@ -34,6 +34,7 @@ from histoscope.core.contracts import (
 from histoscope.core.data.relations import near_pairs
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.files import fingerprint, write_text
+from histoscope.core.tables.names import Naming
 
 CLASSES = ("blue", "green")
 
@@ -121,6 +122,7 @@ class ToyDomain:
         "relations": ToyRelations,
     }
     checks: ClassVar = {"stacks": "toy_domain:known_stacks", "press": "no_press:version"}
+    naming = Naming((".npy",))
     splits: ClassVar = {"by-name": {"a0": "train", "a1": "valid", "a2": "test"}}
 
     def find(self, roots, options):

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -13,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from histoscope.apps.cli import run
-from histoscope.core.contracts import Domain, Source
+from histoscope.core.contracts import Domain, Source, Unused
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.files import write_json
@@ -23,7 +24,13 @@ from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, Ti
 
 
 def find(place: Path, **options: object) -> list[Source]:
-    return list(DOMAIN.find({"input": place}, ReadOptions.model_validate(options)))
+    return of_kind(Source, place, **options)
+
+
+def of_kind(kind: type, place: Path, **options: object) -> list[Any]:
+    """Sources, or what is not used."""
+    found = DOMAIN.find({"input": place}, ReadOptions.model_validate(options))
+    return [one for one in found if isinstance(one, kind)]
 
 
 def draw(path: Path, seed: int = 0) -> None:
@@ -266,13 +273,14 @@ def test_a_folder_of_results_whose_name_is_not_utf8_is_refused(
     ],
 )
 def test_folders_of_results_are_not_searched_and_that_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, form: str
+    tmp_path: Path, name: str, form: str
 ) -> None:
     draw(tmp_path / "a.png")
     draw(tmp_path / "out" / "results" / "1" / "overlay.png", 1)
     write_json(tmp_path / "out" / name, form, 1, {})
     assert [source.path for source in find(tmp_path)] == ["a.png"]
-    assert caplog.messages == ["out: results of histoscope; not searched"]
+    (passed,) = of_kind(Unused, tmp_path)
+    assert (passed.name, passed.reason) == ("out", "results of histoscope; not searched")
 
 
 def test_a_file_of_that_name_that_is_somebody_elses_hides_nothing(tmp_path: Path) -> None:
@@ -281,10 +289,12 @@ def test_a_file_of_that_name_that_is_somebody_elses_hides_nothing(tmp_path: Path
     assert [source.path for source in find(tmp_path)] == ["web/a.png"]
 
 
-def test_a_link_that_leads_back_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_link_that_leads_back_is_said(tmp_path: Path) -> None:
     draw(tmp_path / "p" / "a.png")
     (tmp_path / "p" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "q").symlink_to(tmp_path / "absent")
     assert [source.path for source in find(tmp_path)] == ["p/a.png"]
-    assert f"p/loop: leads to {tmp_path}, searched already; not read twice" in caplog.messages
-    assert "q: a link that leads nowhere; passed over" in caplog.messages
+    assert {one.name: one.reason for one in of_kind(Unused, tmp_path)} == {
+        "p/loop": f"leads to {tmp_path}, searched already; not read twice",
+        "q": "a link that leads nowhere",
+    }

@@ -15,7 +15,8 @@ from PIL import Image
 from histoscope.core.contracts import CorruptSample, Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery import DOMAIN
-from histoscope.domains.surgery.labels import PHASE, PHASE_FOLDER
+from histoscope.domains.surgery.label_files import PHASE_FOLDER
+from histoscope.domains.surgery.labels import PHASE
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phases import PHASES
 from histoscope.domains.surgery.readers.clock import find_restarts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from histoscope.core.contracts import Plan, Reader
+from histoscope.core.contracts import Plan, Reader, Source, Unused
 from histoscope.core.errors import UnreadableSource, UsageError
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.check_command import command as check_labels
-from histoscope.domains.surgery.labels import PHASE, PHASE_FOLDER, TOOL, TOOL_FOLDER
+from histoscope.domains.surgery.label_files import PHASE_FOLDER, TOOL_FOLDER
+from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phases import PHASES
 from histoscope.domains.surgery.readers.frame_folder import numbered_pictures
@@ -30,7 +30,7 @@ FAST = {"preset": "ultrafast", "g": "25"}
 def open_all(place: Path, sampling: FrameSampling = CUT, **options: object) -> dict[str, Reader]:
     """Readers by path."""
     roots, chosen = {"input": place}, PrepareOptions.model_validate(options)
-    found = list(DOMAIN.find(roots, chosen))
+    found = [one for one in DOMAIN.find(roots, chosen) if isinstance(one, Source)]
     return {source.path: DOMAIN.open(source, roots, sampling) for source in found}
 
 
@@ -313,20 +313,23 @@ def test_two_operations_do_not_share_rows(tmp_path: Path, minute: bytes):
     assert PHASE not in readers["video1.mp4"].plan().labels
 
 
-def test_a_patients_number_is_taken_as_it_stands(tmp_path: Path, minute: bytes, caplog):
+def test_a_patients_number_is_taken_as_it_stands(tmp_path: Path, minute: bytes):
     for name, case in (("a1", "p1"), ("a2", "p2")):
         (tmp_path / case).mkdir()
         (tmp_path / case / f"{name}.mp4").write_bytes(minute)
     spans = tmp_path / "spans.csv"
     spans.write_text(HEAD + "p01,0,60,Preparation\np2,0,60,Preparation\n")
-    with caplog.at_level(logging.WARNING):
-        readers = open_all(tmp_path, labels=spans, case_regex="(p[0-9]+)/")
+    told = {"labels": spans, "case_regex": "(p[0-9]+)/"}
+    readers = open_all(tmp_path, **told)
     assert PHASE not in readers["p1/a1.mp4"].plan().labels
     assert PHASE in readers["p2/a2.mp4"].plan().labels
-    assert "spans.csv: labels of p01 fit no operation here; without labels: a1" in caplog.text
+    found = DOMAIN.find({"input": tmp_path}, PrepareOptions(**told))
+    (unused,) = (one for one in found if isinstance(one, Unused))
+    assert (unused.kind, unused.name) == ("labels", "p01")
+    assert unused.reason == "fits no operation here; without labels: a1"
     spans.write_text(HEAD + "p01,0,60,Preparation\na2,0,60,Preparation\n")
     asked = [str(tmp_path), "--labels", str(spans)]
-    assert "p01: labels of no operation here" in CliRunner().invoke(check_labels, asked).output
+    assert "labels: p01: fits no operation here" in CliRunner().invoke(check_labels, asked).output
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from histoscope.core.contracts import Answer, Results, Source, Task
+from histoscope.core.contracts import Answer, Results, Source, Task, Unused
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.learning.spec import ProbeSpec
@@ -79,6 +79,8 @@ def labels_of(folder: Path, sampling: FrameSampling = CUT, **options: object):
     chosen = PrepareOptions.model_validate(options)
     roots, plans = {"input": folder}, {}
     for source in DOMAIN.find(roots, chosen):
+        if isinstance(source, Unused):
+            continue
         with DOMAIN.open(source, roots, sampling) as reader:
             plans[Path(source.path).stem] = reader.plan()
     return plans
@@ -468,7 +470,7 @@ def test_labels_that_speak_of_no_operation_are_said(copied: Path):
     phases = copied / "phase_annotations"
     shutil.copy(phases / "video01-phase.txt", phases / "video99-phase.txt")
     told = CliRunner().invoke(check_labels, [str(copied)], standalone_mode=False)
-    assert "video99-phase.txt: labels of no operation here" in told.output.splitlines()
+    assert "not used: labels: video99-phase.txt: fits no operation here" in told.output.splitlines()
     assert told.output.count("no operation here") == 1
 
 

@@ -21,7 +21,8 @@ from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
-from histoscope.domains.surgery.labels import PHASE, PHASE_FOLDER
+from histoscope.domains.surgery.label_files import PHASE_FOLDER
+from histoscope.domains.surgery.labels import PHASE
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 from histoscope.domains.surgery.phases import PHASES
 from tests.domains.surgery.clips import encode_some

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
 
@@ -68,6 +69,7 @@ class Domain(Protocol):
         sampling: how samples are cut; fields become flags of ``prepare``.
         options: command to a Spec whose fields become flags of that command.
         splits: published splits: name to case to part.
+        naming: what names of its files have in common, for tables that speak of them.
         checks: what ``doctor`` sees to: name to ``"module:attribute"`` of a text, as a version,
             or of a function that gives one, or raises with what to do.
     """
@@ -77,6 +79,7 @@ class Domain(Protocol):
     sampling: type[Sampling]
     options: Mapping[str, type[Spec]]
     splits: Mapping[str, Mapping[str, Split]]
+    naming: Naming
     checks: Mapping[str, str]
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:

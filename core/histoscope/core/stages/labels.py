@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoscope.core.contracts import Task
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.labelling.gather import LabelFile, Value, gather, label_file_of
 from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
+from histoscope.core.tables.names import Files, listed
 
 
 def import_labels(
@@ -71,21 +73,23 @@ def import_labels(
 
 
 def _by_id(file: LabelFile, store: Store) -> LabelFile:
-    """What a file says of sources by their path said by their id.
+    """What a file says of sources by their path, or its end, said by their id.
 
     Raises:
-        DataError: a path is that of several sources, or two names are of one source and contradict.
+        DataError: a name is that of several sources, or two names are of one source and contradict.
     """
     ids = dict[str, list[str]]()
     for one, row in store.manifest.items():
         ids.setdefault(row["path"], []).append(one)
+    known = Files(ids, load_domain(store.domain).naming)
     values = dict[tuple[str, str], Value]()
     for (name, kind), value in file.values.items():
-        found = [name] if name in store.manifest else ids.get(name, [name])
+        path = None if name in store.manifest else known.the_one(name, file.name)
+        found = [name] if path is None else ids[path]
         if len(found) > 1:
             raise DataError(
                 f"{file.name}: {name} is the path of several sources; give one of their ids "
-                f"({', '.join(found)})"
+                f"({listed(found)})"
             )
         if values.setdefault((found[0], kind), value) != value:
             raise DataError(f"{file.name}: source {name} stands twice, with two labels")

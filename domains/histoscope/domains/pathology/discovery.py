@@ -8,13 +8,12 @@ open becomes a source all the same, so that its reason is reported.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from histoscope.core.contracts import Roots, Source, locate
+from histoscope.core.contracts import Roots, Source, Unused, locate
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes, fingerprint
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
@@ -29,13 +28,11 @@ from histoscope.domains.pathology.formats import (
     suffix_of,
 )
 
-log = logging.getLogger(__name__)
-
 _FRAMED = {".vms", ".vmu"}  # text files that name the pictures which belong to them
 
 
-def find_slides(root: str, place: Path) -> Iterator[Source]:
-    """One source a slide or picture below ``place``.
+def find_slides(root: str, place: Path) -> Iterator[Source | Unused]:
+    """One source a slide or picture below ``place``, behind what is passed over.
 
     Args:
         root: the root's name.
@@ -43,14 +40,14 @@ def find_slides(root: str, place: Path) -> Iterator[Source]:
 
     Raises:
         DataError: ``place`` does not exist or cannot be listed.
-
-    What is passed over without becoming a source is logged, one line each.
     """
     base = place.parent if place.is_file() else place
     same: dict[str, list[Path]] = {}
-    files = [place] if place.is_file() else _walk(place, Folders(place, log.warning))
+    passed = list[Unused]()
+    files = [place] if place.is_file() else _walk(place, Folders(place, passed.append))
     for path, members in _group(files):
         same.setdefault(identify(members, base), []).append(path)
+    yield from passed
     for identity, paths in same.items():
         relative, *others = (path.relative_to(base).as_posix() for path in paths)
         kind = "image" if suffix_of(paths[0]) in PICTURE_SUFFIXES else "slide"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Phantom, Sampling, Split
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Source, Split
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
 from histoscope.domains.pathology.options import (
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
         Results,
         Roots,
         Scalar,
-        Source,
         Unused,
     )
+    from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
 
@@ -62,6 +62,7 @@ class PathologyDomain:
         "relations": RelationOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
+    naming: Naming = NAMING
     checks: Mapping[str, str] = {
         "openslide": "openslide:__library_version__",
         "tifffile": "tifffile:__version__",
@@ -98,14 +99,16 @@ class PathologyDomain:
             raise DataError(
                 "--annotations is for slides; a set's pictures are labelled as they lie"
             )
-        sources: list[Source] = []
+        found: list[Source | Unused] = []
         for root, layout in layouts.items():
             if layout == "slides":
-                sources += find_slides(root, roots[root])
+                found += find_slides(root, roots[root])
             elif options.mpp is None:
                 raise DataError(f"{roots[root]}: tiles of a set have no scale: give --mpp")
             else:
-                sources += find_sets(root, roots[root], layout)
+                found += find_sets(root, roots[root], layout)
+        sources = [one for one in found if isinstance(one, Source)]
+        yield from (one for one in found if not isinstance(one, Source))
         if options.annotations:
             check_files(options.annotations, [source.path for source in sources])
         if not sources:

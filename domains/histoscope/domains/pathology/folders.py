@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from histoscope.core.contracts import Unused
+from histoscope.core.errors import printable
 from histoscope.core.files import holds_results
 from histoscope.domains.pathology.formats import SLIDE_SUFFIXES, TILE_SUFFIXES, suffix_of
 
-Say = Callable[[str], None]
+Say = Callable[[Unused], None]
 
 
 class Folders:
@@ -16,7 +18,7 @@ class Folders:
 
     Args:
         top: where the search begins; what is said names folders below it.
-        say: is told in one line of each folder that is not entered, and of links to nothing.
+        say: is told of each folder that is not entered, and of links to nothing.
     """
 
     def __init__(self, top: Path, say: Say) -> None:
@@ -32,18 +34,21 @@ class Folders:
         real = folder.resolve()
         if real in self._entered:
             before = self._name(self._entered[real])
-            self._say(f"{self._name(folder)}: leads to {before}, searched already; not read twice")
+            self._pass_over(folder, f"leads to {before}, searched already; not read twice")
             return []
         self._entered[real] = folder
         if holds_results(folder):
-            self._say(f"{self._name(folder)}: results of histoscope; not searched")
+            self._pass_over(folder, "results of histoscope; not searched")
             return []
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
         entries = [path for path in entries if not path.name.startswith(".")]
         for path in entries:
             if _leads_nowhere(path):
-                self._say(f"{self._name(path)}: a link that leads nowhere; passed over")
+                self._pass_over(path, "a link that leads nowhere")
         return entries
+
+    def _pass_over(self, path: Path, reason: str) -> None:
+        self._say(Unused("folders and links", printable(self._name(path)), reason))
 
     def _name(self, path: Path) -> str:
         return str(path if path == self._top else path.relative_to(self._top))

@@ -5,14 +5,13 @@ A set is one source; :func:`open_set` opens the one that a source stands for.
 
 from __future__ import annotations
 
-import logging
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from histoscope.core.contracts import Source, Split
+from histoscope.core.contracts import Source, Split, Unused
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.core.files import digest_of_bytes, holds_results, middle_of
 from histoscope.core.tables.spreadsheet import header_of
@@ -34,8 +33,6 @@ from histoscope.domains.pathology.sets import (
     folder_names,
     split_of,
 )
-
-log = logging.getLogger(__name__)
 
 LARGEST_TILE_PX = 2048
 _LOOKED_AT = 3
@@ -151,15 +148,17 @@ def _size_of(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source]:
+def find_sets(root: str, place: Path, layout: Layout) -> Iterator[Source | Unused]:
     """One source a zip, a pair of HDF5 files, a CSV, or a root of class folders.
+
+    What is passed over below class folders comes before them.
 
     Raises:
         DataError: the root does not hold this layout.
     """
     files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
     if layout == "folders":
-        yield _folder_source(root, place)
+        yield from _folder_source(root, place)
         return
     found = list(_of_layout(files, place, layout))
     if not found:
@@ -191,19 +190,17 @@ def _of_layout(
             yield path, (path,)
 
 
-def _folder_source(root: str, place: Path) -> Source:
+def _folder_source(root: str, place: Path) -> Iterator[Source | Unused]:
     if place.is_file():
         raise DataError(f"{place}: a file, where --layout folders needs a folder")
-    passed = list[str]()
+    passed = list[Unused]()
     names = folder_names(place, passed.append)
-    for line in passed:
-        log.warning("%s", line)
+    yield from passed
     if not names:
         raise DataError(f"{place}: no picture below it")
     note = "read as class folders; --layout slides reads every picture as a section of its own"
-    note = "; ".join([note, *passed])
     identity = _of_pictures(place, names)
-    return Source(identity, ".", root, "set-folders", note=note, independent=True)
+    yield Source(identity, ".", root, "set-folders", note=note, independent=True)
 
 
 def _of_pictures(folder: Path, names: Sequence[str], first: str = "") -> str:

@@ -16,8 +16,8 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Split
-from histoscope.core.errors import DataError, UnreadableSource
+from histoscope.core.contracts import Split, Unused
+from histoscope.core.errors import DataError, UnreadableSource, printable
 from histoscope.core.tables.spreadsheet import read_sheet
 from histoscope.domains.pathology.folders import Folders, Say
 from histoscope.domains.pathology.formats import is_tile_name
@@ -114,12 +114,12 @@ class FolderSet:
         """Nothing is held open."""
 
 
-def folder_names(root: Path, say: Say = lambda line: None) -> list[str]:
+def folder_names(root: Path, say: Say = lambda unused: None) -> list[str]:
     """Relative POSIX paths of all pictures below a folder, sorted; links are followed.
 
     Args:
         root: the folder.
-        say: is told in one line of each folder that is passed over.
+        say: is told of each folder and link that is passed over.
     """
     files = _files_below(root, Folders(root, say), say)
     names = (path.relative_to(root).as_posix() for path in files)
@@ -131,7 +131,8 @@ def _files_below(folder: Path, entered: Folders, say: Say) -> Iterator[Path]:
     try:
         entries = entered.enter(folder)
     except OSError as fault:
-        say(f"{folder.name}: cannot be listed ({fault.strerror}); its pictures are left out")
+        reason = f"cannot be listed ({fault.strerror}); its pictures are left out"
+        say(Unused("folders and links", printable(folder.name), reason))
         return
     for path in entries:
         if path.is_dir():

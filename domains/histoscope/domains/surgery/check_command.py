@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +42,20 @@ def command(folder: Path, fps: float, **told: Any) -> int:
     and what does not fit. Exit code 1 when an operation or its labels cannot be used.
     """
     from histoscope.core.config import build
-    from histoscope.core.contracts import Unused, locate
-    from histoscope.core.errors import DataError, UnreadableSource
+    from histoscope.core.contracts import Unused
+    from histoscope.core.errors import UnreadableSource
     from histoscope.domains.surgery import DOMAIN
-    from histoscope.domains.surgery.discovery import label_folder
-    from histoscope.domains.surgery.labels import LabelFiles
     from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
 
     options = build(PrepareOptions, told, "command line")
     sampling = build(FrameSampling, {"fps": fps}, "command line")
     roots = {"input": folder}
     rows: list[tuple[str, ...]] = [COLUMNS]
-    failed, totals = 0, Counter[str]()
-    names = dict[Path | None, list[tuple[str, str | None]]]()
+    failed, totals, unused = 0, Counter[str](), list[Unused]()
     for source in DOMAIN.find(roots, options):
         if isinstance(source, Unused):
-            click.echo(f"not used: {source.kind}: {source.name}: {source.reason}")
+            unused.append(source)
             continue
-        name = source.told.name
-        place = options.labels or label_folder(locate(source, roots))
-        names.setdefault(place, []).append((name, source.case))
         try:
             with DOMAIN.open(source, roots, sampling) as reader:
                 row, found = _row(reader)
@@ -73,11 +66,8 @@ def command(folder: Path, fps: float, **told: Any) -> int:
             totals.update(found)
             rows.append((source.path, *row))
     click.echo(_aligned(rows))
-    for place, known in names.items():
-        with suppress(DataError):  # the rows above say it
-            files = LabelFiles(place, options.tools_csv, options.class_order)
-            for name in files.unknown(known):
-                click.echo(f"{name}: labels of no operation here")
+    for one in unused:
+        click.echo(f"not used: {one.kind}: {one.name}: {one.reason}")
     for name, count in totals.most_common():
         click.echo(f"{name}: {count} labelled moments")
     click.echo(f"{len(rows) - 1} operations, {failed} that cannot be used")

@@ -13,25 +13,15 @@ from pathlib import Path
 from histoscope.core.contracts import Source, Split
 from histoscope.core.errors import UsageError
 from histoscope.core.files import fingerprint
-from histoscope.core.tables.names import Naming
-from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
+from histoscope.domains.surgery.label_files import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.options import ReadOptions
 from histoscope.domains.surgery.readers.dicom_film import is_dicom, may_hold_a_film
 from histoscope.domains.surgery.readers.frame_folder import SUFFIXES, frames_in
-from histoscope.domains.surgery.video_files import Key, natural_key
+from histoscope.domains.surgery.video_files import VIDEO_SUFFIXES, Key, natural_key
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2"}  # MP4's kin
-    | {".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".ogv", ".ogm", ".flv", ".nut", ".ivf"}
-    | {".wmv", ".asf", ".wtv", ".rm", ".rmvb", ".amv", ".dav", ".mxf", ".gxf", ".dv", ".dif"}
-    | {".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".vro", ".evo", ".mod"}
-    | {".ts", ".m2ts", ".mts", ".m2t", ".trp", ".tp", ".tod"}
-    | {".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpg", ".mjpeg", ".y4m"}
-)
 DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom"})  # DICOM files often have no suffix
 SPLITS: Mapping[str, Split] = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
-NAMING = Naming(sorted(VIDEO_SUFFIXES), padded=True)
 VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
 # first bytes of suffixes that other files have, too: a programming language's, a module's

@@ -24,6 +24,7 @@ from histoscope.domains.surgery.options import (
     RelationOptions,
 )
 from histoscope.domains.surgery.splits import published_splits
+from histoscope.domains.surgery.video_files import NAMING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Source,
         Unused,
     )
+    from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
 
@@ -68,6 +70,7 @@ class SurgeryDomain:
         "relations": RelationOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
+    naming: Naming = NAMING
     checks: Mapping[str, str] = {"av": "av:__version__", "decord2": "decord:__version__"}
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:
@@ -77,12 +80,7 @@ class SurgeryDomain:
             DataError: a root is absent or holds no operation.
         """
         from histoscope.core.tables.files import Cases
-        from histoscope.domains.surgery.discovery import (
-            NAMING,
-            VIDEO_WORDS,
-            Operation,
-            find_operations,
-        )
+        from histoscope.domains.surgery.discovery import VIDEO_WORDS, Operation, find_operations
         from histoscope.domains.surgery.told import with_told
 
         if not isinstance(options, ReadOptions):

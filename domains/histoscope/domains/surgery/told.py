@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from histoscope.core.contracts import Source
+from histoscope.core.contracts import Source, Unused
 from histoscope.core.errors import DataError
 from histoscope.core.files import digest_of_bytes
+from histoscope.core.tables.names import listed
 from histoscope.domains.surgery.discovery import Operation, label_folder
-from histoscope.domains.surgery.labels import FrameLabels, LabelFiles, others_of
+from histoscope.domains.surgery.label_files import LabelFiles, others_of
+from histoscope.domains.surgery.labels import FrameLabels
 from histoscope.domains.surgery.options import PrepareOptions, ReadOptions
-
-SHOWN = 5  # names before "and N more"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,12 @@ class ToldOfOperation:
     fault: str = ""
 
 
-def with_told(found: Sequence[tuple[Source, Operation]], options: ReadOptions) -> Iterator[Source]:
+def with_told(
+    found: Sequence[tuple[Source, Operation]], options: ReadOptions
+) -> Iterator[Source | Unused]:
     """Operations with :attr:`Source.told`, and the digest of what label files say of them.
+
+    Labels of none of them come last.
 
     Raises:
         DataError: label files that were asked for are not what they should be, or speak of no
@@ -59,7 +61,7 @@ def with_told(found: Sequence[tuple[Source, Operation]], options: ReadOptions) -
     if asked and not any_labels:
         raise DataError(f"{asked}: speaks of no operation here; label files are named after videos")
     if known is not None:
-        known.say_unused()
+        yield from known.unused()
 
 
 class _Known:
@@ -93,18 +95,15 @@ class _Known:
         except DataError as fault:
             return None, told, str(fault)
 
-    def say_unused(self) -> None:
-        """Warn of labels that are of no operation, where some operation has none."""
-        for place, names in self._without.items():
-            files = self._opened[place]
-            unused = [] if isinstance(files, str) else files.unknown(self._operations[place])
-            if unused:
-                log.warning(
-                    "%s: labels of %s fit no operation here; without labels: %s",
-                    place or self._options.tools_csv,
-                    _some(unused),
-                    _some(names),
-                )
+    def unused(self) -> Iterator[Unused]:
+        """Labels that are of no operation."""
+        for place, files in self._opened.items():
+            if isinstance(files, str):
+                continue  # the rows say it
+            lacking = self._without.get(place)
+            reason = f"fits no operation here; without labels: {listed(lacking)}" if lacking else ""
+            for name in files.unknown(self._operations[place]):
+                yield Unused("labels", name, reason or "fits no operation here")
 
     def _place(self, one: Operation) -> Path | None:
         return self._options.labels or label_folder(one.path)
@@ -118,9 +117,3 @@ class _Known:
             if self._asked:
                 raise
             return str(fault)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + f" and {more} more" * (more > 0)

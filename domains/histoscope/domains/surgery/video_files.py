@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from histoscope.core.errors import DataError
+from histoscope.core.tables.names import Naming
 from histoscope.domains.surgery.text_rows import is_at, is_header
 
 # What annotation folders and prediction scripts hang behind a video's name.
@@ -15,6 +16,15 @@ ENDING = re.compile(
     r"[-_. ](phases?|tools?|timestamps?|preds?|predictions?|predicted|gt|truth)$", re.IGNORECASE
 )
 LOOKED_AT = 20  # lines from the start
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2"}  # MP4's kin
+    | {".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".ogv", ".ogm", ".flv", ".nut", ".ivf"}
+    | {".wmv", ".asf", ".wtv", ".rm", ".rmvb", ".amv", ".dav", ".mxf", ".gxf", ".dv", ".dif"}
+    | {".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".vro", ".evo", ".mod"}
+    | {".ts", ".m2ts", ".mts", ".m2t", ".trp", ".tp", ".tod"}
+    | {".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpg", ".mjpeg", ".y4m"}
+)
+NAMING = Naming(sorted(VIDEO_SUFFIXES), padded=True)
 Key = tuple[tuple[int, str], ...]
 OTHER_KIND = {"phase": ("tool",), "tool": ("phase", "timestamp")}
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, write_json, write_text
-from histoscope.domains.surgery.labels import PHASE_FOLDER, TOOL_FOLDER
+from histoscope.domains.surgery.label_files import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.phantom.camera import film
 from histoscope.domains.surgery.phantom.script import Script, write_script
 from histoscope.domains.surgery.phases import PHASES, TOOLS
