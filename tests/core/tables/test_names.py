@@ -94,3 +94,10 @@ def test_every_whole_path_finds_itself(paths):
 def test_ends_and_lists():
     assert ends("a/b/c") == ["a/b/c", "b/c", "c"]
     assert listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
+
+
+def test_the_root_itself_may_be_a_source():
+    files = Files([".", "a.svs"], SLIDES)
+    assert files.find(".") == ["."]
+    assert files.find("a") == ["a.svs"]
+    assert files.find("") == []

@@ -80,8 +80,11 @@ def _both(second: Form, first: Form) -> Form:
 
 
 def ends(path: str) -> list[str]:
-    """A path and all that it ends in, the longest first: ``a/b/c``, ``b/c``, ``c``."""
-    parts = PurePosixPath(path).parts
+    """A path and all that it ends in, the longest first: ``a/b/c``, ``b/c``, ``c``.
+
+    The root itself, ``.``, ends in itself alone.
+    """
+    parts = PurePosixPath(path).parts or (path,)
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
@@ -139,8 +142,6 @@ class _Level:
     def find(self, name: str) -> list[str]:
         """Paths that are the name, else those that end in it, else one that it ends in."""
         written = ends(self._form(name))
-        if not written:
-            return []
         found = self._whole.get(written[0]) or self._end.get(written[0])
         above = (self._whole[end] for end in written[1:] if end in self._whole)
         return found or next(above, [])
