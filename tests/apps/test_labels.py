@@ -150,3 +150,39 @@ def test_tables_that_break_a_rule_are_refused_in_one_line(store, ids, tmp_path, 
     for words in ((*learn, "--task", "mine"), (*learn, "--labels", path)):
         line = said(*words, keeps=tmp_path)
         assert f"{path}: sample {ids[0]} stands twice" in line
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "classes", "count"),
+    [
+        (("a", "NA", "b"), ["--null-values", "NA,?"], ("a", "b"), 2),
+        (("a", "NA", "b"), ["--class-names", "NA=NA"], ("NA", "a", "b"), 3),
+        (("a", "A", "b"), ["--class-names", "A=a"], ("a", "b"), 3),
+        (("a", "A", "b"), ["--classes", "a,A,b"], ("a", "A", "b"), 3),
+        (("1", "1.0", "2"), ["--class-names", "1=x,1.0=x,2=y"], ("x", "y"), 3),
+    ],
+)
+def test_what_may_be_one_class_or_none_is_asked_about(
+    store, ids, tmp_path, said, labels, words, classes, count
+):
+    path = tmp_path / "a.csv"
+    rows = [f"{one},{label}" for one, label in zip(ids, labels, strict=False)]
+    path.write_text("\n".join(["sample,label", *rows]))
+    line = said("labels", store, path, "--task", "asked", keeps=store)
+    assert line.startswith("histoscope: a.csv: ")
+    assert "is 'NA' a class" in line or "differ in their spelling alone" in line
+    assert "--class-names" in line
+    out = tmp_path / "asked.parquet"
+    asked = ["labels", str(store), str(path), "--task", "asked", "--out", str(out)]
+    assert run([*asked, *words]) == 0
+    table = LabelTable.read(out)
+    assert table.task.classes == classes
+    assert len(table.rows) == count
+
+
+def test_pairs_that_are_none_are_refused(store, file, said):
+    line = said("labels", store, file, "--class-names", "a", keeps=store)
+    assert (
+        line
+        == "histoscope: --class-names a: expected WRITTEN=NAME,WRITTEN=NAME, as 0=normal,1=tumour"
+    )

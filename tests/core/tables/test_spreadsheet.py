@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from histoscope.core.errors import DataError
-from histoscope.core.tables.spreadsheet import read_sheet
+from histoscope.core.tables.spreadsheet import header_of, read_sheet
 
 
 def sheet(tmp_path, text):
@@ -32,3 +32,21 @@ def test_any_line_ends_and_columns_divided_by_comma_semicolon_or_tab(tmp_path, e
     text = f"a{between}b{ends}1{between}2\u2028{between}{ends}"
     (tmp_path / "a.csv").write_bytes(text.encode())
     assert read_sheet(tmp_path / "a.csv").rows == [(2, {"a": "1", "b": "2"})]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["", "sep=;\n"])
+def test_spreadsheets_unicode_text_and_their_line_for_the_separator(tmp_path, encoding, first):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"{first}Path;Label\na,b;Entzündung\n".encode(encoding))
+    found = read_sheet(path)
+    assert [row for _, row in found.rows] == [{"path": "a,b", "label": "Entzündung"}]
+    assert header_of(path) == {"path", "label"}
+
+
+def test_text_of_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("path;label\na;Entzündung\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"a.csv: not UTF-8 text; save it as CSV UTF-8"):
+        read_sheet(path)
+    assert header_of(path) == set()

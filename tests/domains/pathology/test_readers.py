@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,38 @@ def test_tiffs_that_are_no_rgb_picture_say_so(
     options = {"photometric": "minisblack" if pixels.shape[-1] != 5 else "rgb"}
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     assert reason in refused(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize(("tag", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_pictures_stand_upright_as_their_exif_says(
+    tmp_path: Path, suffix: str, tag: int, turns: int
+) -> None:
+    ramp = np.zeros((24, 40, 3), np.uint8)
+    ramp[:12], ramp[:, :20, 2] = 200, 90
+    turned = Image.Exif()
+    turned[0x0112] = tag
+    Image.fromarray(ramp).save(tmp_path / f"a.{suffix}", exif=turned.tobytes(), quality=95)
+    with flat_pyramid.open_picture(tmp_path / f"a.{suffix}") as picture:
+        found, _ = flat_pyramid.rgb_of(picture, tmp_path / f"a.{suffix}")
+    assert np.abs(found.astype(int) - np.rot90(ramp, turns)).mean() < 4
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_tile_of_twelve_bits_in_sixteen_is_refused_not_black(
+    tmp_path: Path, memory: bool
+) -> None:
+    for factor, name in ((257, "sixteen.tif"), (16, "twelve.tif")):
+        tifffile.imwrite(tmp_path / name, PIXELS.astype(np.uint16) * factor, photometric="rgb")
+
+    def decode(name: str) -> np.ndarray:
+        file = BytesIO((tmp_path / name).read_bytes()) if memory else tmp_path / name
+        with flat_pyramid.open_picture(file) as picture:
+            return flat_pyramid.rgb_of(picture, file)[0]
+
+    assert (decode("sixteen.tif") == PIXELS).all()
+    with pytest.raises(UnreadableSource, match="16-bit samples, the largest 4080"):
+        decode("twelve.tif")
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P"])

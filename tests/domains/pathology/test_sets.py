@@ -183,6 +183,85 @@ def test_a_wrong_csv_is_refused(tmp_path: Path, rows: str, reason: str) -> None:
         reader(source, tmp_path, mpp=1.0)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("path,label\nx/1.png,a\n2,b\n", ["x/1.png", "x/2.png"]),
+        ("filename,class\n.\\x\\1.png,a\nX/2.PNG,b\n", ["x/1.png", "x/2.png"]),
+        ("sep=;\nPath;Label\nx/1;a\n2.png;b\n", ["x/1.png", "x/2.png"]),
+    ],
+)
+def test_paths_of_a_csv_are_completed_and_that_is_noted(
+    tmp_path: Path, text: str, found: list[str]
+) -> None:
+    for name in ("x/1.png", "x/2.png"):
+        write(tmp_path / name, png(1))
+    (tmp_path / "tiles.csv").write_text(text)
+    (source,) = sources(tmp_path, mpp=1.0)
+    with reader(source, tmp_path, mpp=1.0) as opened:
+        plan = opened.plan()
+        answers = list(opened.read(plan.rows))
+    assert plan.rows.column("member").to_pylist() == found
+    assert plan.labels["tissue"].values.to_pylist() == ["a", "b"]
+    assert all(isinstance(one, Sample) for one in answers)
+    assert "paths were completed, as" in source.note
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "reason"),
+    [
+        (["x/1.png", "y/1.png"], "1.png,a\n", "line 2: 1.png may be x/1.png, y/1.png; write the"),
+        (["x/1.png"], "x/1.png,a\n1,b\n", "line 3: x/1.png stands twice"),
+        (["x/1.png"], "2.png,a\n3.png,b\n", r"none of its 2 pictures is there \(2.png\)"),
+    ],
+)
+def test_paths_of_no_picture_or_of_two_are_refused(
+    tmp_path: Path, files: list[str], rows: str, reason: str
+) -> None:
+    for name in files:
+        write(tmp_path / name, png(1))
+    (tmp_path / "tiles.csv").write_text("path,label\n" + rows)
+    (source,) = sources(tmp_path, mpp=1.0, layout="csv")
+    with pytest.raises(DataError, match=reason):
+        reader(source, tmp_path, mpp=1.0, layout="csv")
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "1.png", png(1))
+    (tmp_path / "tiles.csv").write_text("path,label\n1.png,a\n2.png,b\n")
+    (source,) = sources(tmp_path, mpp=1.0, layout="csv")
+    with reader(source, tmp_path, mpp=1.0, layout="csv") as opened:
+        _, lost = opened.read(opened.plan().rows)
+    assert lost == CorruptSample("unreadable (no such file: 2.png)")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("path;label\na;Entzündung\n".encode("cp1252"), "not UTF-8 text; save it as CSV UTF-8"),
+        (b"slide,grade\na,1\n", "no column path or file or filename .it has slide, grade."),
+    ],
+)
+def test_a_csv_that_is_no_list_says_why(tmp_path: Path, data: bytes, reason: str) -> None:
+    (tmp_path / "tiles.csv").write_bytes(data)
+    with pytest.raises(DataError, match=reason):
+        sources(tmp_path, mpp=1.0, layout="csv")
+
+
+@pytest.mark.parametrize("how", ["null_values", "class_names"])
+def test_a_word_for_none_is_unknown_or_a_class_as_it_is_told(tmp_path: Path, how: str) -> None:
+    for name in ("1.png", "2.png"):
+        write(tmp_path / name, png(1))
+    (tmp_path / "tiles.csv").write_text("path,label\n1.png,a\n2.png,NA\n")
+    with pytest.raises(DataError, match="is 'NA' a class, or is it unknown"):
+        sources(tmp_path, mpp=1.0, layout="csv")
+    told = {"null_values": "NA"} if how == "null_values" else {"class_names": "NA=NA"}
+    (source,) = sources(tmp_path, mpp=1.0, layout="csv", **told)
+    with reader(source, tmp_path, mpp=1.0, layout="csv", **told) as opened:
+        values = opened.plan().labels["tissue"].values.to_pylist()
+    assert values == ["a", None if how == "null_values" else "NA"]
+
+
 def test_two_layouts_in_one_folder_are_refused_by_name(tmp_path: Path) -> None:
     write_pair(tmp_path, "train")
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
@@ -246,11 +325,11 @@ def test_classes_may_have_better_names_than_their_folders(tmp_path: Path) -> Non
     names = "0=normal, 1 = tumour"
     with reader(source, tmp_path, mpp=1.0, class_names=names) as opened:
         assert opened.plan().labels["tissue"].values.to_pylist() == ["normal", "tumour"]
-    with pytest.raises(UnreadableSource, match=r"no class 2 in it \(it has 0, 1\)"):
-        reader(source, tmp_path, mpp=1.0, class_names="2=other")
+    with pytest.raises(DataError, match=r"no class 2 here \(there are 0, 1\)"):
+        sources(tmp_path, mpp=1.0, class_names="2=other")
 
 
-@pytest.mark.parametrize("text", ["", "0", "0=", "=a", "0=a,1=a"])
+@pytest.mark.parametrize("text", ["", "0", "0=", "=a", "0=a,0=b"])
 def test_wrong_class_names_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="class_names"):
         PrepareOptions(class_names=text)
@@ -258,6 +337,7 @@ def test_wrong_class_names_are_refused(text: str) -> None:
 
 def test_one_letter_of_one_label_in_a_long_list_is_a_change(tmp_path: Path) -> None:
     """Also where neither the size nor the blocks that identify the file know of it."""
+    write(tmp_path / "0.png", png(1))
     lines = ["path,label", *(f"{place}.png,normal" for place in range(20_000))]
     found = []
     for changed in (None, 9_000, None):

@@ -16,6 +16,10 @@ from histoscope.apps.console import Console
 @click.option(
     "--classes", help="its classes in order, as a line of CSV  [default: those known or found]"
 )
+@click.option(
+    "--class-names", help="what classes are called here, as Tumor=tumour; NA=NA: it is a class"
+)
+@click.option("--null-values", help="what is written where the class is unknown, as NA,unknown")
 @click.option("--later-wins", is_flag=True, help="of two labels that contradict, the later counts")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="a .parquet file for --labels, not the store"
@@ -25,6 +29,8 @@ def command(
     files: tuple[Path, ...],
     task: str | None,
     classes: str | None,
+    class_names: str | None,
+    null_values: str | None,
     later_wins: bool,
     out: Path | None,
 ) -> None:
@@ -35,18 +41,25 @@ def command(
     refused, and nothing is written.
     """
     from histoscope.core.data.store import Store
+    from histoscope.core.errors import UsageError
     from histoscope.core.labelling.gather import read_label_file
-    from histoscope.core.labelling.task import class_names
+    from histoscope.core.labelling.task import class_names as names_in
     from histoscope.core.stages.labels import import_labels
+    from histoscope.core.tables.classes import ClassNames
 
+    try:
+        meant = ClassNames.parse(class_names, null_values)
+    except ValueError as fault:
+        raise UsageError(f"--class-names {class_names}: {fault}") from None
     opened = Store(store)
-    names = class_names(classes)
-    told = [read_label_file(file) for file in files]
+    names = names_in(classes)
+    told = [read_label_file(file, meant) for file in files]
     table = import_labels(
         opened,
         told,
         task,
         names,
+        meant=meant,
         out=out,
         later_wins=later_wins,
         progress=Console(),

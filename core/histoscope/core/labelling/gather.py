@@ -12,6 +12,7 @@ from histoscope.core.contracts import Level, Task
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError, near_word
 from histoscope.core.progress import Progress
+from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 KEYS: Mapping[Level, Sequence[str]] = {"sample": ("sample", "id"), "source": ("source",)}
@@ -45,12 +46,16 @@ class LabelFile:
     origin: str = ""
 
 
-def read_label_file(path: Path) -> LabelFile:
+def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
     """Read a file of labels: a label table (Parquet), or a CSV with these columns.
 
     ``sample`` (or ``id``), or ``source`` (id or path, as in the manifest); ``task`` if one likes;
     and either ``label``, one class, or one column a class with true or false. BOM, semicolons, tabs
     and empty cells beyond the last column are tolerated; an empty cell is unknown.
+
+    Args:
+        path: the file.
+        names: what the person said of classes that are written in a CSV.
 
     Raises:
         DataError: not such a file, or it contradicts itself.
@@ -69,11 +74,11 @@ def read_label_file(path: Path) -> LabelFile:
         raise DataError(f"{path}: labels of several tasks ({', '.join(sorted(tasks))}); divide it")
     values = dict[tuple[str, str], Value]()
     for line, row in sheet.rows:
-        for kind in (kind for kind in kinds if row[kind]):
+        for kind, word in ((kind, word) for kind in kinds if (word := names.of(row[kind]))):
             where = f"{path}, line {line}"
             if not row[key]:
-                raise DataError(f"{where}: {row[kind]!r} of no {level}; fill in {columns[key]}")
-            value = row[kind] if exclusive else _truth(row[kind], where)
+                raise DataError(f"{where}: {word!r} of no {level}; fill in {columns[key]}")
+            value = word if exclusive else _truth(word, where)
             about = row[key], "" if exclusive else columns[kind]
             if values.setdefault(about, value) != value:
                 raise DataError(

@@ -24,7 +24,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
-from histoscope.core.work.unused import say_unused, write_unused
+from histoscope.core.work.unused import say_found, write_unused
 
 FEATURES = ("histoscope.features", 1)
 EMBED = ("histoscope.embed", 2)
@@ -91,7 +91,7 @@ def embed(
     sampling = info.cut(str(encoder))
     domain = load_domain(info.domain)
     found = find_sources(domain, roots, options)
-    say_unused(found.unused, progress)
+    say_found(found, progress)
     parameters = {
         "encoder": info.model_dump(mode="json"),
         "weights": digest_tensors(opened.module.state_dict()),

@@ -14,6 +14,7 @@ from histoscope.core.errors import DataError, UsageError
 from histoscope.core.labelling.gather import LabelFile, Value, gather, label_file_of
 from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
+from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.core.tables.names import Files, listed
 
 
@@ -23,6 +24,7 @@ def import_labels(
     name: str | None,
     classes: Sequence[str],
     *,
+    meant: ClassNames = AS_WRITTEN,
     out: Path | None,
     later_wins: bool,
     progress: Progress,
@@ -34,6 +36,7 @@ def import_labels(
         files: what the files say, in their order; the store's table was first, then ``out``.
         name: of the task; None: as the files say.
         classes: in order; empty: those of the tables, else those that the files give.
+        meant: what the person said of the names of classes.
         out: where the table shall go; None: it replaces the store's.
         later_wins: as in :func:`gather`.
         progress: told each contradiction.
@@ -58,7 +61,8 @@ def import_labels(
             "another --task, or --out FILE.parquet and that to --labels"
         )
     there = _table_at(out, name) if out and out.exists() else None
-    task = _task(store, files, name, classes, [known.task for known in (there, before) if known])
+    known = [table.task for table in (there, before) if table]
+    task = _task(store, files, name, classes, known, meant)
     first = [label_file_of(before.origin or "the store", before)] if before else []
     if out and there:
         first.append(label_file_of(out.name, there, there.origin))
@@ -102,11 +106,14 @@ def _task(
     name: str,
     classes: Sequence[str],
     known: Sequence[Task],
+    names: ClassNames,
 ) -> Task:
     """The task that the files speak of, with the classes of the tables that know it."""
     found = dict.fromkeys(kind for task in known for kind in task.classes)
     said = dict.fromkeys(kind for file in files for kind in file.classes)
     given = list(classes) or list(found or said)
+    if not classes and not found:
+        names.check(said, ", ".join(file.name for file in files))
     several = not known and not files[0].exclusive
     return asked_task(store, name, given, several, known, files[0].level)
 

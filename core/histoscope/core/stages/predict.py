@@ -33,7 +33,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
-from histoscope.core.work.unused import say_unused, write_unused
+from histoscope.core.work.unused import say_found, write_unused
 
 PREDICT = ("histoscope.predict", 2)
 PREDICTIONS = ("histoscope.predictions", 1)
@@ -244,7 +244,7 @@ def predict(
     package.first_draw()  # refused here, before the folder is claimed
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard)
-    say_unused(found.unused, progress)
+    say_found(found, progress)
     parameters = {
         "domain": domain.name,
         "model": package.digest,

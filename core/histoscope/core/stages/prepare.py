@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from histoscope.core import __version__
@@ -31,12 +32,13 @@ from histoscope.core.data.units import sample_keys, units
 from histoscope.core.errors import DataError
 from histoscope.core.files import write_json, write_table
 from histoscope.core.progress import Progress
+from histoscope.core.tables.names import listed
 from histoscope.core.work.folder import OutFolder, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening, Reading
-from histoscope.core.work.unused import say_unused, write_unused
+from histoscope.core.work.unused import say_found, write_unused
 
 SETTINGS = ("histoscope.settings", 2)
 SOURCES = "sources"
@@ -133,7 +135,7 @@ def prepare(
         Interrupted: what is finished stays; the same call goes on.
     """
     found = find_sources(domain, roots, options)
-    say_unused(found.unused, progress)
+    say_found(found, progress)
     settings = {
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),
@@ -145,12 +147,16 @@ def prepare(
     job = PrepareJob(Opening(domain.name, roots, sampling), encoding, folder)
     outcomes = work_through("prepare", found.sources, job, engine, progress)
     write_unused(out, found.unused)
-    _finish(out, settings, roots, outcomes)
+    _finish(out, settings, roots, outcomes, progress)
     return outcomes
 
 
 def _finish(
-    out: Path, settings: Mapping[str, Any], roots: Roots, outcomes: Sequence[Outcome]
+    out: Path,
+    settings: Mapping[str, Any],
+    roots: Roots,
+    outcomes: Sequence[Outcome],
+    progress: Progress,
 ) -> None:
     parts = [
         pq.read_table(out / SOURCES / outcome.source.id / "rows.parquet")
@@ -163,6 +169,7 @@ def _finish(
         reasons = "; ".join(sorted({outcome.reason for outcome in outcomes}))
         write_manifest(out, outcomes)
         raise DataError(f"{out}: no source could be used ({reasons[:300]}); see manifest.csv")
+    _say_shared_cases(merged, progress)
     labels = [name for name in merged.column_names if name.startswith("label:")]
     write_table(out / "index.parquet", *INDEX, merged.drop_columns(labels))
     for task in _tasks(out, outcomes, merged):
@@ -178,6 +185,16 @@ def _finish(
         "program": __version__,
     }
     write_json(out / "store.json", *STORE, body)
+
+
+def _say_shared_cases(rows: pa.Table, progress: Progress) -> None:
+    """Say which cases have samples in several splits: what learns from one knows the other."""
+    known = rows.select(["case", "split"]).drop_null().group_by("case")
+    splits = known.aggregate([("split", "count_distinct")])
+    shared = splits.filter(pc.greater(splits.column("split_count_distinct"), 1))
+    names = sorted(shared.column("case").to_pylist())
+    if names:
+        progress.say(f"noted: {len(names)} cases are in several splits ({listed(names)})")
 
 
 def labels_columns(task: str, labels: PlanLabels) -> dict[str, pa.Array]:

@@ -9,11 +9,11 @@ from typing import Literal
 
 from histoscope.core.contracts import Unused
 from histoscope.core.errors import DataError
+from histoscope.core.tables.classes import says_nothing
 from histoscope.core.tables.names import PLAIN, Files, Naming, listed
 from histoscope.core.tables.spreadsheet import read_sheet
 
 PATH_COLUMNS = ("path", "file", "filename")
-NO_NAMES = {"na", "n/a", "nan", "none", "null", "nil", "unknown", "?", "-", "--", "#n/a"}
 Missing = Literal["source", "drop"]
 
 
@@ -117,7 +117,7 @@ class Cases:
         self._pattern = None if pattern is None else re.compile(pattern)
         self._missing = missing
         for name, case in (self._table.items() if self._table else {}).items():
-            if case.lower() in NO_NAMES:
+            if says_nothing(case):
                 assert self._table is not None
                 raise DataError(
                     f"{self._table.line(name)}: case {case!r}: is that a patient? Leave the cell "

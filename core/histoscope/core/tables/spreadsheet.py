@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from histoscope.core.errors import DataError
+
+_SEPARATOR = re.compile(r"sep=(.)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ def read_sheet(path: Path) -> Sheet:
             than there are columns.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text(path.read_bytes())
     except OSError as fault:
         raise DataError(f"{path}: {fault.strerror or fault}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
     delimiter = _delimiter(text.partition("\n")[0])
     lines = _lines(path, text, delimiter)
+    if _SEPARATOR.match(text):
+        next(lines)
     names = next(lines, (1, []))[1]
     if not names:
         raise DataError(f"{path}: empty, or its first line names no column")
@@ -75,7 +81,17 @@ def read_sheet(path: Path) -> Sheet:
     return Sheet(path, list(filter(None, names)), rows)
 
 
+def _text(data: bytes) -> str:
+    """UTF-8, or UTF-16 where its byte order mark says so, as spreadsheets' Unicode text."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _delimiter(header: str) -> str:
+    """That of the first line: named there, as ``sep=;``, or the one that is in it most often."""
+    if named := _SEPARATOR.match(header):
+        return named[1]
     return max(",;\t", key=header.count)
 
 
@@ -99,8 +115,11 @@ def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
 def header_of(path: Path) -> set[str]:
     """Lower-case column names of a CSV file; empty when it is no readable text."""
     try:
-        with path.open(encoding="utf-8-sig") as handle:
-            first = handle.readline(65536)
+        with path.open("rb") as handle:
+            data = handle.read(65536)
+        text = _text(data[: len(data) // 2 * 2])
     except (OSError, UnicodeDecodeError):
         return set()
-    return {name.strip().strip('"').lower() for name in first.split(_delimiter(first))}
+    first, *more = text.splitlines()[:2] or [""]
+    names = more[0] if more and _SEPARATOR.match(first) else first
+    return {name.strip().strip('"').lower() for name in names.split(_delimiter(first))}

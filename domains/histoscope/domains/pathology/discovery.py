@@ -17,7 +17,7 @@ from histoscope.core.contracts import Roots, Source, Unused, locate
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes, fingerprint
 from histoscope.domains.pathology.dicom import DicomHead, is_dicom, read_head
-from histoscope.domains.pathology.folders import Folders
+from histoscope.domains.pathology.folders import Folders, look_alikes
 from histoscope.domains.pathology.formats import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -44,7 +44,8 @@ def find_slides(root: str, place: Path) -> Iterator[Source | Unused]:
     base = place.parent if place.is_file() else place
     same: dict[str, list[Path]] = {}
     passed = list[Unused]()
-    files = [place] if place.is_file() else _walk(place, Folders(place, passed.append))
+    files = list([place] if place.is_file() else _walk(place, Folders(place, passed.append)))
+    passed += look_alikes(path.relative_to(base) for path in files)
     for path, members in _group(files):
         same.setdefault(identify(members, base), []).append(path)
     yield from passed

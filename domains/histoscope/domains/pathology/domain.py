@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoscope.core.contracts import LocationField, Phantom, Sampling, Source, Split
+from histoscope.core.contracts import LocationField, Phantom, Sampling, Split
 from histoscope.core.errors import DataError
-from histoscope.domains.pathology.formats import NAMING, SLIDE_COLUMNS
+from histoscope.domains.pathology.formats import NAMING
 from histoscope.domains.pathology.options import (
     PrepareOptions,
     ReadOptions,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Results,
         Roots,
         Scalar,
+        Source,
         Unused,
     )
     from histoscope.core.tables.names import Naming
@@ -75,48 +76,13 @@ class PathologyDomain:
             DataError: a root is absent, holds two layouts or nothing, a set lacks ``--mpp``, or a
                 CSV is not what it should be.
         """
-        from histoscope.core.tables.files import Cases
-        from histoscope.domains.pathology.annotations.matching import check_files
-        from histoscope.domains.pathology.discovery import find_slides
-        from histoscope.domains.pathology.scale import ScaleList
-        from histoscope.domains.pathology.set_sources import choose_layout, find_sets
-        from histoscope.domains.pathology.told import with_told
+        from histoscope.domains.pathology.finding import find
 
         if not isinstance(options, ReadOptions):
             raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
         if not isinstance(options, PrepareOptions):
             options = PrepareOptions(layout="slides", **dict(options))
-        layouts = {root: choose_layout(place, options.layout) for root, place in roots.items()}
-        if options.mpp is not None and set(layouts.values()) == {"slides"}:
-            raise DataError(
-                "--mpp is for labelled sets; for slides give --default-mpp or --mpp-csv"
-            )
-        words, missing = SLIDE_COLUMNS, options.missing_cases
-        cases = Cases(options.cases, options.case_regex, words, NAMING, missing)
-        if options.mpp_csv is not None:
-            ScaleList(options.mpp_csv)  # a fault in it is no slide's: refused before any is opened
-        if options.annotations and set(layouts.values()) != {"slides"}:
-            raise DataError(
-                "--annotations is for slides; a set's pictures are labelled as they lie"
-            )
-        found: list[Source | Unused] = []
-        for root, layout in layouts.items():
-            if layout == "slides":
-                found += find_slides(root, roots[root])
-            elif options.mpp is None:
-                raise DataError(f"{roots[root]}: tiles of a set have no scale: give --mpp")
-            else:
-                found += find_sets(root, roots[root], layout)
-        sources = [one for one in found if isinstance(one, Source)]
-        yield from (one for one in found if not isinstance(one, Source))
-        if options.annotations:
-            check_files(options.annotations, [source.path for source in sources])
-        if not sources:
-            raise DataError(
-                f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
-                "give a folder or file that holds one"
-            )
-        yield from with_told(sources, roots, options, cases)
+        yield from find(roots, options)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
         """Open a slide, a picture or a set.

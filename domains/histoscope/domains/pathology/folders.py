@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePath
 
 from histoscope.core.contracts import Unused
 from histoscope.core.errors import printable
 from histoscope.core.files import holds_results
-from histoscope.domains.pathology.formats import SLIDE_SUFFIXES, TILE_SUFFIXES, suffix_of
+from histoscope.domains.pathology.formats import OTHERS, SLIDE_SUFFIXES, TILE_SUFFIXES, suffix_of
 
 Say = Callable[[Unused], None]
 
@@ -52,6 +52,13 @@ class Folders:
 
     def _name(self, path: Path) -> str:
         return str(path if path == self._top else path.relative_to(self._top))
+
+
+def look_alikes(paths: Iterable[PurePath]) -> Iterator[Unused]:
+    """What looks like a picture or a set, and is not read."""
+    for path in paths:
+        if why := OTHERS.get(suffix_of(path)):
+            yield Unused("files that look like pictures", printable(path.as_posix()), why)
 
 
 def _leads_nowhere(path: Path) -> bool:

@@ -22,8 +22,19 @@ SLIDE_SUFFIXES = frozenset(
     | DICOM_SUFFIXES
     | set(TO_CONVERT)
 )
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".jp2", ".j2k"})
 TILE_SUFFIXES = PICTURE_SUFFIXES | {".tif", ".tiff"}
+OTHERS = {
+    **dict.fromkeys(
+        (".gif", ".heic", ".heif", ".avif", ".jxl", ".jxr", ".ppm", ".tga", ".psd", ".btf"),
+        "a kind of picture that is not read; convert it to PNG, or a slide to OME-TIFF",
+    ),
+    **dict.fromkeys((".npy", ".npz"), "arrays are not read; write them as HDF5 or PNG"),
+    **dict.fromkeys(
+        (".h5", ".hdf5"), "no pair NAME_x.h5 and NAME_y.h5 of one root; --layout h5 reads such"
+    ),
+    **dict.fromkeys((".zip",), "no class folders in it, or not in the input itself"),
+}  # what looks like a source, and is none; and why
 
 
 NAMING = Naming(

@@ -40,7 +40,7 @@ def _drawn_on(told: ToldOfSlide, scanned: Box) -> Drawn | None:
     offset = (0, 0) if told.coordinates == "level0" else (scanned.x, scanned.y)
     try:
         drawings = [
-            one for file in told.drawings for one in read_drawings(file, offset, told.renamed)
+            one for file in told.drawings for one in read_drawings(file, offset, told.classes)
         ]
     except DataError as fault:
         raise UnreadableSource(f"its annotations cannot be used: {fault}") from None

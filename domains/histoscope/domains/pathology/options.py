@@ -11,9 +11,10 @@ from pydantic import Field, field_validator
 
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Sampling
+from histoscope.core.tables.classes import ClassNames
 
 Coordinates = Literal["qupath", "level0"]
-Layout = Literal["auto", "slides", "folders", "zip", "h5", "csv"]
+Layout = Literal["auto", "slides", "folders", "case-folders", "zip", "h5", "csv"]
 
 
 class TileSampling(Sampling):
@@ -121,7 +122,12 @@ class PrepareOptions(ReadOptions):
         description="name of the label table that a labelled set or annotations give",
     )
     class_names: str | None = Field(
-        None, description="what classes are called in place of their folders, as 0=normal,1=tumour"
+        None,
+        description="what classes are called in place of what is written, as 0=normal,1=tumour; "
+        "two may become one, and NA=NA says that it is a class",
+    )
+    null_values: str | None = Field(
+        None, description="what is written where the class is unknown, as NA,unknown"
     )
     annotations: Path | None = Field(
         None,
@@ -136,16 +142,9 @@ class PrepareOptions(ReadOptions):
     @field_validator("class_names")
     @classmethod
     def _pairs(cls, text: str | None) -> str | None:
-        if text is not None:
-            pairs = [part.split("=") for part in text.split(",")]
-            names = [pair[-1].strip() for pair in pairs]
-            if any(len(pair) != 2 or not pair[0].strip() for pair in pairs) or not all(names):
-                raise ValueError("expected FOLDER=NAME,FOLDER=NAME, for example 0=normal,1=tumour")
-            if len(set(names)) < len(names):
-                raise ValueError("two classes have the same name")
+        ClassNames.parse(text, None)
         return text
 
-    def renamed(self) -> Mapping[str, str]:
-        """Class by its folder's name, where another name is wanted."""
-        parts = [part.split("=") for part in (self.class_names or "").split(",") if part]
-        return {folder.strip(): name.strip() for folder, name in parts}
+    def classes(self) -> ClassNames:
+        """What was said of the names of classes that are written."""
+        return ClassNames.parse(self.class_names, self.null_values)

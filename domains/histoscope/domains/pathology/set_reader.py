@@ -34,7 +34,7 @@ class SetReader:
 
     Raises:
         DataError: its pictures are too coarse or too small for the tile asked for.
-        UnreadableSource: the set is empty, or lacks a class that is to be renamed.
+        UnreadableSource: the set is empty.
     """
 
     def __init__(self, tiles: TileSet, sampling: TileSampling, told: ToldOfSet) -> None:
@@ -44,12 +44,6 @@ class SetReader:
         self._told = told
         if not tiles.members:
             raise UnreadableSource("a set without pictures")
-        absent = sorted(set(told.renamed) - {member.label or "" for member in tiles.members})
-        if absent:
-            found = sorted({member.label for member in tiles.members if member.label is not None})
-            raise UnreadableSource(
-                f"--class-names: no class {', '.join(absent)} in it (it has {', '.join(found)})"
-            )
         self._stains = None
         if sampling.stain_normalisation != "none":
             from histoscope.domains.pathology.stain_normalisation import EachAlone
@@ -82,10 +76,10 @@ class SetReader:
         """One row a picture, with its label."""
         members = self._tiles.members
         names = [
-            None if one.label is None else printable(self._told.renamed.get(one.label, one.label))
-            for one in members
+            None if name is None else printable(name)
+            for name in (self._told.classes.of(one.label) for one in members)
         ]
-        known = any(member.label is not None for member in members)
+        known = any(name is not None for name in names)
         labels = {self._told.task: PlanLabels(pa.array(names, pa.string()))} if known else {}
         return Plan(_rows(members, self._tiles.named, self._told.cases), labels)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from histoscope.core.contracts import Roots, Source, Unused, locate
 from histoscope.core.errors import DataError, HistoscopeError
 from histoscope.core.files import content_of, digest_of_bytes
+from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.core.tables.files import Cases
-from histoscope.core.tables.names import listed as listed_names
+from histoscope.core.tables.names import listed
 from histoscope.domains.pathology.annotations.matching import match, other_files
+from histoscope.domains.pathology.annotations.qupath import read_drawings
 from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
@@ -30,7 +33,7 @@ class ToldOfSlide:
         plane: which of a stack, from 1; None takes the middle one.
         drawings: annotation files of the slide, and below what they mean.
         coordinates: of the drawings.
-        renamed: what classes are called, by their names in the drawings.
+        classes: what the person said of the names of classes.
         task: name of the label table.
         rest_is: class of what nobody drew on.
     """
@@ -41,7 +44,7 @@ class ToldOfSlide:
     plane: int | None = None
     drawings: Sequence[Path] = ()
     coordinates: Coordinates = "qupath"
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    classes: ClassNames = AS_WRITTEN
     task: str = ""
     rest_is: str | None = None
 
@@ -53,13 +56,13 @@ class ToldOfSet:
     Attributes:
         mpp: um/px of its pictures.
         task: name of its labels.
-        renamed: class names in place of others.
+        classes: what the person said of the names of classes.
         cases: by a picture's path, where known.
     """
 
     mpp: float
     task: str
-    renamed: Mapping[str, str]
+    classes: ClassNames
     cases: Mapping[str, str]
 
 
@@ -72,40 +75,73 @@ def with_told(
     cases; the rest is the same for all of a call.
 
     Raises:
-        DataError: a table speaks of none of them, or of one of several alike.
+        DataError: a table speaks of none of them, or of one of several alike; or a class may be a
+            word for none, or two spellings of one.
     """
     members = {one.id: _members(one, roots) for one in sources if one.kind.startswith("set-")}
     slides = [source for source in sources if source.id not in members]
     files = list(dict.fromkeys(_file_of(source) for source in slides))
     scans = [source.path for source in slides if source.path not in files]
     pictures = [one for found in members.values() if found.named for one in found.members]
+    known, unused = _cases_of(cases, files, scans, pictures)
+    scales = dict[str, float]()
+    if options.mpp_csv is not None:
+        scales, idle = ScaleList(options.mpp_csv).of([*files, *scans])
+        unused += idle
+    drawn, idle = _drawings_of(options.annotations, sources)
+    _check_classes(options, members, drawn)
+    yield from [*unused, *idle]
+    for source in sources:
+        if source.id in members:
+            yield _set_with_told(source, roots[source.root], members[source.id], options, known)
+        elif (file := _file_of(source)) in known:
+            found = replace(source, case=known[source.path] or known[file])
+            scale = scales.get(source.path, scales.get(file))
+            yield _slide_with_told(found, options, scale, drawn)
+
+
+def _cases_of(
+    cases: Cases, files: Sequence[str], scans: Sequence[str], pictures: Sequence[Member]
+) -> tuple[dict[str, str | None], list[Unused]]:
     stated = {one.name for one in pictures if one.case is not None} | set(scans)
     known, unused = cases.of([*files, *scans, *(one.name for one in pictures)], stated)
     lost = [one.name for one in pictures if one.name not in known]
     if lost:
         raise DataError(
             f"--missing-cases drop is for slides; give a case for each picture of a set "
-            f"({listed_names(lost)}), or --missing-cases source"
+            f"({listed(lost)}), or --missing-cases source"
         )
-    scales = dict[str, float]()
-    if options.mpp_csv is not None:
-        scales, idle = ScaleList(options.mpp_csv).of([*files, *scans])
-        unused += idle
-    drawn: Mapping[str, list[Path]] = {}
-    if options.annotations is not None:
-        matches = match(options.annotations, {s.id: s.path for s in sources})
-        drawn = matches.files
-        unused += [Unused("annotation files", f.name, why) for f, why in matches.idle.items()]
-        others = other_files(options.annotations)
-        unused += [Unused("files among the annotations", f.name, "not .geojson") for f in others]
-    yield from unused
-    for source in sources:
-        if source.id in members:
-            yield _set_with_told(source, members[source.id], options, known)
-        elif (file := _file_of(source)) in known:
-            found = replace(source, case=known[source.path] or known[file])
-            scale = scales.get(source.path, scales.get(file))
-            yield _slide_with_told(found, options, scale, drawn)
+    return known, unused
+
+
+def _drawings_of(
+    folder: Path | None, sources: Sequence[Source]
+) -> tuple[Mapping[str, list[Path]], list[Unused]]:
+    """Annotation files by their slide's id, and files that are of none."""
+    if folder is None:
+        return {}, []
+    matches = match(folder, {source.id: source.path for source in sources})
+    idle = [Unused("annotation files", file.name, why) for file, why in matches.idle.items()]
+    others = other_files(folder)
+    idle += [Unused("files among the annotations", one.name, "not .geojson") for one in others]
+    return matches.files, idle
+
+
+def _check_classes(
+    options: PrepareOptions, members: Mapping[str, _Members], drawn: Mapping[str, list[Path]]
+) -> None:
+    """See that classes are told apart by more than their spelling, in all sources at once."""
+    written = {one.label for found in members.values() for one in found.members if one.label}
+    for file in [file for files in drawn.values() for file in files]:
+        with suppress(DataError):  # reading the slide says it
+            written |= {one.kind for one in read_drawings(file) if one.kind}
+    classes = options.classes()
+    absent = sorted(set(classes.renamed) - written)
+    if written and absent:
+        raise DataError(
+            f"--class-names: no class {listed(absent)} here (there are {listed(sorted(written))})"
+        )
+    classes.check(written, f"classes of {options.task}")
 
 
 def _file_of(source: Source) -> str:
@@ -114,19 +150,22 @@ def _file_of(source: Source) -> str:
 
 
 def _slide_with_told(
-    source: Source, options: PrepareOptions, listed: float | None, drawn: Mapping[str, list[Path]]
+    source: Source,
+    options: PrepareOptions,
+    listed_mpp: float | None,
+    drawn: Mapping[str, list[Path]],
 ) -> Source:
     files = drawn.get(source.id, [])
     parts = [content_of(file) for file in files]
-    parts += [] if listed is None else [repr(listed).encode()]
+    parts += [] if listed_mpp is None else [repr(listed_mpp).encode()]
     told = ToldOfSlide(
-        listed,
+        listed_mpp,
         options.default_mpp,
         options.allow_anisotropic,
         options.plane,
         files,
         options.coordinates,
-        options.renamed(),
+        options.classes(),
         options.task,
         options.rest_is,
     )
@@ -140,10 +179,12 @@ class _Members:
     Attributes:
         members: in reading order.
         named: whether they have names that a table may speak of.
+        notes: what was chosen or converted.
     """
 
     members: Sequence[Member] = ()
     named: bool = False
+    notes: Sequence[str] = ()
 
 
 def _members(source: Source, roots: Roots) -> _Members:
@@ -151,16 +192,36 @@ def _members(source: Source, roots: Roots) -> _Members:
         tiles = open_set(locate(source, roots), source.kind)
     except HistoscopeError:
         return _Members()
-    found = _Members(list(tiles.members), tiles.named)
+    found = _Members(list(tiles.members), tiles.named, tiles.notes)
     tiles.close()
     return found
 
 
 def _set_with_told(
-    source: Source, found: _Members, options: PrepareOptions, cases: Mapping[str, str | None]
+    source: Source,
+    place: Path,
+    found: _Members,
+    options: PrepareOptions,
+    cases: Mapping[str, str | None],
 ) -> Source:
     """The digest is of each picture's name, label, split and case; none where it does not open."""
+    if source.kind == "set-folders":
+        _check_the_only_folder(place, found.members, options)
     known = {one.name: case for one in found.members if found.named and (case := cases[one.name])}
     parts = [repr((one, known.get(one.name))).encode() for one in found.members]
-    told = ToldOfSet(options.mpp or 0.0, options.task, options.renamed(), known)
-    return replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
+    told = ToldOfSet(options.mpp or 0.0, options.task, options.classes(), known)
+    note = "; ".join(filter(None, [source.note, *found.notes]))
+    given = digest_of_bytes(parts) if parts else ""
+    return replace(source, told=told, note=note, given=given)
+
+
+def _check_the_only_folder(place: Path, members: Sequence[Member], options: PrepareOptions) -> None:
+    """Refuse one folder around others: is it the class, or are they?"""
+    (label, *others) = {one.label for one in members} or {None}
+    deep = all(one.name.count("/") > 1 + (one.split is not None) for one in members)
+    if label and not others and deep and label not in options.classes().renamed:
+        raise DataError(
+            f"{place}: all pictures lie in folders in {label!r}; if these are the classes, "
+            f"give {label} itself as the input; if it is the class, give "
+            f"--class-names {label}={label}"
+        )

@@ -14,6 +14,7 @@ import click
 @click.option("--task", default="tissue", show_default=True, help="what the classes answer")
 @click.option("--classes", help="the classes that count, A,B,C  [default: all that are drawn]")
 @click.option("--class-names", help="what classes are called here, as Tumor=tumour,Other=normal")
+@click.option("--null-values", help="what a drawing without a class is called, as NA,unknown")
 @click.option("--rest-is", help="class of what nobody drew on, on slides with annotations")
 @click.option(
     "--coordinates",

@@ -21,6 +21,7 @@ from shapely.geometry import shape
 from histoscope.core.contracts import Artefact, Scalar, Source
 from histoscope.core.errors import DataError
 from histoscope.core.files import write_text
+from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.domains.pathology.options import Coordinates
 from histoscope.domains.pathology.tiling import PLACE, has_places
 
@@ -48,14 +49,14 @@ class Drawing:
 
 
 def read_drawings(
-    path: Path, offset: tuple[int, int] = (0, 0), names: Mapping[str, str] | None = None
+    path: Path, offset: tuple[int, int] = (0, 0), names: ClassNames = AS_WRITTEN
 ) -> list[Drawing]:
     """All features of a file, usable or not.
 
     Args:
         path: a GeoJSON file.
         offset: added to its coordinates to get level-0 px, x and y.
-        names: what classes are called here, where another name is wanted.
+        names: what the person said of the names of classes.
 
     Raises:
         DataError: not readable, or no GeoJSON.
@@ -70,7 +71,7 @@ def read_drawings(
     if not found and body != [] and not (isinstance(body, dict) and "features" in body):
         raise DataError(f"{path.name}: no GeoJSON features in it")
     drawings = [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
-    return [replace(one, kind=(names or {}).get(one.kind or "", one.kind)) for one in drawings]
+    return [replace(one, kind=names.of(one.kind)) for one in drawings]
 
 
 def _features(body: Any) -> Iterator[Mapping[str, Any]]:

@@ -112,7 +112,7 @@ def _slide(
     rows, places, drawings = list[dict[str, Any]](), list[Path](), list[Drawing]()
     for path in files:
         try:
-            several = read_drawings(path, (x, y), options.renamed())
+            several = read_drawings(path, (x, y), options.classes())
         except DataError as fault:
             rows.append(_row(path, told, note=str(fault)))
         else:

@@ -8,13 +8,17 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.base import Region, on_background, words_of
 from histoscope.domains.pathology.tiling import Box
+
+_BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
 
 
 def open_picture(file: Path | BytesIO) -> Image.Image:
@@ -42,13 +46,13 @@ def open_picture(file: Path | BytesIO) -> Image.Image:
 def rgb_of(
     picture: Image.Image, file: Path | BytesIO
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Decode to RGB on white.
+    """Decode to RGB on white, upright as the picture's EXIF says.
 
     Returns:
         uint8 (height, width, 3), and bool (height, width) where it was opaque, or None.
 
     Raises:
-        UnreadableSource: damaged or cut, or of more than 8 bits.
+        UnreadableSource: damaged or cut, or of more than 8 bits, or of nobody knows how many.
     """
     if picture.mode.startswith(("I", "F")):
         raise UnreadableSource(
@@ -56,12 +60,33 @@ def rgb_of(
         )
     see_through = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     try:
-        pixels = np.array(picture.convert("RGBA" if see_through else "RGB"))
+        upright = ImageOps.exif_transpose(picture)
+        pixels = np.array(upright.convert("RGBA" if see_through else "RGB"))
+        _check_bits(picture, file)
     except (OSError, ValueError, SyntaxError) as fault:
         text = words_of(fault, file)
         cut = "the file ends early" if "truncated" in text else "damaged"
         raise UnreadableSource(f"{cut} ({text})") from None
     return on_background(pixels) if see_through else (pixels, None)
+
+
+def _check_bits(picture: Image.Image, file: Path | BytesIO) -> None:
+    """Refuse 16-bit samples that may be of fewer bits: the upper 8 of these would be nearly black.
+
+    Raises:
+        UnreadableSource: with the largest value.
+    """
+    tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
+    if max(tags.get(_BITS_PER_SAMPLE, (8,))) <= 8:
+        return
+    if isinstance(file, BytesIO):
+        file.seek(0)
+    largest = int(tifffile.imread(file).max())
+    if largest < 2**15:
+        raise UnreadableSource(
+            f"16-bit samples, the largest {largest}: how many bits mean something is not said; "
+            "save it with 8"
+        )
 
 
 class FlatPyramid:
