@@ -29,7 +29,7 @@ def test_rows_of_other_parts_and_of_none_are_passed_over(chosen):
 
 def test_those_that_the_store_does_not_have_are_counted(chosen):
     found = chosen(f"{chosen.ids[0]},train", "nobody,train", "else,test")
-    assert "(1 of its 2 ids are not in the store): 1 samples" in found.said
+    assert "(1 of its 2 ids are not in the store: nobody): 1 samples" in found.said
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,17 @@ def test_those_that_the_store_does_not_have_are_counted(chosen):
 def test_another_word_and_two_splits_are_refused(chosen, lines, says):
     with pytest.raises(DataError, match=says):
         chosen(*(line.format(*chosen.ids) for line in lines))
+
+
+def test_sources_are_named_by_id_or_path(toy_store, tmp_path):
+    manifest = toy_store.manifest
+    (first, row), (second, other) = list(manifest.items())[:2]
+    path = tmp_path / "split.csv"
+    path.write_text(f"source,split\n{first},train\n{other['path']},train\ngone.npy,train\n")
+    found = select(toy_store, "train", f"{path}:train")
+    sources = toy_store.index.column("source").take(found.rows).unique().to_pylist()
+    assert sources == [first, second]
+    assert "(1 of its 3 sources are not in the store: gone.npy)" in found.said
+    path.write_text(f"source,split\n{first},train\n{row['path']},test\n")
+    with pytest.raises(DataError, match="stands in two splits"):
+        select(toy_store, "train", f"{path}:train")

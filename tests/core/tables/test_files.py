@@ -34,6 +34,13 @@ def test_each_row_finds_its_file_and_what_does_not_is_listed_with_its_neighbours
     assert unused[1].reason == "no such file here"
 
 
+def test_columns_that_are_not_read_are_listed(table):
+    path = table("a,p1,70,f", head="slide,case,Age,sex")
+    told, unused = FileTable(path, "case", ("slide",), SLIDES).of(PATHS)
+    assert told == {"P1/a.svs": "p1"}
+    assert unused == [Unused("columns of cases.csv", name, "not read") for name in ("Age", "sex")]
+
+
 def test_numbers_that_are_padded_otherwise_are_near_and_never_used(table):
     table = FileTable(table("S22-0123,p"), "case", ("slide",), SLIDES)
     told, _ = table.of(["S22-123.svs", "S22-0123.tif"])

@@ -207,6 +207,13 @@ def test_paths_of_a_csv_are_completed_and_that_is_noted(
     assert "paths were completed, as" in source.note
 
 
+def test_columns_of_a_csv_that_are_not_read_are_noted(tmp_path: Path) -> None:
+    write(tmp_path / "1.png", png(1))
+    (tmp_path / "tiles.csv").write_text("path,label,Age,Sex\n1.png,a,70,f\n")
+    (source,) = sources(tmp_path, mpp=1.0, layout="csv")
+    assert source.note == "columns not read: Age, Sex"
+
+
 @pytest.mark.parametrize(
     ("files", "rows", "reason"),
     [

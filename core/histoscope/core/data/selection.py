@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts.installed import load_domain
+from histoscope.core.data.named import NamedSources
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
+from histoscope.core.tables.names import listed
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 PARTS = ("train", "valid", "test")
@@ -37,8 +39,8 @@ def select(
         store: where from.
         part: ``train``, ``valid`` or ``test``; what the command reads by itself.
         given: ``PART`` of the store's own split, ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with
-            ``split`` and one of ``case``, ``source``, ``id``; NAME is a published split of the
-            store's domain.
+            ``split`` and one of ``case``, ``source`` (id or path), ``id``; NAME is a published
+            split of the store's domain.
         marked: also samples that carry a mark.
         way: how the user has them read, for the message.
 
@@ -64,7 +66,7 @@ def select(
             values = pa.array(cases, pa.string())
             wanted = pc.is_in(index.column("case").combine_chunks(), value_set=values)
         else:
-            wanted, absent = _by_file(index, Path(name), part, published)
+            wanted, absent = _by_file(store, Path(name), part, published)
         said = f"{part} of {Path(name).name}{absent}"
     elif splits.null_count == len(splits):
         wanted = pa.array(np.ones(len(index), dtype=bool))
@@ -89,9 +91,7 @@ def select(
     return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples{left_out}")
 
 
-def _by_file(
-    index: pa.Table, file: Path, part: str, published: Iterable[str]
-) -> tuple[pa.Array, str]:
+def _by_file(store: Store, file: Path, part: str, published: Iterable[str]) -> tuple[pa.Array, str]:
     """Which samples a file puts into a part, and what is to be said of that."""
     if not file.is_file():
         known = f" (published splits: {', '.join(published)})" if published else ""
@@ -99,11 +99,24 @@ def _by_file(
     sheet = read_sheet(file)
     key = sheet.column("id", "source", "case")
     parts = _parts_of(sheet, key)
-    values = pa.array([name for name, word in parts.items() if word == part], pa.string())
-    column = index.column(key).combine_chunks()
-    absent = pc.sum(pc.invert(pc.is_in(values, value_set=column))).as_py() or 0
-    said = f" ({absent} of its {len(values)} {key}s are not in the store)" if absent else ""
-    return pc.is_in(column, value_set=values), said
+    if key == "source":
+        parts = _by_id(parts, store, file)
+    wanted = [name for name, word in parts.items() if word == part]
+    column = store.index.column(key).combine_chunks()
+    known = pc.is_in(pa.array(wanted, pa.string()), value_set=column).to_pylist()
+    absent = [name for name, there in zip(wanted, known, strict=True) if not there]
+    said = f" ({len(absent)} of its {len(wanted)} {key}s are not in the store: {listed(absent)})"
+    return pc.is_in(column, value_set=pa.array(wanted, pa.string())), said if absent else ""
+
+
+def _by_id(parts: dict[str, str], store: Store, file: Path) -> dict[str, str]:
+    """Parts by the ids of sources that are named by their paths."""
+    known, by_id = NamedSources(store), dict[str, str]()
+    for name, part in parts.items():
+        found = known.id_of(name, str(file)) or name
+        if by_id.setdefault(found, part) != part:
+            raise DataError(f"{file}: source {name} stands in two splits")
+    return by_id
 
 
 def _parts_of(sheet: Sheet, key: str) -> dict[str, str]:

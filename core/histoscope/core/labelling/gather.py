@@ -13,6 +13,7 @@ from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError, near_word
 from histoscope.core.progress import Progress
 from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
+from histoscope.core.tables.names import listed
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 KEYS: Mapping[Level, Sequence[str]] = {"sample": ("sample", "id"), "source": ("source",)}
@@ -35,6 +36,7 @@ class LabelFile:
         values: sample or source and, of classes that are not exclusive, class, to what is said of
             them.
         origin: who said it, files divided by ``"; "``; empty: the file itself.
+        idle: columns that are not read.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LabelFile:
     classes: tuple[str, ...]
     values: Mapping[tuple[str, str], Value] = field(default_factory=dict)
     origin: str = ""
+    idle: Sequence[str] = ()
 
 
 def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
@@ -87,7 +90,9 @@ def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
     classes = tuple(given) if exclusive else tuple(columns[kind] for kind in kinds)
-    return LabelFile(path.name, next(iter(tasks), None), level, exclusive, classes, values)
+    idle = sheet.others(key, LABEL, TASK) if exclusive else []
+    task = next(iter(tasks), None)
+    return LabelFile(path.name, task, level, exclusive, classes, values, idle=idle)
 
 
 def _key(sheet: Sheet) -> tuple[Level, str]:
@@ -144,6 +149,8 @@ def gather(
     known = set(names)
     for file in files:
         _check(file, task, known, where)
+        if file.idle:
+            progress.say(f"not used: columns of {file.name} ({listed(file.idle)})")
     merged, who = dict[tuple[str, str], Value](), dict[tuple[str, str], str]()
     contradictions = list[str]()
     for file in files:

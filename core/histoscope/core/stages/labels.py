@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoscope.core.contracts import Task
-from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.labels import LabelTable
+from histoscope.core.data.named import NamedSources
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.labelling.gather import LabelFile, Value, gather, label_file_of
 from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
 from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
-from histoscope.core.tables.names import Files, listed
 
 
 def import_labels(
@@ -82,20 +81,10 @@ def _by_id(file: LabelFile, store: Store) -> LabelFile:
     Raises:
         DataError: a name is that of several sources, or two names are of one source and contradict.
     """
-    ids = dict[str, list[str]]()
-    for one, row in store.manifest.items():
-        ids.setdefault(row["path"], []).append(one)
-    known = Files(ids, load_domain(store.domain).naming)
-    values = dict[tuple[str, str], Value]()
+    known, values = NamedSources(store), dict[tuple[str, str], Value]()
     for (name, kind), value in file.values.items():
-        path = None if name in store.manifest else known.the_one(name, file.name)
-        found = [name] if path is None else ids[path]
-        if len(found) > 1:
-            raise DataError(
-                f"{file.name}: {name} is the path of several sources; give one of their ids "
-                f"({listed(found)})"
-            )
-        if values.setdefault((found[0], kind), value) != value:
+        found = known.id_of(name, file.name) or name
+        if values.setdefault((found, kind), value) != value:
             raise DataError(f"{file.name}: source {name} stands twice, with two labels")
     return replace(file, values=values)
 

@@ -38,6 +38,7 @@ class FileTable:
         named = sheet.column(*words, *PATH_COLUMNS)
         sheet.column(value)
         self.path, self._naming = path, naming
+        self._idle = sheet.others(named, value)
         self._values: dict[str, str] = {}
         self._lines: dict[str, int] = {}
         for line, row in sheet.rows:
@@ -69,22 +70,25 @@ class FileTable:
                 or no name is that of any file.
         """
         files = Files(paths, self._naming)
-        found, names, unused = dict[str, str](), dict[str, str](), list[Unused]()
+        found, names = dict[str, str](), dict[str, str]()
+        unused = [Unused(f"columns of {self.path.name}", one, "not read") for one in self._idle]
+        strange = list[str]()
         for name, value in self._values.items():
             path = files.the_one(name, self.line(name))
             if path is None:
                 near = files.near(name)
                 said = f"no such file here; near: {listed(near)}" if near else "no such file here"
                 unused.append(Unused(f"rows of {self.path.name}", name, said))
+                strange.append(name)
             elif found.setdefault(path, value) != value:
                 raise DataError(
                     f"{self.line(name)}: {names[path]} and {name} are both {path}, with two values"
                 )
             else:
                 names[path] = name
-        if unused and paths and not found:
+        if strange and paths and not found:
             raise DataError(
-                f"{self.path}: none of its {len(self._values)} rows ({unused[0].name}) is one of "
+                f"{self.path}: none of its {len(self._values)} rows ({strange[0]}) is one of "
                 f"the files here ({paths[0]}); give a file's path, its end, or its name"
             )
         return found, unused

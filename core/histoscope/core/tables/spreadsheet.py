@@ -43,6 +43,10 @@ class Sheet:
         has = ", ".join(self.names)
         raise DataError(f"{self.path}: no column {' or '.join(wanted)} (it has {has})")
 
+    def others(self, *read: str) -> list[str]:
+        """Names of columns that are none of those that are read, which are lower-case."""
+        return [name for name in self.names if name.lower() not in read]
+
 
 def read_sheet(path: Path) -> Sheet:
     """Read a CSV file; empty cells beyond the last column are tolerated.

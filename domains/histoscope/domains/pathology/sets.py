@@ -212,7 +212,9 @@ class CsvSet:
                 "paths are relative to the folder of the CSV"
             )
         self.members: Sequence[Member] = list(members.values())
-        self.notes: Sequence[str] = places.notes()
+        idle = sheet.others(named, labelled, "case", "split")
+        said = [f"columns not read: {listed(idle)}"] if idle else []
+        self.notes: Sequence[str] = [*places.notes(), *said]
 
     def load(self, item: int) -> NDArray[np.uint8]:
         """See :class:`TileSet`."""
