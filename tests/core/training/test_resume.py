@@ -70,7 +70,7 @@ def spec_of(kind: str, numbers: str, **more) -> PretrainSpec:
     # of up to 32 px is to the last stage
     views = {"geometry": {"size_px": 48}}
     objective = OBJECTIVES[BASES[kind]]
-    body = {"encoder": "resnet10t", "objective": objective, "views": views, "training": training}
+    body = {"encoder": "test_resnet", "objective": objective, "views": views, "training": training}
     return build(PretrainSpec, body, "test")
 
 
@@ -211,7 +211,7 @@ def test_another_start_is_refused_and_the_network_is_that_of_the_start(toy, toy_
     run = tmp_path / "run"
     with pytest.raises(Killed):
         pretrain(toy_store, toy.DOMAIN, start, run, progress=KilledAfter(3))
-    assert load_yaml(run / "config.yaml")["encoder"]["name"] == "resnet10t"
+    assert load_yaml(run / "config.yaml")["encoder"]["name"] == "test_resnet"
     (tmp_path / "one").rename(tmp_path / "kept")
     (tmp_path / "other").rename(tmp_path / "one")
     with pytest.raises(UsageError, match=r"began from weights \w+, --init is now weights \w+"):
@@ -220,7 +220,7 @@ def test_another_start_is_refused_and_the_network_is_that_of_the_start(toy, toy_
     (tmp_path / "kept").rename(tmp_path / "one")
     pretrain(toy_store, toy.DOMAIN, start, run, progress=Silent())
     wrong = start.model_copy(update={"encoder": TimmSpec(name="resnet50")})
-    with pytest.raises(UsageError, match="is a resnet10t, but encoder is resnet50"):
+    with pytest.raises(UsageError, match="is a test_resnet, but encoder is resnet50"):
         pretrain(toy_store, toy.DOMAIN, wrong, tmp_path / "wrong", progress=Silent())
 
 

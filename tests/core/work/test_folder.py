@@ -2,9 +2,11 @@
 
 import pytest
 
+from histoscope.core.contracts import Source
 from histoscope.core.errors import UsageError
 from histoscope.core.files import write_json
 from histoscope.core.work.folder import OutFolder, differences
+from histoscope.core.work.outcome import Outcome, write_outcome
 
 OWNER = ("histoscope.example", 2)
 
@@ -13,13 +15,15 @@ def folder(tmp_path, **more):
     return OutFolder(tmp_path / "out", OWNER, parts="parts", **more)
 
 
-def finish_one(tmp_path):
-    write_json(tmp_path / "out" / "parts" / "a" / "done.json", "histoscope.outcome", 2, {})
+def finish_one(tmp_path, status="done", name="a"):
+    outcome = Outcome(Source(name, name), status, reason="why" if status == "failed" else "")
+    write_outcome(tmp_path / "out" / "parts" / name / "done.json", outcome)
 
 
 def test_a_claim_binds_once_something_is_finished(tmp_path):
     one = folder(tmp_path)
     one.claim({"cut": {"size": 64, "way": None}}, {"program": "1"})
+    finish_one(tmp_path, "failed", "b")  # it is tried again, and binds nobody
     one.claim({"cut": {"size": 32, "way": None}})
     finish_one(tmp_path)
     one.claim({"cut": {"size": 32, "way": None}}, {"program": "2"})

@@ -24,7 +24,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
-from histoscope.core.work.unused import say_found, write_unused
+from histoscope.core.work.said import say_found, write_unused
 
 FEATURES = ("histoscope.features", 1)
 EMBED = ("histoscope.embed", 2)

@@ -33,7 +33,7 @@ from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
-from histoscope.core.work.unused import say_found, write_unused
+from histoscope.core.work.said import say_found, write_unused
 
 PREDICT = ("histoscope.predict", 2)
 PREDICTIONS = ("histoscope.predictions", 1)

@@ -20,6 +20,7 @@ from histoscope.core.progress import Progress
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.job import Engine, Job, clear
 from histoscope.core.work.outcome import DONE, Outcome, read_outcome, still_good, write_outcome
+from histoscope.core.work.said import say_alike
 
 _PART = re.compile(r"(\.\d+\.part)+$")
 
@@ -89,7 +90,8 @@ class OutFolder:
         body = read_json(self.file, *self.owner)
         if body["version"] < self.owner[1]:
             raise UsageError(f"{self.path}: made by an older histoscope; give another --out")
-        bound = any(self.path.glob(f"{self.parts}/*/{DONE}")) if self.parts else self._whole
+        folders = self.path.glob(f"{self.parts}/*") if self.parts else ()
+        bound = any(map(_finished, folders)) if self.parts else self._whole
         return body if bound else None
 
     @property
@@ -172,6 +174,8 @@ def work_through(
                 progress.say(f"{outcome.source.path}: {outcome.status}: {outcome.reason}")
             progress.advance()
     progress.finish()
+    of_now = [outcomes[source.id] for source in todo if outcomes[source.id].status == "done"]
+    say_alike([(outcome.source.path, outcome.reason) for outcome in of_now], progress)
     return [outcomes[source.id] for source in sources]
 
 

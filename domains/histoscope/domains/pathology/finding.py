@@ -53,7 +53,11 @@ def _check(seen: Mapping[str, Seen], roots: Roots, options: PrepareOptions) -> N
             + "; for slides give --default-mpp or --mpp-csv"
         )
     if options.mpp is None and sets:
-        raise DataError(f"{roots[sets[0]]}: tiles of a set have no scale: give --mpp")
+        kind = seen[sets[0]].layout
+        raise DataError(
+            f"{roots[sets[0]]}: read as a labelled set ({kind}), whose tiles have no scale: give "
+            "--mpp, or --layout slides where each picture is a slide"
+        )
     if options.annotations and sets:
         raise DataError("--annotations is for slides; a set's pictures are labelled as they lie")
 
@@ -64,6 +68,6 @@ def _below(root: str, seen: Seen, roots: Roots) -> Iterator[Source | Unused]:
         yield from find_sets(root, place, seen.layout)
         return
     yield from find_slides(root, place)
-    if seen.why_no_set:
+    if seen.why_no_set and seen.like_tiles:
         reason = f"each picture is read as a slide; {seen.why_no_set}"
         yield Unused("class folders", printable(place.name), reason)

@@ -58,7 +58,7 @@ def look_alikes(paths: Iterable[PurePath]) -> Iterator[Unused]:
     """What looks like a picture or a set, and is not read."""
     for path in paths:
         if why := OTHERS.get(suffix_of(path)):
-            yield Unused("files that look like pictures", printable(path.as_posix()), why)
+            yield Unused("files of kinds that are not read", printable(path.as_posix()), why)
 
 
 def _leads_nowhere(path: Path) -> bool:

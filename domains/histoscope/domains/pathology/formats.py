@@ -27,13 +27,13 @@ TILE_SUFFIXES = PICTURE_SUFFIXES | {".tif", ".tiff"}
 OTHERS = {
     **dict.fromkeys(
         (".gif", ".heic", ".heif", ".avif", ".jxl", ".jxr", ".ppm", ".tga", ".psd", ".btf"),
-        "a kind of picture that is not read; convert it to PNG, or a slide to OME-TIFF",
+        "convert such pictures to PNG, such slides to OME-TIFF",
     ),
-    **dict.fromkeys((".npy", ".npz"), "arrays are not read; write them as HDF5 or PNG"),
+    **dict.fromkeys((".npy", ".npz"), "write arrays as HDF5 or PNG"),
     **dict.fromkeys(
-        (".h5", ".hdf5"), "no pair NAME_x.h5 and NAME_y.h5 of one root; --layout h5 reads such"
+        (".h5", ".hdf5"), "HDF5 is read as pairs NAME_x.h5 and NAME_y.h5 in the input itself"
     ),
-    **dict.fromkeys((".zip",), "no class folders in it, or not in the input itself"),
+    **dict.fromkeys((".zip",), "zips are read with class folders in them, in the input itself"),
 }  # what looks like a source, and is none; and why
 
 

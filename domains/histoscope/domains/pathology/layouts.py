@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,10 +33,12 @@ class Seen:
         layout: any but ``auto``; ``slides`` where nothing else is found.
         why_no_set: why folders of pictures are not read as class folders, and what reads them so;
             empty where there are none, or the person said the layout.
+        like_tiles: whether these pictures are as small as tiles, so that it may be a mistake.
     """
 
     layout: Layout
     why_no_set: str = ""
+    like_tiles: bool = False
 
 
 def choose_layout(place: Path, wanted: Layout) -> Seen:
@@ -56,13 +58,17 @@ def choose_layout(place: Path, wanted: Layout) -> Seen:
     if place.is_file():
         named: dict[str, Layout] = {".zip": "zip", ".csv": "csv", ".h5": "h5", ".hdf5": "h5"}
         return Seen(named.get(suffix_of(place), "slides"))
-    why = _why_no_classes(place)
+    pictures = {path: some for path in class_folders_in(place) if (some := _some_of(path))}
+    looked_at = [one for some in pictures.values() for one in some]
+    sizes = sorted({size for one in looked_at if (size := _size_of(one))})
+    why = _why_no_classes(place, pictures, sizes)
     found = list(_layouts_in(place, class_folders=why is None))
     if len(found) > 1:
         raise DataError(
             f"{place}: holds two layouts, {' and '.join(found)}; say which with --layout"
         )
-    return Seen(found[0]) if found else Seen("slides", why or "")
+    like_tiles = bool(sizes) and not _larger_than_tiles(sizes)
+    return Seen(found[0]) if found else Seen("slides", why or "", like_tiles)
 
 
 def _layouts_in(folder: Path, *, class_folders: bool) -> Iterator[Layout]:
@@ -130,13 +136,19 @@ def empty_class_folders(folder: Path) -> list[Path]:
     return [path for path in class_folders_in(folder) if not _some_of(path)]
 
 
-def _why_no_classes(folder: Path) -> str | None:
+def _why_no_classes(
+    folder: Path, pictures: Mapping[Path, Sequence[Path]], sizes: Sequence[tuple[int, int]]
+) -> str | None:
     """Why a folder does not look like class folders of equal, small pictures; None: it does.
 
     Sections sorted into a folder a patient look alike from outside, so the pictures themselves
-    decide: a few of every class are looked at. Empty: there is no folder of pictures at all.
+    decide. Empty: there is no folder of pictures at all.
+
+    Args:
+        folder: the input.
+        pictures: a few of each folder that would be a class.
+        sizes: width and height of those that could be opened.
     """
-    pictures = {path: found for path in class_folders_in(folder) if (found := _some_of(path))}
     if not pictures:
         return ""
     stray = sorted(one.name for one in folder.iterdir() if one.is_file() and is_tile_name(one.name))
@@ -155,20 +167,23 @@ def _why_no_classes(folder: Path) -> str | None:
             "--layout folders takes the first as the class, --layout case-folders the second, and "
             "the first as the case"
         )
-    return _why_no_tiles([one for found in pictures.values() for one in found])
+    return _why_no_tiles(sizes)
 
 
-def _why_no_tiles(pictures: Sequence[Path]) -> str | None:
+def _why_no_tiles(sizes: Sequence[tuple[int, int]]) -> str | None:
     """Why pictures are no tiles of one size; a damaged one says nothing about that."""
-    sizes = sorted({size for one in pictures if (size := _size_of(one))})
     said = ", ".join(f"{width} x {height}" for width, height in sizes[:2])
     if not sizes:
-        return f"no picture could be opened ({pictures[0].name}); --layout folders takes them"
+        return "no picture in them could be opened; --layout folders takes them all the same"
     if len(sizes) > 1:
         return f"pictures are of several sizes ({said} px); --layout folders takes them"
-    if any(max(size) > LARGEST_TILE_PX for size in sizes):
+    if _larger_than_tiles(sizes):
         return f"pictures of {said} px are no tiles; --layout folders takes them all the same"
     return None
+
+
+def _larger_than_tiles(sizes: Sequence[tuple[int, int]]) -> bool:
+    return any(max(size) > LARGEST_TILE_PX for size in sizes)
 
 
 def _some_of(folder: Path, depth: int = 3) -> list[Path]:

@@ -7,6 +7,7 @@ as a tumour in its tissue, the inner one counts.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -173,14 +174,23 @@ class Drawn:
             plan: of those on the grid.
         """
         found = classes_of(boxes_of(rows), self.drawings, self.rest_is)
-        useless = sum(not count for count in found.gained)
         reasons = [plan.reason] if not len(rows) else []
-        if useless:
-            reasons.append(f"{useless} of {len(self.drawings)} annotations gave no tile")
+        reasons.append(self._what_they_gave(found))
         labels = {}
         if self.rest_is or any(one.kind for one in self.drawings):
             labels = {self.task: PlanLabels(pa.array(found.classes, pa.string()))}
         return Plan(rows, labels, "; ".join(filter(None, reasons)))
+
+    def _what_they_gave(self, found: TileClasses) -> str:
+        """Tiles of each class that annotations label, and how many annotations label none."""
+        tiles, useless = Counter[str](), 0
+        for drawing, count in zip(self.drawings, found.gained, strict=True):
+            useless += not count
+            if count and drawing.kind:
+                tiles[drawing.kind] += count
+        given = ", ".join(f"{kind} {count}" for kind, count in sorted(tiles.items()))
+        none = f"{useless} of {len(self.drawings)} annotations gave no tile" if useless else ""
+        return "; ".join(filter(None, [f"annotated tiles: {given}" if given else "", none]))
 
 
 def _corner(outline: Any, span: tuple[float, float], limit: Box) -> tuple[int, int] | None:

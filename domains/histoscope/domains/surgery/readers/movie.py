@@ -108,6 +108,8 @@ class VideoFile:
 
 def _notes(listing: Listing) -> Iterator[str]:
     """What the user should know of a video."""
+    if listing.tracks > 1:
+        yield f"of its {listing.tracks} tracks of pictures number {listing.track} is read"
     if listing.shared:
         yield f"frames that have the time of the one before: {listing.shared}"
     if listing.restarts:
@@ -174,7 +176,8 @@ class JoinedParts:
             "duration_s": round(offset, 3),
             "parts": len(self.movies),
         }
-        self.note = f"{len(self.movies)} parts joined"
+        notes = ((number, movie.note) for number, movie in enumerate(self.movies, 1))
+        self.note = "; ".join(f"part {number}: {note}" for number, note in notes if note)
 
     def read(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`Movie`."""

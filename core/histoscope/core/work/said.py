@@ -1,8 +1,8 @@
-"""What was given and is not used, and what was chosen: said in few lines, and recorded."""
+"""What is said of sources, in few lines: what was chosen, what is left out, what is not used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,14 +25,24 @@ def say_found(found: Found, progress: Progress) -> None:
 
 def _say_notes(sources: Sequence[Source], progress: Progress) -> None:
     """One line a note, of the first few; the manifest has all."""
-    noted = dict[str, list[str]]()
-    for source in sources:
-        if source.note:
-            noted.setdefault(source.note, []).append(source.path)
-    for note, paths in list(noted.items())[:SHOWN]:
-        progress.say(f"noted: {listed(paths)}: {note}")
-    if len(noted) > SHOWN:
-        progress.say(f"noted: {len(noted) - SHOWN} more such notes; see manifest.csv")
+    say_alike([(source.path, source.note) for source in sources], progress)
+
+
+def say_alike(told: Iterable[tuple[str, str]], progress: Progress) -> None:
+    """What is told of sources: those of which the same is told in one line, and few lines in all.
+
+    Args:
+        told: path of a source, and what is told of it, empty where nothing is.
+        progress: who is told.
+    """
+    same = dict[str, list[str]]()
+    for path, text in told:
+        if text:
+            same.setdefault(text, []).append("the input" if path == "." else path)
+    for text, paths in list(same.items())[:SHOWN]:
+        progress.say(f"noted: {listed(paths)}: {text}")
+    if len(same) > SHOWN:
+        progress.say(f"noted: {len(same) - SHOWN} more such lines; see manifest.csv")
 
 
 def _say_unused(unused: Sequence[Unused], progress: Progress) -> None:
@@ -40,8 +50,10 @@ def _say_unused(unused: Sequence[Unused], progress: Progress) -> None:
     for kind in dict.fromkeys(one.kind for one in unused):
         mine = [one for one in unused if one.kind == kind]
         names = listed([one.name for one in mine])
-        reasons = listed(list(dict.fromkeys(one.reason for one in mine)))
-        progress.say(f"not used: {len(mine)} {kind} ({names}): {reasons}")
+        reasons = list(dict.fromkeys(one.reason for one in mine))
+        more = f"; and {len(reasons) - SHOWN} more reasons" * (len(reasons) > SHOWN)
+        said = "; ".join(reasons[:SHOWN]) + more
+        progress.say(f"not used: {len(mine)} {kind} ({names}): {said}")
 
 
 def write_unused(folder: Path, unused: Sequence[Unused]) -> None:
