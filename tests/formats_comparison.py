@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import torch
 import yaml
 from safetensors import safe_open
 
@@ -67,6 +68,7 @@ class Comparison:
             "YAML": self._yaml,
             "HDF5": self._hdf5,
             "NPY": self._npy,
+            "Torch": self._torch,
             "Safetensors": self._safetensors,
         }
 
@@ -244,6 +246,12 @@ class Comparison:
 
     def _npy(self, section: Section, path: Path) -> tuple[Any, Any]:
         array = np.load(path, allow_pickle=False)
+        agrees = functools.partial(_shaped, str(array.dtype), array.shape)
+        self._match(section, "array", {"(the whole)": agrees})
+        return None, None
+
+    def _torch(self, section: Section, path: Path) -> tuple[Any, Any]:
+        array = torch.load(path, weights_only=True).numpy()
         agrees = functools.partial(_shaped, str(array.dtype), array.shape)
         self._match(section, "array", {"(the whole)": agrees})
         return None, None

@@ -142,6 +142,9 @@ def write_by_commands(given: Path, out: Path) -> None:
     lists = ("--mpp-csv", given / "more" / "mpp.csv")
     command(1, "predict", given / "slides", *lists, "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", *lists, "--out", out / "features", *by)
+    for layout in ("clam", "trident"):
+        named = ("--layout", layout, "--out", out / f"features-for-{layout}")
+        command(1, "embed", given / "slides", *lists, *named, *by)
     write_imported(given, out)
     write_suggestions(given, out)
     write_drawings(given, out)

@@ -49,7 +49,12 @@ from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import ViewPlan
 from histoscope.core.work.local import Local
-from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+from histoscope.domains.pathology.options import (
+    EmbedOptions,
+    PrepareOptions,
+    ReadOptions,
+    TileSampling,
+)
 from tests.benchmarks.stain import tiles
 
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
@@ -129,10 +134,11 @@ def of_commands(name: str, store: Store, out: Path, device: torch.device) -> dic
         full.full.steps * full.full.batch_size,
     )
     options, reads = ReadOptions(default_mpp=0.5), {**everything, "engine": Local(0)}
-    made = embed(out / "probe", roots, options, out / "embed-first", **reads)
+    told = EmbedOptions(default_mpp=0.5)
+    made = embed(out / "probe", roots, told, out / "embed-first", **reads)
     tiles_there = sum(outcome.samples for outcome in made)
     found["embed"] = a_second(
-        lambda: embed(out / "probe", roots, options, out / "embed", **reads), tiles_there
+        lambda: embed(out / "probe", roots, told, out / "embed", **reads), tiles_there
     )
     found["predict"] = a_second(
         lambda: predict(out / "probe", roots, options, out / "predict", **reads), tiles_there

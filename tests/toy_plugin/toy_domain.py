@@ -113,6 +113,11 @@ class ToyReader:
         ]
 
 
+class ToyExport:
+    def write(self, reader, features, out):
+        pass
+
+
 class ToyDomain:
     name = "toy"
     location = (LocationField("place", "int64", False, "position in the file"),)
@@ -157,8 +162,8 @@ class ToyDomain:
             [Artefact("note.txt", "data", "A note")], {"samples": str(len(results.rows))}
         )
 
-    def export_features(self, reader, rows, features, attributes, out):
-        return []
+    def export(self, options, encoder, sampling):
+        return ToyExport()
 
     def point_out(self, source, facts, rows, options, out):
         write_text(out / "places.txt", "\n".join(rows["name"].to_pylist()) + "\n")

@@ -44,6 +44,8 @@ def command(
 ) -> int:
     """Write features of INPUTS (folders or files): Parquet, and HDF5 as other tools read it.
 
+    Files are called by opaque ids, unless --layout says which tool shall find them by name.
+
     Same promises as predict: a bad source is a row with a reason, a second call does what is left.
     """
     from histoscope.core.contracts.installed import load_domain

@@ -9,6 +9,7 @@ torch, no pyarrow, no reader.
 """
 
 from histoscope.core.contracts.domain import Domain, Neighbour, Phantom
+from histoscope.core.contracts.export import Export, Features, NamedExport
 from histoscope.core.contracts.reader import (
     CorruptSample,
     LocationField,
@@ -42,8 +43,11 @@ __all__ = [
     "Column",
     "CorruptSample",
     "Domain",
+    "Export",
+    "Features",
     "Level",
     "LocationField",
+    "NamedExport",
     "Neighbour",
     "Phantom",
     "Plan",

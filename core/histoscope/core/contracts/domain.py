@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from histoscope.core.config import Spec
+from histoscope.core.contracts.export import Export
 from histoscope.core.contracts.reader import LocationField, Reader
 from histoscope.core.contracts.results import Artefact, Rendering, Results
 from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
@@ -104,15 +103,14 @@ class Domain(Protocol):
     def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
         """Write tables and drawings of one source into ``out``; options are those of predict."""
 
-    def export_features(
-        self,
-        reader: Reader,
-        rows: pa.Table,
-        features: NDArray[np.float32],
-        attributes: Mapping[str, Scalar],
-        out: Path,
-    ) -> Sequence[Artefact]:
-        """Write one source's features in the layouts that the field reads."""
+    def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
+        """How ``embed`` writes features for the tools of the field.
+
+        Args:
+            options: those of ``embed``.
+            encoder: its architecture.
+            sampling: how samples are cut for it.
+        """
 
     def point_out(
         self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path

@@ -1,4 +1,4 @@
-"""Features of sources: one Parquet table each, and the layouts that the domain's field reads."""
+"""Features of sources: one Parquet table each, and the files that the domain's field reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec
-from histoscope.core.contracts import Roots, Source
+from histoscope.core.contracts import Export, Features, NamedExport, Roots, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.files import write_table
@@ -22,6 +22,7 @@ from histoscope.core.tensors import digest_tensors
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
+from histoscope.core.work.names import with_names
 from histoscope.core.work.outcome import Outcome, write_manifest
 from histoscope.core.work.reading import Opening
 from histoscope.core.work.said import say_found, write_unused
@@ -33,13 +34,13 @@ PARTS = "features"
 
 @dataclass
 class EmbedJob:
-    """Features of one source into ``features/<id>`` of a folder."""
+    """Features of one source into ``features/<id>`` of a folder, and where its field looks."""
 
     opening: Opening
     encoder: Path
     compute: Compute
     out: OutFolder
-    architecture: str
+    export: Export
     _runner: Runner = field(init=False, repr=False)
 
     def load(self) -> None:
@@ -49,14 +50,13 @@ class EmbedJob:
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Embed one source."""
         runner, folder = self._runner, self.out.of(source)
-        domain = load_domain(self.opening.domain)
         with self.opening.read(source, turn) as reading:
             parts = [batch.features for batch in runner.run(reading.samples())]
             features = np.concatenate([np.zeros((0, runner.dim), np.float32), *parts])
             good, planned = pa.array(reading.good()), reading.plan.rows
             rows = planned.filter(good)
-            attributes = {"name": source.id, "encoder": self.architecture}
-            domain.export_features(reading.reader, rows, features, attributes, folder)
+            place = self.out.path if isinstance(self.export, NamedExport) else folder
+            self.export.write(reading.reader, Features(source, rows, features), place)
             ids = pa.array(sample_keys(source, planned), pa.string()).filter(good)
             table = behind_ids(rows, ids)
             vectors = pa.FixedSizeListArray.from_arrays(features.ravel(), runner.dim)
@@ -99,12 +99,25 @@ def embed(
         "precision": compute.precision,
     }
     folder = OutFolder(out, EMBED, parts=PARTS)
+    folder.check(parameters)
+    export, sources = domain.export(options, info.architecture, sampling), found.sources
+    named = export if isinstance(export, NamedExport) else None
+    if named:
+        sources = with_names(sources, named, _with_files(out), roots)
+        progress.say(named.said)
     folder.claim(parameters, {"program": __version__})
     compute.say(progress)
-    job = EmbedJob(
-        Opening(domain.name, roots, sampling), encoder, compute, folder, info.architecture
-    )
-    outcomes = work_through("embed", found.sources, job, engine, progress)
+    job = EmbedJob(Opening(domain.name, roots, sampling), encoder, compute, folder, export)
+    outcomes = work_through("embed", sources, job, engine, progress)
     write_unused(out, found.unused)
-    write_manifest(out, read_outcomes(out / PARTS))
+    every = read_outcomes(out / PARTS)
+    if named:
+        named.close(every, out)
+    write_manifest(out, every)
     return outcomes
+
+
+def _with_files(out: Path) -> list[Source]:
+    """Sources that an earlier call has done."""
+    before = read_outcomes(out / PARTS) if any((out / PARTS).glob("*")) else []
+    return [one.source for one in before if one.status == "done"]

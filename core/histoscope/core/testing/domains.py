@@ -57,6 +57,7 @@ def check_domain(name: str, roots: Roots, options: Spec, sampling: Sampling) -> 
         if getattr(reader, "divisible", False):
             _check_divisible(domain, source, roots, sampling)
     _check_views(domain, sampling)
+    _check_export(domain, sampling)
     return read
 
 
@@ -122,6 +123,12 @@ def _check_divisible(domain: Domain, source: Source, roots: Roots, sampling: Sam
         assert type(one) is type(other), "divisible: a row is corrupt only sometimes"
         if isinstance(one, Sample) and isinstance(other, Sample):
             assert np.array_equal(one.image, other.image), "divisible: other pixels by itself"
+
+
+def _check_export(domain: Domain, sampling: Sampling) -> None:
+    export = domain.export(domain.options.get("embed", Spec)(), "colour", sampling)
+    travelled = pickle.loads(pickle.dumps(export))  # noqa: S301  as to a worker
+    assert callable(travelled.write), "export: nothing that writes"
 
 
 def _check_views(domain: Domain, sampling: Sampling) -> None:

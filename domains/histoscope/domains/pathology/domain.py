@@ -10,6 +10,7 @@ from histoscope.core.contracts import LocationField, Phantom, Sampling, Split
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING
 from histoscope.domains.pathology.options import (
+    EmbedOptions,
     PrepareOptions,
     ReadOptions,
     RelationOptions,
@@ -18,13 +19,12 @@ from histoscope.domains.pathology.options import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Export,
         Neighbour,
         Reader,
         Rendering,
@@ -58,7 +58,7 @@ class PathologyDomain:
     options: Mapping[str, type[Spec]] = {
         "prepare": PrepareOptions,
         "predict": ReadOptions,
-        "embed": ReadOptions,
+        "embed": EmbedOptions,
         "suggest": SuggestOptions,
         "relations": RelationOptions,
     }
@@ -81,7 +81,8 @@ class PathologyDomain:
         if not isinstance(options, ReadOptions):
             raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
         if not isinstance(options, PrepareOptions):
-            options = PrepareOptions(layout="slides", **dict(options))
+            told = {name: getattr(options, name) for name in ReadOptions.model_fields}
+            options = PrepareOptions(layout="slides", **told)
         yield from find(roots, options)
 
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
@@ -113,18 +114,15 @@ class PathologyDomain:
 
         return render(reader, results, out)
 
-    def export_features(
-        self,
-        reader: Reader,
-        rows: pa.Table,
-        features: NDArray[np.float32],
-        attributes: Mapping[str, Scalar],
-        out: Path,
-    ) -> Sequence[Artefact]:
-        """Write one slide's features in the layouts that TRIDENT and CLAM read."""
-        from histoscope.domains.pathology.exports import export_features
+    def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
+        """HDF5 under opaque ids, or as CLAM or TRIDENT looks it up."""
+        from histoscope.domains.pathology.exports import export_of
 
-        return export_features(reader, rows, features, attributes, out)
+        if not isinstance(options, EmbedOptions):
+            raise DataError(f"pathology takes EmbedOptions, not {type(options).__name__}")
+        if not isinstance(sampling, TileSampling):
+            raise DataError(f"pathology cuts by TileSampling, not {type(sampling).__name__}")
+        return export_of(options.layout, encoder, sampling)
 
     def point_out(
         self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path

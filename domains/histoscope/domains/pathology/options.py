@@ -15,6 +15,7 @@ from histoscope.core.tables.classes import ClassNames
 
 Coordinates = Literal["qupath", "level0"]
 Layout = Literal["auto", "slides", "folders", "case-folders", "zip", "h5", "csv"]
+FeatureLayout = Literal["opaque", "clam", "trident"]
 
 
 class TileSampling(Sampling):
@@ -106,6 +107,16 @@ class SuggestOptions(Spec):
     """How places on a slide are told to a viewer."""
 
     coordinates: Coordinates = Field("qupath", description=PIXELS)
+
+
+class EmbedOptions(ReadOptions):
+    """Options of ``embed``: a slide's, and under which names its features are found."""
+
+    layout: FeatureLayout = Field(
+        "opaque",
+        description="names and folders of HDF5 files: opaque, by id, or those of the slides, where "
+        "CLAM (with pt_files and its process list) or TRIDENT looks them up",
+    )
 
 
 class PrepareOptions(ReadOptions):

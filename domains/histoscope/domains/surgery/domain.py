@@ -27,13 +27,12 @@ from histoscope.domains.surgery.splits import published_splits
 from histoscope.domains.surgery.video_files import NAMING
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Export,
         Reader,
         Rendering,
         Results,
@@ -145,18 +144,11 @@ class SurgeryDomain:
         write = options.write if isinstance(options, PredictOptions) else "none"
         return render(reader, results, write, out)
 
-    def export_features(
-        self,
-        reader: Reader,
-        rows: pa.Table,
-        features: NDArray[np.float32],
-        attributes: Mapping[str, Scalar],
-        out: Path,
-    ) -> Sequence[Artefact]:
-        """Write one operation's features as ``NAME.npy``, (frames, dim), with ``NAME.csv``."""
-        from histoscope.domains.surgery.drawings import export_features
+    def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
+        """One array an operation, under its id, with the moment of each row."""
+        from histoscope.domains.surgery.exports import FrameExport
 
-        return export_features(rows, features, attributes, out)
+        return FrameExport()
 
     def point_out(
         self, source: Source, facts: Mapping[str, Scalar], rows: pa.Table, options: Spec, out: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,8 @@ from histoscope.core.contracts import (
     Reader,
     Rendering,
     Results,
-    Scalar,
 )
-from histoscope.core.files import atomic_path, write_csv, write_text
+from histoscope.core.files import write_csv, write_text
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
@@ -164,24 +163,3 @@ def _facts(reader: Reader, results: Results) -> dict[str, str]:
     for mark in sorted(set(marks)):
         told[f"Frames marked {mark}"] = str(marks.count(mark))
     return told
-
-
-def export_features(
-    rows: pa.Table, features: NDArray[np.float32], attributes: Mapping[str, Scalar], out: Path
-) -> Sequence[Artefact]:
-    """Write ``NAME.npy``, float32 (frames, dim), and ``NAME.csv`` with the moment of each row.
-
-    Args:
-        rows: one row a frame that could be read.
-        features: one row a row.
-        attributes: ``name`` names the files; default: the name of ``out``.
-        out: folder of the files.
-    """
-    name = str(attributes.get("name") or out.name)
-    with atomic_path(out / f"{name}.npy") as part, part.open("wb") as handle:
-        np.save(handle, features.astype(np.float32))
-    write_csv(out / f"{name}.csv", rows.select(["at_s", "frame", "pts", "part"]))
-    return [
-        Artefact(f"{name}.npy", "data", "Features", "float32, one row a frame of the table."),
-        Artefact(f"{name}.csv", "data", "Moments", "Time and frame number of each row."),
-    ]
