@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from histoscope.core.contracts import (
     Results,
     Scalar,
 )
-from histoscope.core.files import atomic_path, write_csv, write_text
+from histoscope.core.files import write_bytes, write_csv, write_text
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
@@ -178,8 +179,9 @@ def export_features(
         out: folder of the files.
     """
     name = str(attributes.get("name") or out.name)
-    with atomic_path(out / f"{name}.npy") as part, part.open("wb") as handle:
-        np.save(handle, features.astype(np.float32))
+    data = io.BytesIO()
+    np.save(data, features.astype(np.float32))
+    write_bytes(out / f"{name}.npy", data.getbuffer())
     write_csv(out / f"{name}.csv", rows.select(["at_s", "frame", "pts", "part"]))
     return [
         Artefact(f"{name}.npy", "data", "Features", "float32, one row a frame of the table."),
