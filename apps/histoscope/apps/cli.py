@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
@@ -13,7 +12,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIG
 import click
 
 from histoscope.core import __version__
-from histoscope.core.errors import HistoscopeError, UsageError, near_word
+from histoscope.core.errors import (
+    FULL,
+    REFUSED,
+    HistoscopeError,
+    UsageError,
+    near_word,
+    refusal,
+)
 from histoscope.core.registry import Registry
 from histoscope.core.runtime.allocator import keep_freed_memory
 
@@ -37,11 +43,6 @@ REGISTRY: Registry[click.Command] = Registry(
     {name: f"histoscope.apps.commands.{name.replace('-', '_')}:command" for name in COMMANDS},
     group="histoscope.commands",
 )
-
-# what the machine refuses is no fault of ours: rights, a disk that is read-only or full, and names
-# that cannot be
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
-REFUSED |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
 class LazyGroup(click.Group):
@@ -135,17 +136,26 @@ def run(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as fault:
-        if isinstance(fault, OSError) and fault.errno in REFUSED:
-            return _say(": ".join(str(w) for w in (fault.filename, fault.strerror) if w), 2)
-        import tempfile
-        import traceback
+        if refused := refusal(fault, REFUSED if isinstance(fault, OSError) else FULL):
+            named = getattr(fault, "filename", None)
+            return _say(f"{named}: {refused}" if named else refused, 2)
+        words = f"{type(fault).__name__}: {fault}"
+        return _say(f"a fault of ours ({words}); please report it {_with_log()}", 4)
 
+
+def _with_log() -> str:
+    """Keep where the fault of this moment came from; words that say where."""
+    import tempfile
+    import traceback
+
+    try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="histoscope-", suffix=".log", delete=False, encoding="utf-8"
         ) as log:
             log.write(traceback.format_exc())
-        words = f"{type(fault).__name__}: {fault}"
-        return _say(f"a fault of ours ({words}); please report it with {log.name}", 4)
+    except OSError as fault:
+        return f"(no log of it can be written: {fault.strerror})"
+    return f"with {log.name}"
 
 
 def _say(words: str, code: int) -> int:

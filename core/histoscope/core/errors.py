@@ -3,7 +3,8 @@
 HistoscopeError        4   a fault of ours, unless a subclass says otherwise
 ├── UsageError         2   what was asked for cannot be
 │   ├── ConfigError        unknown key, wrong type, out of range
-│   └── DataError          empty folder, missing scale, classes differ, damaged file
+│   ├── DataError          empty folder, missing scale, classes differ, damaged file
+│   └── CannotWrite        the disk is full, the folder read-only, or gone
 ├── UnreadableSource   1   one source cannot be used; in a batch it becomes a row with the reason
 ├── Interrupted        3   SIGINT or SIGTERM between two steps; the same command goes on
 └── Diverged           5   the loss is not finite; the last good checkpoint is named
@@ -13,8 +14,21 @@ A message says where, what, and what to do: ``a.svs: no mpp in the file; give --
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# what the machine refuses is no fault of ours: a disk that is full, read-only, broken or gone,
+# rights, and names that cannot be
+REFUSED = (
+    *(*FULL, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
 
 
 class HistoscopeError(Exception):
@@ -35,6 +49,26 @@ class ConfigError(UsageError):
 
 class DataError(UsageError):
     """The data given cannot be what was asked for."""
+
+
+class CannotWrite(UsageError):
+    """The machine does not let a file be written, which is no source's fault.
+
+    Args:
+        where: the file, or a folder that is needed for it.
+        why: in the machine's words.
+    """
+
+    def __init__(self, where: object, why: str) -> None:
+        super().__init__(str(where), why)
+        self.why = why
+
+    def __str__(self) -> str:
+        full = self.why in map(os.strerror, FULL)
+        then = "make room" if full else "see that it can be"
+        return (
+            f"{self.args[0]}: cannot be written ({self.why}); {then}, and the same command goes on"
+        )
 
 
 class UnreadableSource(HistoscopeError):
@@ -61,6 +95,39 @@ class Diverged(HistoscopeError):
     """Training produced a loss that is not finite."""
 
     exit_code = 5
+
+
+def refusal(fault: BaseException, codes: Iterable[int] = REFUSED) -> str | None:
+    """What the machine refuses with one of some codes, in its words; None for another fault.
+
+    Libraries that are not written in Python raise errors of their own with these words in them.
+    """
+    if isinstance(fault, OSError) and fault.errno is not None:
+        return os.strerror(fault.errno) if fault.errno in codes else None
+    text = str(fault)
+    return next((words for words in map(os.strerror, codes) if words in text), None)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one way what the machine refuses of a file, whatever library writes it.
+
+    Raises:
+        CannotWrite: instead of an ``OSError``, or of another error with a refusal's words in it.
+    """
+    try:
+        yield
+    except HistoscopeError:
+        raise
+    except Exception as fault:
+        why = refusal(fault)
+        if why is None and isinstance(fault, OSError):
+            why = fault.strerror or str(fault)
+        if why is None:
+            raise
+        named = getattr(fault, "filename", None)
+        above = isinstance(named, str) and Path(named) in path.parents
+        raise CannotWrite(named if above else path, why) from fault
 
 
 def near_word(word: str, known: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from histoscope.core.errors import DataError, UsageError, printable
+from histoscope.core.errors import DataError, UsageError, printable, writing
 
 # files by which folders of results are known: claims, and what is written last
 _FIRST_OR_LAST = (
@@ -30,10 +30,13 @@ _FIRST_OR_LAST = (
 )
 _OUR_FORMAT = re.compile(rb'"format"\s*:\s*"histoscope\.')
 _HEAD_BYTES = 256
+_LEFT = re.compile(r"(\.\d+\.part)+$")  # behind the name of a file that is being written
 
 
 def holds_anything(folder: Path) -> bool:
     """Whether there is anything in a folder that results shall go to; it may be absent.
+
+    What a killed call left half written counts for nothing.
 
     Raises:
         UsageError: it is a file, or its name is one that the libraries of tables do not take.
@@ -42,7 +45,20 @@ def holds_anything(folder: Path) -> bool:
         raise UsageError(f"{printable(str(folder))}: not UTF-8; give another --out")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file, where a folder is needed; give another --out")
-    return folder.exists() and any(folder.iterdir())
+    return folder.exists() and any(whole_name(file) == file.name for file in folder.iterdir())
+
+
+def whole_name(file: Path) -> str:
+    """The name that a file has, or will have once it is whole."""
+    return _LEFT.sub("", file.name)
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what a killed call left half written in a folder, where nobody else writes now."""
+    for file in folder.glob("*.part"):
+        if whole_name(file) != file.name:
+            with writing(file):
+                file.unlink(missing_ok=True)
 
 
 def holds_results(folder: Path) -> bool:
@@ -65,23 +81,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A file that already holds the same bytes is left alone, with its time stamp. The mode is that of
     any new file here, whatever the writer makes of it: colleagues read what they may.
+
+    Raises:
+        CannotWrite: the machine refuses it; nothing is left of it then, and what was there stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.touch()
-        mode = part.stat().st_mode
-        yield part
-        part.chmod(mode)
-        if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
-            with part.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path.with_name(whole_name(path))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.touch()
+            mode = part.stat().st_mode
+            yield part
+            part.chmod(mode)
+            if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
+                with part.open("rb+") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+@contextmanager
+def plain_path(path: Path) -> Iterator[Path]:
+    """Yield ``path`` itself: one of many files that count only once another one is there.
+
+    Raises:
+        CannotWrite: as :func:`atomic_path`.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write ``data`` to ``path``, atomically."""
     with atomic_path(path) as part:
         part.write_bytes(data)

@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from histoscope.core.errors import writing
+
 
 class Progress(Protocol):
     """One piece of long work at a time."""
@@ -74,5 +76,5 @@ class Logged:
 
     def _write(self, line: str) -> None:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{now} {line}\n")

@@ -153,15 +153,12 @@ def test_a_damaged_file_is_said_and_made_good(toy_store):
     assert runner.encoded == 0
 
 
-def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so(toy_store, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("histoscope.core.inference.features.atomic_path", refuse)
+def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so(toy_store):
+    (toy_store.path / "features").write_text("a file, where the folder is needed")
     rows, hearing = rows_of(toy_store), Hearing()
     runner = Runner.of(open_encoder("colour", toy_store, 0), AUTO)
     assert len(of_store.features_of(runner, toy_store, rows, hearing)) == len(rows)
-    assert "features are not kept (Permission denied)" in hearing.said[-1]
+    assert "features are not kept (Not a directory)" in hearing.said[-1]
 
 
 def move(module, device):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import product
 
 import pytest
+import torch
 
 from histoscope.core.config import build, load_yaml
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.timm import TimmSpec
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
+from histoscope.core.tensors import save_tensors
 from histoscope.core.training.checkpoint import finished
 from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
@@ -164,11 +167,103 @@ def test_a_checkpoint_that_does_not_say_enough_is_refused(toy, toy_store, tmp_pa
         pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
 
 
-def test_another_tensorboard_setting_is_no_other_configuration(toy, toy_store, tmp_path):
-    spec = spec_of("adamw", "float32", workers=0)
-    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
-    more = spec_of("adamw", "float32", workers=0, tensorboard=True)
+def killed(store, toy, folder, steps, **more):
+    """A run that was killed after so many steps; its settings."""
+    spec = spec_of("adamw", "float32", **{"workers": 0, **more})
+    with pytest.raises(Killed):
+        pretrain(store, toy.DOMAIN, spec, folder, progress=KilledAfter(steps))
+    return spec
+
+
+FREE = {"workers": 1, "device": "auto", "checkpoint_every": 3, "tensorboard": True, "threads": None}
+
+
+def test_a_run_may_go_on_elsewhere_and_write_more_often(toy, toy_store, tmp_path):
+    spec = killed(toy_store, toy, tmp_path / "run", 7, device="cpu")
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    more = spec_of("adamw", "float32", **FREE, monitor={"every": 3})
     pretrain(toy_store, toy.DOMAIN, more, tmp_path / "run", progress=Silent())
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+KEPT = [
+    ({"batch_size": 4}, r"\(training.batch_size: 8 there, 4 now\); give the same again, or an"),
+    ({"steps": 9, "seed": 3}, "training.steps: 8 there, 9 now; training.seed: 0 there, 3 now"),
+    ({"precision": "bf16"}, "training.precision: float32 there, bf16 now"),
+    ({"threads": 2}, "was trained on 1 threads, training.threads is now 2: other numbers give"),
+]
+
+
+def test_what_a_run_cannot_go_on_with_is_named(toy, toy_store, tmp_path):
+    spec = killed(toy_store, toy, tmp_path / "run", 3)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    for more, said in KEPT:
+        changed = spec.model_copy(update={"training": spec.training.model_copy(update=more)})
+        with pytest.raises(UsageError, match=said):
+            pretrain(toy_store, toy.DOMAIN, changed, tmp_path / "run", progress=Silent())
+        assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def gone(file):
+    file.unlink()
+
+
+def of_others(file):
+    save_tensors(file, {"900.step": torch.zeros(1), "odd": torch.zeros(1)})
+
+
+TENSORS = ["model.safetensors", "optimiser.safetensors"]
+DAMAGES = [("checkpoint.json", cut), *product(TENSORS, [cut, gone, of_others])]
+
+
+def test_a_damaged_checkpoint_names_the_older_one_and_how_it_is_taken(toy, toy_store, tmp_path):
+    run = tmp_path / "run"
+    spec = killed(toy_store, toy, run, 7)
+    last = run / "checkpoints" / "step-000006"
+    older = "; step-000004 is older: --from-step 4 goes on from there"
+    with pytest.raises(UsageError, match=r"--from-step 5: .* holds no such checkpoint \(4, 6\)"):
+        pretrain(toy_store, toy.DOMAIN, spec, run, from_step=5, progress=Silent())
+    for name, damage in DAMAGES:
+        whole = (last / name).read_bytes()
+        damage(last / name)
+        with pytest.raises(DataError, match=f"{last}.*{older}"):
+            pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
+        (last / name).write_bytes(whole)
+    cut(last / "model.safetensors")
+    said = Hearing()
+    pretrain(toy_store, toy.DOMAIN, spec, run, from_step=4, progress=said)
+    assert "resumes after step 4; later checkpoints are removed" in said.lines
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
+def test_the_only_checkpoint_is_removed_where_it_is_damaged(toy, toy_store, tmp_path):
+    run = tmp_path / "run"
+    spec = killed(toy_store, toy, run, 3)
+    (only,) = (run / "checkpoints").iterdir()
+    cut(only / "model.safetensors")
+    with pytest.raises(DataError, match=f"there is no older one: remove {only} to begin anew"):
+        pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
+    shutil.rmtree(only)
+    pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes_with_the_next_call(toy, toy_store, tmp_path):
+    run = tmp_path / "run"
+    spec = killed(toy_store, toy, run, 3)
+    half = run / "checkpoints" / "step-000003"
+    half.mkdir()
+    for file in (half / "model.safetensors", half / "optimiser.safetensors.77.part"):
+        file.write_bytes(b"half")
+    (run / "encoder.safetensors.77.part").write_bytes(b"half")
+    pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names == {"step-000006", "step-000008"}
+    assert not list(run.rglob("*.part"))
 
 
 @pytest.mark.parametrize("tail", [b"5,3.1,", b"\0\0\0\0\0\0", b"5,3.1\0\0\0,0.1,0.1,\n"])

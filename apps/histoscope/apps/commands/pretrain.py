@@ -24,6 +24,7 @@ from histoscope.core.training.spec import PretrainSpec, TrainingSpec
     TrainingSpec, "steps", "seed", "workers", "checkpoint_every", "device", told="{} (training.{})"
 )
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
+@click.option("--from-step", type=int, help="go on from this checkpoint, and remove later ones")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration and the plan")
 def command(
     stores: tuple[Path, ...],
@@ -33,6 +34,7 @@ def command(
     sets: tuple[str, ...],
     init: str | None,
     split: str | None,
+    from_step: int | None,
     dry_run: bool,
     **training: Any,
 ) -> None:
@@ -53,11 +55,12 @@ def command(
     opened = joined([Store(store) for store in stores])
     domain = load_domain(opened.domain)
     if dry_run:
-        resolved, said = rehearse(opened, domain, spec, out, split)
+        resolved, said = rehearse(opened, domain, spec, out, split, from_step)
         click.echo(dump(resolved), nl=False)
         click.echo(f"# reads {said}; would write {out}")
         return
-    info = pretrain(opened, domain, spec, out, split=split, progress=Console())
+    progress = Console()
+    info = pretrain(opened, domain, spec, out, split=split, from_step=from_step, progress=progress)
     if not is_main():
         return
     click.echo(

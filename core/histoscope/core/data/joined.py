@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.data.labels import LabelTable
+from histoscope.core.data.shard import Shard
 from histoscope.core.data.store import ImageReader, Store
 from histoscope.core.errors import DataError
 
@@ -100,10 +101,10 @@ class JoinedReader(ImageReader):
         """As it is: its readers leave their open shards behind."""
         return dict(self.__dict__)
 
-    def data(self, row: int) -> bytes:
-        """One image as its store keeps it."""
+    def at(self, row: int) -> tuple[Shard, int]:
+        """The shard of its store."""
         place = int(np.searchsorted(self._first, row, side="right")) - 1
-        return self._readers[place].data(row - int(self._first[place]))
+        return self._readers[place].at(row - int(self._first[place]))
 
 
 def _apart(ours: Any, theirs: Any) -> str:

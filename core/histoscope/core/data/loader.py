@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.planes import Planes
 from histoscope.core.data.relations import NOBODY, Donors, Partners
 from histoscope.core.data.store import ImageReader
+from histoscope.core.errors import HistoscopeError, UsageError
 from histoscope.core.runtime.stop import deaf_children
 from histoscope.core.views.plan import GLOBAL, ViewPlan
 
+NO_SHARED_MEMORY = ("out of shared memory", "shared memory", "</torch_")  # in torch's words
 PARTNER, DONOR = "partner", "donor"  # families of views of second images
 
 
@@ -62,6 +64,19 @@ class Drawn:
     families: Mapping[str, DrawnViews]
     partners: Tensor
     donors: Tensor
+
+    def share(self) -> None:
+        """Move it to shared memory, as going to another process does.
+
+        Raises:
+            RuntimeError: there is not enough. Unshared, a thread of torch's would meet that, keep
+                it to itself, and the training would wait for ever.
+        """
+        parts = [self.index, self.partners, self.donors]
+        for views in self.families.values():
+            parts += [views.images, views.drawn, *views.planes.values()]
+        for one in parts:
+            one.share_memory_()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -168,16 +183,24 @@ def collate(items: list[Item]) -> Drawn:
         )
         for name, usual in items[0].families.items()
     }
-    return Drawn(
+    drawn = Drawn(
         torch.tensor([item.position for item in items]),
         families,
         torch.from_numpy(np.stack([item.partners for item in items])),
         torch.from_numpy(np.stack([item.donors for item in items])),
     )
+    if get_worker_info() is not None:
+        drawn.share()
+    return drawn
 
 
 def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterator[Drawn]:
-    """Batches for the steps of ``order``; workers start by spawn and persist."""
+    """Batches for the steps of ``order``; workers start by spawn and persist.
+
+    Raises:
+        HistoscopeError: what a worker met, in its own words.
+        UsageError: the machine has too little shared memory for workers.
+    """
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=order,
@@ -187,4 +210,26 @@ def view_loader(dataset: ViewDataset, order: StepOrder, workers: int) -> Iterato
         prefetch_factor=2 if workers else None,
     )
     with deaf_children(signal.SIGINT, signal.SIGTERM):
-        return iter(loader)
+        batches = iter(loader)  # starts the workers
+    return _in_one_line(batches)
+
+
+def _in_one_line(batches: Iterator[Drawn]) -> Iterator[Drawn]:
+    """The same; of what a worker met without the lines that torch puts before it."""
+    try:
+        yield from batches
+    except HistoscopeError as fault:
+        words = str(fault).strip().splitlines()[-1]
+        raise type(fault)(words.removeprefix(f"{_name_of(fault)}: ")) from None
+    except RuntimeError as fault:
+        if not any(words in str(fault) for words in NO_SHARED_MEMORY):
+            raise
+        raise UsageError(
+            "--workers: this machine has too little shared memory (/dev/shm) for them; give it "
+            "more (a container: --shm-size), or --workers 0; the same command goes on"
+        ) from None
+
+
+def _name_of(fault: Exception) -> str:
+    """As a traceback names it."""
+    return f"{type(fault).__module__}.{type(fault).__qualname__}"

@@ -58,18 +58,46 @@ class Shard:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise DataError(f"{path}: missing; copy the store again, or prepare it anew")
+        self._path, self._size = path, _size_of(path)
         check_readable(path)
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        except pa.ArrowInvalid:
-            raise DataError(f"{path}: damaged; copy the store again, or prepare it anew") from None
+        except (pa.ArrowInvalid, OSError):
+            raise _damaged(path) from None
 
     def data(self, row: int) -> bytes:
-        """One encoded image."""
-        batch = self._reader.get_batch(row // ROWS_A_BATCH)
-        return bytes(batch.column(0)[row % ROWS_A_BATCH].as_py())
+        """One encoded image.
+
+        Raises:
+            DataError: cut or gone since it was opened: the system ends a process that reads a
+                mapped file behind its end.
+        """
+        if _size_of(self._path) != self._size:
+            raise _damaged(self._path)
+        try:
+            batch = self._reader.get_batch(row // ROWS_A_BATCH)
+            return bytes(batch.column(0)[row % ROWS_A_BATCH].as_py())
+        except (pa.ArrowInvalid, OSError, IndexError):
+            raise _damaged(self._path) from None
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """One image, as :func:`decode`; raises as :meth:`data`, also where it cannot be decoded."""
+        data = self.data(row)
+        try:
+            return decode(data)
+        except (RuntimeError, ValueError, IndexError):  # imagecodecs' errors are of these kinds
+            raise _damaged(self._path) from None
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing; copy the store again, or prepare it anew") from None
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path}: damaged; copy the store again, or prepare it anew")
 
 
 def encode(image: NDArray[np.uint8], encoding: Encoding) -> bytes:

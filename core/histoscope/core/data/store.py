@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Sampling
 from histoscope.core.contracts.installed import sampling_of
 from histoscope.core.data.labels import LabelTable
-from histoscope.core.data.shard import Shard, decode
+from histoscope.core.data.shard import Shard
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
 
@@ -121,21 +121,27 @@ class ImageReader:
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Decode one image; uint8 (height, width, 3), RGB. Raises as :meth:`data`."""
-        return decode(self.data(row))
+        shard, place = self.at(row)
+        return shard.image(place)
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Decode images of one size, (rows, height, width, 3), in order."""
         return np.stack([self.image(int(row)) for row in rows])
 
     def data(self, row: int) -> bytes:
-        """One image as the store keeps it.
+        """One image as the store keeps it; raises as :meth:`at`, or its shard is damaged."""
+        shard, place = self.at(row)
+        return shard.data(place)
+
+    def at(self, row: int) -> tuple[Shard, int]:
+        """The shard of an index row, open, and the row in it.
 
         Raises:
-            DataError: the sample is corrupt and has no image.
+            DataError: the sample is corrupt and has no image, or its shard is damaged or gone.
         """
         shard = int(self._shard[row])
         if shard < 0:
             raise DataError(f"{self._path}: index row {row} is a corrupt sample without an image")
         if shard not in self._open:
             self._open[shard] = Shard(self._path / self._names[shard])
-        return self._open[shard].data(int(self._row[row]))
+        return self._open[shard], int(self._row[row])

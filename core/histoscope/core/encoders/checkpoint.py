@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from histoscope.core.encoders import unpickling
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError, UsageError, writing
 from histoscope.core.tensors import load_tensors
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 SAFE = ".safetensors"
+TEMPORARY = Path("the folder of temporary files, TMPDIR")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: absent, a folder, or a kind of file that holds no weights.
         DataError: damaged, without tensors, or it runs code when opened.
+        CannotWrite: there is no room for them in the folder of temporary files.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file")
@@ -54,7 +56,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(tensors, [""], ordered=False)
     if not path.name.lower().endswith(PICKLED):
         raise UsageError(f"{path}: no checkpoint; give one of {', '.join((*PICKLED, SAFE))}")
-    with tempfile.TemporaryDirectory(prefix="histoscope-", ignore_cleanup_errors=True) as folder:
+    with (
+        writing(TEMPORARY),
+        tempfile.TemporaryDirectory(prefix="histoscope-", ignore_cleanup_errors=True) as folder,
+    ):
         converted = Path(folder) / "tensors.safetensors"
         _convert(path, converted)
         with safe_open(converted, "pt") as file:
@@ -69,6 +74,7 @@ def _convert(path: Path, converted: Path) -> None:
 
     Raises:
         DataError: there are none, or the file is refused.
+        SafetensorError: they cannot be written.
     """
     said = in_another_process(path.resolve(), converted)
     kind, why = said.get("fault", ""), said.get("words", "")
@@ -79,6 +85,8 @@ def _convert(path: Path, converted: Path) -> None:
         )
     if kind == "empty":
         raise DataError(f"{path}: holds no tensors by name, but a {why}")
+    if kind == "unwritten":
+        raise SafetensorError(why)
     if kind:
         raise DataError(f"{path}: damaged, or no checkpoint of torch ({why})")
 

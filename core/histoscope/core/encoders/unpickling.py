@@ -20,8 +20,9 @@ CODE = (  # what torch says of more than tensors
 
 
 def main(source: str, target: str) -> dict[str, str]:
-    """Write the tensors; what went wrong: ``code``, ``damaged`` or ``empty``, and why."""
+    """Write the tensors; what went wrong: ``code``, ``damaged``, ``empty``, ``unwritten``, why."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     warnings.simplefilter("ignore")
@@ -42,7 +43,10 @@ def main(source: str, target: str) -> dict[str, str]:
         return {"fault": "empty", "words": type(body).__name__}
     # numbered, as safetensors sorts; cloned, as it refuses memory that two tensors share
     numbered = {str(n): value.detach().contiguous().clone() for n, (_, value) in enumerate(found)}
-    save_file(numbered, target, {"names": json.dumps(names), "places": json.dumps(places)})
+    try:
+        save_file(numbered, target, {"names": json.dumps(names), "places": json.dumps(places)})
+    except SafetensorError as fault:
+        return {"fault": "unwritten", "words": str(fault)}
     return {}
 
 

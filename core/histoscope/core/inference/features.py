@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import Sample
 from histoscope.core.data.store import Store
+from histoscope.core.errors import CannotWrite
 from histoscope.core.files import atomic_path
 from histoscope.core.inference.runner import BATCH, Runner
 from histoscope.core.progress import Progress
@@ -88,9 +89,8 @@ class FeatureCache:
                 pa.ipc.new_file(sink, self._schema()) as writer,
             ):
                 writer.write_table(pa.table([images, values], schema=self._schema()))
-        except OSError as fault:
-            said = fault.strerror or fault
-            self._progress.say(f"{self._folder}: features are not kept ({said})")
+        except CannotWrite as fault:
+            self._progress.say(f"{self._folder}: features are not kept ({fault.why})")
 
 
 def features_of(

@@ -30,7 +30,7 @@ from histoscope.core.data.shard import Encoding, encode, write_shard
 from histoscope.core.data.store import INDEX, STORE
 from histoscope.core.data.units import sample_keys, units
 from histoscope.core.errors import DataError
-from histoscope.core.files import write_json, write_table
+from histoscope.core.files import remove_left, write_json, write_table
 from histoscope.core.progress import Progress
 from histoscope.core.tables.names import listed
 from histoscope.core.work.folder import OutFolder, work_through
@@ -144,6 +144,8 @@ def prepare(
     }
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
     folder.claim(settings)
+    for place in (out, out / "shards", out / "labels"):
+        remove_left(place)
     job = PrepareJob(Opening(domain.name, roots, sampling), encoding, folder)
     outcomes = work_through("prepare", found.sources, job, engine, progress)
     write_unused(out, found.unused)

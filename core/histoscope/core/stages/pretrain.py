@@ -26,18 +26,28 @@ from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
-from histoscope.core.files import holds_anything, write_text
+from histoscope.core.files import holds_anything, remove_left, write_text
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import info_of, open_encoder
 from histoscope.core.tensors import digest_tensors
-from histoscope.core.training.checkpoint import finished, save_objective
+from histoscope.core.training.checkpoint import (
+    chosen,
+    finished,
+    keep_checkpoints,
+    save_objective,
+    step_of,
+)
 from histoscope.core.training.journal import check_events, draw_journal
 from histoscope.core.training.loop import train
 from histoscope.core.training.monitors import make_monitor
 from histoscope.core.training.run import Data, First, Run, start_run
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import GLOBAL
+from histoscope.core.work.folder import differences
+
+# of the training: where and how a run goes on; the checkpoint itself knows of threads
+MAY_CHANGE = ("workers", "threads", "device", "checkpoint_every", "tensorboard")
 
 
 def pretrain(
@@ -47,6 +57,7 @@ def pretrain(
     out: Path,
     *,
     split: str | None = None,
+    from_step: int | None = None,
     progress: Progress,
 ) -> EncoderInfo:
     """Learn an encoder from a store's images, without labels.
@@ -57,16 +68,18 @@ def pretrain(
         spec: everything else; written to ``config.yaml``.
         out: the run's folder; an unfinished run of the same configuration goes on.
         split: ``FILE:PART`` instead of the store's own split.
+        from_step: of the checkpoint to go on from; None: the last. Later ones are removed.
         progress: who is told.
 
     Raises:
         UsageError: ``out`` holds something else, or what is asked for cannot be; nothing is
             written then.
+        DataError: the checkpoint is damaged; the older one is named.
         Diverged: the loss is not finite; the last good checkpoint is named.
         Interrupted: a checkpoint of the last whole step is written.
     """
     heard = progress if is_main() else Silent()
-    begun = _begin(store, domain, spec, out, split, heard)
+    begun = _begin(store, domain, spec, out, split, from_step, heard)
     run, training = begun.run, spec.training
     monitor = make_monitor(store, begun.dataset.rows, training.monitor, training.seed)
     progress = _claim(run, begun.said, progress) if run.main else Silent()
@@ -82,7 +95,12 @@ def pretrain(
 
 
 def rehearse(
-    store: Store, domain: Domain, spec: PretrainSpec, out: Path, split: str | None = None
+    store: Store,
+    domain: Domain,
+    spec: PretrainSpec,
+    out: Path,
+    split: str | None = None,
+    from_step: int | None = None,
 ) -> tuple[PretrainSpec, str]:
     """All that :func:`pretrain` does before the first step, and nothing is written.
 
@@ -92,7 +110,7 @@ def rehearse(
     Raises:
         UsageError: as there.
     """
-    begun = _begin(store, domain, spec, out, split, Silent())
+    begun = _begin(store, domain, spec, out, split, from_step, Silent())
     make_monitor(store, begun.dataset.rows, spec.training.monitor, spec.training.seed)
     epochs = spec.training.steps / begun.order.an_epoch
     return begun.run.spec, f"{begun.said}; {epochs:.1f} epochs"
@@ -114,11 +132,12 @@ def _begin(
     spec: PretrainSpec,
     out: Path,
     split: str | None,
+    from_step: int | None,
     progress: Progress,
 ) -> _Begun:
     """Make all that the loop works on, or refuse what cannot be."""
     way = "--set marked=true reads them"
-    chosen = select(store, "train", split, marked=spec.marked, way=way)
+    selected = select(store, "train", split, marked=spec.marked, way=way)
     spec = _check_folder(spec, out)
     training = spec.training
     if training.tensorboard:
@@ -127,10 +146,11 @@ def _begin(
     made = spec.views.of_families(GLOBAL)
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
     sizes_px = list(dict.fromkeys([*(plan.geometry.size_px for plan in plans.values()), size_px]))
-    data = _data(store, domain, chosen, spec)
+    data = _data(store, domain, selected, spec)
     run = start_run(
         spec,
         out,
+        chosen(out / "checkpoints", from_step),
         plans,
         data,
         lambda: _first(store, spec, sizes_px, progress),
@@ -138,10 +158,10 @@ def _begin(
     )
     _check_needs(run)
     planes = _open_planes(store, run)
-    told = [chosen.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
-    dataset = _dataset(store, chosen, run, data, {kind: one for kind, (_, one) in planes.items()})
+    told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
+    dataset = _dataset(store, selected, run, data, {kind: one for kind, (_, one) in planes.items()})
     if dataset.partners is not None:
-        told.append(f"{dataset.partners.held} of {len(chosen.rows)} have a partner")
+        told.append(f"{dataset.partners.held} of {len(selected.rows)} have a partner")
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
     return _Begun(run, dataset, order, "; ".join(filter(None, told)))
@@ -222,24 +242,34 @@ def _check_folder(spec: PretrainSpec, out: Path) -> PretrainSpec:
     if not finished(out / "checkpoints"):
         return spec
     spec = spec.model_copy(update={"planes": {**before.planes, **spec.planes}})
-    if _deciding(before) != _deciding(spec):
+    changed = list(differences(_deciding(before), _deciding(spec)))
+    if changed:
         raise UsageError(
-            f"{out}: holds a run of another configuration (config.yaml); give another --out"
+            f"{out}: holds a run of another configuration ({'; '.join(changed[:3])}"
+            f"{'; ...' if changed[3:] else ''}); give the same again, or another --out"
         )
     return spec
 
 
-def _deciding(spec: PretrainSpec) -> PretrainSpec:
-    """The configuration without what changes no number."""
-    training = spec.training.model_copy(update={"tensorboard": False})
-    encoder = spec.encoder if spec.init is None else None  # what it starts from decides
-    if encoder is not None:  # the size is filled in when the network is made
-        encoder = encoder.model_copy(update={"input_px": None})
-    return spec.model_copy(update={"training": training, "encoder": encoder})
+def _deciding(spec: PretrainSpec) -> dict[str, Any]:
+    """The configuration without what a run may go on with otherwise."""
+    body: dict[str, Any] = spec.model_dump(mode="json")
+    for name in MAY_CHANGE:
+        del body["training"][name]
+    del body["training"]["monitor"]["every"]
+    del body["encoder"]["input_px"]  # is filled in when the network is made
+    if spec.init is not None:  # what it starts from decides
+        del body["encoder"]
+    return body
 
 
 def _claim(run: Run, said: str, progress: Progress) -> Progress:
     """Take the folder, and say there and to the person what the work is done with."""
+    remove_left(run.folder)
+    checkpoints = run.folder / "checkpoints"
+    whole = finished(checkpoints)
+    kept = [path for path in whole if step_of(path) <= run.done]
+    keep_checkpoints(checkpoints, kept)
     write_text(run.folder / "config.yaml", dump(run.spec))
     progress = Logged(progress, run.folder / "log.txt")
     progress.say(f"pretrain reads {said}")
@@ -255,7 +285,8 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
         progress.say(f"{run.spec.encoder.architecture} is made for images of {made_for} px")
     warn_of_crowding(run.about["threads"], workers, progress)
     if run.done:
-        progress.say(f"resumes after step {run.done}")
+        later = "; later checkpoints are removed" * (len(kept) < len(whole))
+        progress.say(f"resumes after step {run.done}{later}")
     return progress
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import DataError, UsageError, writing
 from histoscope.core.files import read_json, write_json
 from histoscope.core.objectives.contract import Objective
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
@@ -41,9 +42,15 @@ def save_checkpoint(
     }
     save_tensors(path / "optimiser.safetensors", state)
     write_json(path / "checkpoint.json", *CHECKPOINT, {"step": step, **about})
-    for old in finished(folder)[:-2]:
-        shutil.rmtree(old)
+    keep_checkpoints(folder, finished(folder)[-2:])
     return path
+
+
+def keep_checkpoints(folder: Path, kept: Sequence[Path]) -> None:
+    """Remove all others, also those that a killed call left without their last file."""
+    for other in set(folder.glob("step-*")) - set(kept):
+        with writing(other):
+            shutil.rmtree(other)
 
 
 def save_objective(folder: Path, objective: Objective) -> None:
@@ -58,6 +65,41 @@ def finished(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     whole = (file.parent for file in folder.glob("step-*/checkpoint.json"))
     return sorted(whole, key=step_of)
+
+
+def chosen(folder: Path, step: int | None) -> list[Path]:
+    """Checkpoints up to the one to go on from, oldest first; empty where a run begins.
+
+    Args:
+        folder: of all checkpoints.
+        step: of the one that is asked for; None: the last.
+
+    Raises:
+        UsageError: there is none of this step.
+    """
+    whole = finished(folder)
+    if step is None:
+        return whole
+    known = [path for path in whole if step_of(path) <= step]
+    if not known or step_of(known[-1]) != step:
+        there = ", ".join(str(step_of(path)) for path in whole) or "there is none"
+        raise UsageError(f"--from-step {step}: {folder} holds no such checkpoint ({there})")
+    return known
+
+
+@contextmanager
+def naming_older(checkpoints: Sequence[Path]) -> Iterator[None]:
+    """Where the last of some checkpoints cannot be loaded, say how to go on without it."""
+    try:
+        yield
+    except DataError as fault:
+        *older, last = checkpoints
+        way = (
+            f"{older[-1].name} is older: --from-step {step_of(older[-1])} goes on from there"
+            if older
+            else f"there is no older one: remove {last} to begin anew"
+        )
+        raise DataError(f"{fault}; {way}") from None
 
 
 def step_of(path: Path) -> int:
@@ -76,12 +118,16 @@ def load_checkpoint(
         ours: as ``about`` there.
 
     Raises:
-        UsageError: it was trained on other data, from another start, or in another number of
-            parts.
+        UsageError: it was trained on other data, from another start, in another number of parts
+            or on another number of threads.
+        DataError: it is damaged, or of other weights.
     """
     about = _about(path)
     if about["data"] != ours["data"]:
-        raise UsageError(f"{path}: was trained on other data; give another --out")
+        raise UsageError(
+            f"{path}: was trained on other data (another store, part or sampling); give another "
+            "--out"
+        )
     if about["init"] != ours["init"]:
         raise UsageError(
             f"{path}: began from {about['init']}, --init is now {ours['init']}; give the weights "
@@ -92,14 +138,26 @@ def load_checkpoint(
             f"{path}: was trained in {about['batch_parts']} parts (processes x accumulate), now "
             f"in {ours['batch_parts']}: batch norm would see other images; start as many processes"
         )
+    if about["threads"] != ours["threads"]:
+        raise UsageError(
+            f"{path}: was trained on {about['threads']} threads, training.threads is now "
+            f"{ours['threads']}: other numbers give other last bits; leave it away, or give "
+            "another --out"
+        )
     load_weights(module, load_tensors(path / "model.safetensors"), str(path))
+    _load_optimiser(path / "optimiser.safetensors", optimiser)
+    return int(about["step"])
+
+
+def _load_optimiser(file: Path, optimiser: Optimizer) -> None:
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in load_tensors(path / "optimiser.safetensors").items():
+    for name, value in load_tensors(file).items():
         place, _, key = name.partition(".")
+        if not place.isdecimal() or int(place) >= len(weights):
+            raise DataError(f"{file}: {name} is of no weight")
         state.setdefault(int(place), {})[key] = _lying_as(weights[int(place)], value)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(about["step"])
 
 
 def _lying_as(weight: Tensor, value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import UsageError, writing
 from histoscope.core.files import atomic_path, write_text
 
 UNPLOTTED = {"step"}
@@ -108,7 +108,7 @@ class MetricsFile:
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row; the first row's keys are the columns."""
-        with self.path.open("a", encoding="utf-8") as handle:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as handle:
             if not self._names:
                 self._names = list(row)
                 handle.write(",".join(self._names) + "\n")

@@ -24,8 +24,8 @@ from histoscope.core.runtime.device import choose_device
 from histoscope.core.runtime.fabric import make_fabric
 from histoscope.core.runtime.threads import choose_threads, ranks
 from histoscope.core.training.checkpoint import (
-    finished,
     load_checkpoint,
+    naming_older,
     threads_of,
 )
 from histoscope.core.training.spec import PretrainSpec, TrainingSpec
@@ -106,6 +106,7 @@ class First:
 def start_run(
     spec: PretrainSpec,
     out: Path,
+    checkpoints: Sequence[Path],
     plans: dict[str, ViewPlan],
     data: Data,
     first: Callable[[], First],
@@ -116,6 +117,7 @@ def start_run(
     Args:
         spec: as asked.
         out: the run's folder.
+        checkpoints: those that count, oldest first.
         plans: of the views, by their family.
         data: what is trained on.
         first: makes the network, called when threads and devices are chosen.
@@ -123,10 +125,11 @@ def start_run(
 
     Raises:
         UsageError: a batch that cannot be divided, or a checkpoint of other data.
+        DataError: the last checkpoint cannot be loaded; the older one is named.
     """
     training = spec.training
-    checkpoints = finished(out / "checkpoints")
-    about = _about(training, data.digest, checkpoints)
+    with naming_older(checkpoints):
+        about = _about(training, data.digest, checkpoints)
     torch.set_num_threads(about["threads"])
     fabric = make_fabric(choose_device(training.device), training.precision)
     begun = first()
@@ -157,7 +160,10 @@ def start_run(
         objective = objective.double()
     objective = objective.to(fabric.device, memory_format=memory_format(spec))  # type: ignore[call-overload]
     optimiser = make_optimiser(objective.groups(), training.optimiser)
-    done = load_checkpoint(checkpoints[-1], objective, optimiser, about) if checkpoints else 0
+    done = 0
+    if checkpoints:
+        with naming_older(checkpoints):
+            done = load_checkpoint(checkpoints[-1], objective, optimiser, about)
     return Run(
         spec=spec,
         folder=out,

@@ -6,7 +6,6 @@ second call that finds nothing to do changes nothing.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,19 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from histoscope.core.contracts import Source
-from histoscope.core.errors import DataError, UsageError
-from histoscope.core.files import holds_anything, read_json, write_json
+from histoscope.core.errors import DataError, UsageError, writing
+from histoscope.core.files import (
+    holds_anything,
+    read_json,
+    remove_left,
+    whole_name,
+    write_json,
+)
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.job import Engine, Job, clear
 from histoscope.core.work.outcome import DONE, Outcome, read_outcome, still_good, write_outcome
 from histoscope.core.work.said import say_alike
-
-_PART = re.compile(r"(\.\d+\.part)+$")
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ class OutFolder:
             UsageError: it holds something else, or such work that is whole.
         """
         if not holds_anything(self.path):
+            remove_left(self.path)
             return
-        names = {_PART.sub("", file.name) for file in self.path.iterdir()}
+        names = {whole_name(file) for file in self.path.iterdir()}
         begun = self.first or self.file.name  # by it the rest is known
         ours = names <= {*self.left, begun, self.closing} and begun in names and not self._whole
         if ours and (self.path / self.file.name).is_file():
@@ -116,8 +120,9 @@ class OutFolder:
                 ours = False
         if not ours:
             raise UsageError(f"{self.path}: not empty; give another --out")
-        for file in sorted(self.path.iterdir(), key=lambda one: one.name == begun):
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        with writing(self.path):
+            for file in sorted(self.path.iterdir(), key=lambda one: one.name == begun):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def differences(
@@ -180,10 +185,12 @@ def work_through(
 
 
 def _finished(folder: Path) -> Outcome | None:
-    """The outcome of a source that is done or empty; a failed one is tried again."""
-    file = folder / DONE
-    outcome = read_outcome(file) if file.is_file() else None
-    return None if outcome is None or outcome.status == "failed" else outcome
+    """The outcome of a source that is done or empty; a failed or damaged one is tried again."""
+    try:
+        outcome = read_outcome(folder / DONE)
+    except DataError:
+        return None
+    return None if outcome.status == "failed" else outcome
 
 
 def read_outcomes(parts: Path) -> list[Outcome]:

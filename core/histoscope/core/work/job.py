@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from histoscope.core.contracts import Source
-from histoscope.core.errors import HistoscopeError, UnreadableSource
+from histoscope.core.errors import (
+    FULL,
+    CannotWrite,
+    HistoscopeError,
+    UnreadableSource,
+    refusal,
+    writing,
+)
 from histoscope.core.runtime.allocator import give_back_freed_memory
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.outcome import DONE, Outcome
@@ -68,21 +75,33 @@ class Engine(Protocol):
 def clear(folder: Path) -> None:
     """Remove what was written of a source; a record that stands alone stays as it is."""
     if folder.is_dir() and [file.name for file in folder.iterdir()] != [DONE]:
-        shutil.rmtree(folder)
+        with writing(folder):
+            shutil.rmtree(folder)
+
+
+def as_reason(source: Source, fault: Exception) -> UnreadableSource:
+    """What a decoder raised, which may be anything, as the reason of its source."""
+    log.warning("source %s failed:\n%s", source.id, traceback.format_exc())
+    text = " ".join(str(fault).split())
+    return UnreadableSource(f"{type(fault).__name__}: {text}"[:300])
 
 
 def run_job(job: Job, source: Source, turn: Turn) -> Outcome:
-    """Run a job on one source in this process, turning a failure into an outcome."""
+    """Run a job on one source in this process, turning a failure into an outcome.
+
+    Raises:
+        HistoscopeError: wrong use, a fault of ours or of the machine, which is not this source's.
+    """
     clear(job.out.of(source))  # of a call that was stopped, or of what was told otherwise
     try:
         return job(source, turn)
     except UnreadableSource as fault:
         return Outcome(source, "failed", reason=fault.reason)
     except HistoscopeError:
-        raise  # wrong use or our own fault: not this source's
-    except Exception as fault:  # a decoder may raise anything; the row names it
-        log.warning("source %s failed:\n%s", source.id, traceback.format_exc())
-        text = " ".join(str(fault).split())
-        return Outcome(source, "failed", reason=f"{type(fault).__name__}: {text}"[:300])
+        raise
+    except Exception as fault:
+        if full := refusal(fault, FULL):  # said by what a plug-in writes with
+            raise CannotWrite(job.out.of(source), full) from fault
+        return Outcome(source, "failed", reason=as_reason(source, fault).reason)
     finally:
         give_back_freed_memory()

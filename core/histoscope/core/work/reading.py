@@ -24,10 +24,10 @@ from histoscope.core.contracts import (
     Source,
 )
 from histoscope.core.contracts.installed import load_domain
-from histoscope.core.errors import UnreadableSource
+from histoscope.core.errors import HistoscopeError, UnreadableSource
 from histoscope.core.runtime.ahead import read_ahead
 from histoscope.core.runtime.stop import start_process
-from histoscope.core.work.job import Turn
+from histoscope.core.work.job import Turn, as_reason
 from histoscope.core.work.outcome import Outcome, Status
 
 CHUNK = 16  # rows that a process reads at a time
@@ -86,7 +86,12 @@ class Reading:
     marks: list[str | None] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample | CorruptSample]:
-        """Samples in row order, read ahead; each is a beat, and is counted."""
+        """Samples in row order, read ahead; each is a beat, and is counted.
+
+        Raises:
+            UnreadableSource: whatever its reader raises, so that it is told from what goes wrong
+                with the samples later.
+        """
         rows, readers = self.plan.rows, self.turn.readers
         if not len(rows):
             return
@@ -94,11 +99,16 @@ class Reading:
             samples = _read_by_several(self.opening, self.source, rows, readers)
         else:
             samples = read_ahead(self.reader.read(rows), DEPTH)
-        for sample in self.begun.enter_context(closing(samples)):
-            self.turn.beat()
-            self.status.append("ok" if isinstance(sample, Sample) else sample.reason)
-            self.quality.append(sample.quality if isinstance(sample, Sample) else {})
-            yield sample
+        try:
+            for sample in self.begun.enter_context(closing(samples)):
+                self.turn.beat()
+                self.status.append("ok" if isinstance(sample, Sample) else sample.reason)
+                self.quality.append(sample.quality if isinstance(sample, Sample) else {})
+                yield sample
+        except HistoscopeError:
+            raise
+        except Exception as fault:
+            raise as_reason(self.source, fault) from fault
 
     def good(self) -> NDArray[np.bool_]:
         """Which rows could be read, (rows,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from PIL import Image
 
 from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results
-from histoscope.core.files import atomic_path
+from histoscope.core.files import write_bytes
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map
@@ -117,8 +119,7 @@ def _draw_overlay(
         caption += " Hatched tiles could not be read."
     painted = paint(ground.image, classes, answer.colours)
     file = f"overlay-{name}.png" if name else "overlay.png"
-    with atomic_path(out / file) as part:
-        with_strip(painted, ground.ratio[0] * mpp_x, legend).save(part, format="png")
+    _write(out / file, with_strip(painted, ground.ratio[0] * mpp_x, legend), format="png")
     title = f"Predicted classes: {name}" if name else "Predicted classes"
     return Artefact(file, "picture", title, caption)
 
@@ -129,10 +130,17 @@ def _shown(number: int, kind: str) -> str:
 
 
 def _draw_plain(ground: Thumbnail, mpp_x: float, out: Path) -> Artefact:
-    with atomic_path(out / "thumbnail.jpg") as part:
-        with_strip(ground.image, ground.ratio[0] * mpp_x, []).save(part, format="jpeg", quality=90)
+    picture = with_strip(ground.image, ground.ratio[0] * mpp_x, [])
+    _write(out / "thumbnail.jpg", picture, format="jpeg", quality=90)
     caption = "" if ground.readable.all() else "Plain grey could not be read."
     return Artefact("thumbnail.jpg", "picture", "The same without colours", caption)
+
+
+def _write(path: Path, picture: Image.Image, **how: Any) -> None:
+    """Write a picture; on a full disk Pillow's own encoders may leave a file's end away unsaid."""
+    data = io.BytesIO()
+    picture.save(data, **how)
+    write_bytes(path, data.getbuffer())
 
 
 def _count_facts(told: Mapping[str, Any], good: int, unreadable: int) -> dict[str, str]:

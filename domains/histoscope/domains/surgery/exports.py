@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from histoscope.core.contracts import Features, Reader
-from histoscope.core.files import atomic_path, write_csv
+from histoscope.core.files import write_bytes, write_csv
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class FrameExport:
     def write(self, reader: Reader, features: Features, out: Path) -> None:
         """Write the features of one operation."""
         name = features.source.id
-        with atomic_path(out / f"{name}.npy") as part, part.open("wb") as handle:
-            np.save(handle, features.vectors.astype(np.float32))
+        data = io.BytesIO()
+        np.save(data, features.vectors.astype(np.float32))
+        write_bytes(out / f"{name}.npy", data.getbuffer())
         write_csv(out / f"{name}.csv", features.rows.select(["at_s", "frame", "pts", "part"]))

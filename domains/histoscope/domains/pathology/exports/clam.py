@@ -8,6 +8,7 @@ files of patches stand here, too: tiles as patches of level 0.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from histoscope.core.contracts import Features, Reader, Source
-from histoscope.core.files import atomic_path, write_csv
+from histoscope.core.files import write_bytes, write_csv
 from histoscope.core.work.outcome import Outcome, Status
 from histoscope.domains.pathology.exports.hdf5 import corners, spanned, write_hdf5
 from histoscope.domains.pathology.exports.names import (
@@ -63,8 +64,9 @@ class ClamExport:
         places = ("coords", corners(features.rows).astype(np.int32), _patches(reader, features))
         path = out / "h5_files" / f"{name}.h5"
         write_hdf5(path, features, {}, places, {"source_id": source})
-        with atomic_path(out / "pt_files" / f"{name}.pt") as part, part.open("wb") as handle:
-            torch.save(torch.tensor(features.vectors), handle)  # by its handle: no name in it
+        data = io.BytesIO()  # in memory: no name in it
+        torch.save(torch.tensor(features.vectors), data)
+        write_bytes(out / "pt_files" / f"{name}.pt", data.getbuffer())
 
     def close(self, outcomes: Sequence[Outcome], out: Path) -> None:
         """Write the list of all slides, as their files are called."""

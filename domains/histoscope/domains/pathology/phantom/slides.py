@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError
-from histoscope.core.files import read_json, write_json
+from histoscope.core.files import plain_path, read_json, write_json
 from histoscope.domains.pathology.phantom.sections import (
     CLASSES,
     GLASS,
@@ -158,16 +158,15 @@ def _write_case(paths: Mapping[str, Path], part: str, name: str, section: Sectio
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     """Write grey or BGR pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise DataError(f"{path}: cannot be written")
+    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    with plain_path(path):
+        path.write_bytes(data.tobytes())
 
 
 def _write_slide(path: Path, pixels: NDArray[np.uint8]) -> None:
     """A tiled pyramid, deflate, with its scale in the resolution tags."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     level: NDArray[Any] = pixels
-    with tifffile.TiffWriter(path) as tiff:
+    with plain_path(path), tifffile.TiffWriter(path) as tiff:
         for number in range(LEVELS):
             per_cm = 1e4 / (TILE_MPP * 2**number)
             tiff.write(

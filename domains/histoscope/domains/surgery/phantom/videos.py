@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.errors import DataError
-from histoscope.core.files import read_json, write_json, write_text
+from histoscope.core.files import plain_path, read_json, write_json, write_text
 from histoscope.domains.surgery.label_files import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.phantom.camera import film
 from histoscope.domains.surgery.phantom.script import Script, write_script
@@ -108,9 +108,9 @@ def _write_operation(
             digest.update(frame.tobytes())
             yield frame
 
-    path = folder / "videos" / f"{name}.mp4"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encode(path, hashed(), Fraction(SOURCE_FPS), {"crf": "23", "preset": "veryfast", "g": "50"})
+    how = {"crf": "23", "preset": "veryfast", "g": "50"}
+    with plain_path(folder / "videos" / f"{name}.mp4") as path:
+        encode(path, hashed(), Fraction(SOURCE_FPS), how)
     _write_labels(truth, name, script)
     return digest.hexdigest()
 
