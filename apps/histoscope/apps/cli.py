@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads (DESIGN: threads)
@@ -137,8 +138,8 @@ def run(args: list[str] | None = None) -> int:
         return 0
     except Exception as fault:
         if refused := refusal(fault, REFUSED if isinstance(fault, OSError) else FULL):
-            named = getattr(fault, "filename", None)
-            return _say(f"{named}: {refused}" if named else refused, 2)
+            named = getattr(fault, "filename", None) or "what is printed, or kept for a while"
+            return _say(f"{named}: {refused}; mend that, and the same command goes on", 2)
         words = f"{type(fault).__name__}: {fault}"
         return _say(f"a fault of ours ({words}); please report it {_with_log()}", 4)
 
@@ -160,7 +161,8 @@ def _with_log() -> str:
 
 def _say(words: str, code: int) -> int:
     """One line, whatever the words (a file's name, a library's message) hold."""
-    sys.stderr.write(f"histoscope: {' '.join(words.splitlines())}\n")
+    with suppress(OSError):  # the disk of a log may be full, too
+        sys.stderr.write(f"histoscope: {' '.join(words.splitlines())}\n")
     return code
 
 

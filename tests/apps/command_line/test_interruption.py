@@ -82,7 +82,8 @@ def test_what_the_machine_refuses_is_no_fault_of_ours(road, call, tmp_path, monk
 
     monkeypatch.setattr("histoscope.core.stages.prepare.prepare", full)
     answer = call(*commands_with_out(road)["prepare"], "--out", tmp_path / "out")
-    assert (answer.code, answer.err) == (2, "histoscope: /there: No space left on device\n")
+    said = "/there: No space left on device; mend that, and the same command goes on"
+    assert (answer.code, answer.err) == (2, f"histoscope: {said}\n")
 
 
 def test_a_name_with_a_line_break_still_gives_one_line(refused, tmp_path):

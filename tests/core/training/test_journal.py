@@ -7,12 +7,13 @@ import sys
 import pytest
 
 from histoscope.core.config import build
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import CannotWrite, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.journal import Journal, read_metrics
 from histoscope.core.training.spec import PretrainSpec
 from tests.core.training.test_resume import Killed, KilledAfter
+from tests.full_disk import no_room
 
 
 def spec_of(**more) -> PretrainSpec:
@@ -80,3 +81,17 @@ def test_without_the_package_it_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match="pip install tensorboard"):
         pretrain(toy_store, toy.DOMAIN, spec_of(), tmp_path / "run", progress=Silent())
     assert not (tmp_path / "run").exists()
+
+
+def write_many(folder):
+    with Journal(folder, 0, events=True) as journal:
+        for step in range(1, 60):
+            journal.trained({"step": step, "loss": 1})
+
+
+def test_a_full_disk_under_tensorboard_is_said_once(tmp_path, capfd):
+    """Its thread would print a traceback beside it."""
+    pytest.importorskip("tensorboard")
+    with no_room(400), pytest.raises(CannotWrite, match="tensorboard: cannot be written"):
+        write_many(tmp_path)
+    assert "Traceback" not in capfd.readouterr().err

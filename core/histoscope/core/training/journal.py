@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from histoscope.core.errors import UsageError, writing
+from histoscope.core.errors import UsageError, refusal, writing
 from histoscope.core.files import atomic_path, write_text
 
 UNPLOTTED = {"step"}
@@ -48,16 +49,25 @@ class Journal:
 
     def _tell(self, group: str, row: Mapping[str, float]) -> None:
         if self._events is not None:
-            for name in row.keys() - UNPLOTTED:
-                self._events.add_scalar(f"{group}/{name}", row[name], row["step"])
-            self._events.flush()  # a checkpoint may follow: what it counts must be on disk
+            with writing(self.folder / "tensorboard"):
+                for name in row.keys() - UNPLOTTED:
+                    self._events.add_scalar(f"{group}/{name}", row[name], row["step"])
+                self._events.flush()  # a checkpoint may follow: what it counts must be on disk
 
     def __enter__(self) -> Self:
+        self._hook, threading.excepthook = threading.excepthook, self._of_a_thread
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._events is not None:
-            self._events.close()
+            with writing(self.folder / "tensorboard"):
+                self._events.close()
+        threading.excepthook = self._hook
+
+    def _of_a_thread(self, fault: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread, and raises what that met at the next event, too."""
+        if fault.exc_value is None or refusal(fault.exc_value) is None:
+            self._hook(fault)
 
 
 def draw_journal(folder: Path) -> None:
@@ -83,7 +93,8 @@ def _event_writer(folder: Path, done: int) -> Any:
     """TensorBoard drops what earlier files of the folder hold of later steps."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=done + 1)
+    with writing(folder):
+        return SummaryWriter(str(folder), purge_step=done + 1)
 
 
 class MetricsFile:
