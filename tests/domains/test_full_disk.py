@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from histoscope.core.contracts import Features, Source
 from histoscope.core.errors import CannotWrite
 from histoscope.domains.pathology.phantom.slides import write_phantom as write_slides
-from histoscope.domains.surgery.drawings import export_features
+from histoscope.domains.surgery.exports import FrameExport
 from histoscope.domains.surgery.phantom.videos import write_phantom as write_operations
 from tests.full_disk import no_room, no_room_for
 
@@ -50,11 +51,12 @@ def found(folder: Path) -> list[Path]:
 def test_features_of_an_operation_are_whole_or_absent(tmp_path, pattern):
     names = ("at_s", "frame", "pts", "part")
     rows = pa.table({name: np.arange(50.0) for name in names})
-    features = np.arange(100, dtype=np.float32).reshape(50, 2)
+    vectors = np.arange(100, dtype=np.float32).reshape(50, 2)
+    features = Features(Source("a", "a.mp4"), rows, vectors)
     with no_room_for(pattern), pytest.raises(CannotWrite, match="cannot be written") as fault:
-        export_features(rows, features, {"name": "a"}, tmp_path)
+        FrameExport().write(None, features, tmp_path)
     assert str(tmp_path / pattern) in str(fault.value)
     assert pattern not in {path.name for path in tmp_path.iterdir()}
     assert not list(tmp_path.glob("*.part"))
-    export_features(rows, features, {"name": "a"}, tmp_path)
-    assert np.array_equal(np.load(io.BytesIO((tmp_path / "a.npy").read_bytes())), features)
+    FrameExport().write(None, features, tmp_path)
+    assert np.array_equal(np.load(io.BytesIO((tmp_path / "a.npy").read_bytes())), vectors)

@@ -91,7 +91,6 @@ def embed(
     sampling = info.cut(str(encoder))
     domain = load_domain(info.domain)
     found = find_sources(domain, roots, options)
-    say_found(found, progress)
     parameters = {
         "encoder": info.model_dump(mode="json"),
         "weights": digest_tensors(opened.module.state_dict()),
@@ -104,8 +103,10 @@ def embed(
     named = export if isinstance(export, NamedExport) else None
     if named:
         sources = with_names(sources, named, _with_files(out), roots)
-        progress.say(named.said)
     folder.claim(parameters, {"program": __version__})
+    say_found(found, progress)
+    if named:
+        progress.say(named.said)
     compute.say(progress)
     job = EmbedJob(Opening(domain.name, roots, sampling), encoder, compute, folder, export)
     outcomes = work_through("embed", sources, job, engine, progress)

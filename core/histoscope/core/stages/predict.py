@@ -244,7 +244,6 @@ def predict(
     package.first_draw()  # refused here, before the folder is claimed
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard)
-    say_found(found, progress)
     parameters = {
         "domain": domain.name,
         "model": package.digest,
@@ -254,6 +253,7 @@ def predict(
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
     folder.claim(parameters, about)
+    say_found(found, progress)
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)
     job = PredictJob(opening, options, package_folder, compute, folder)

@@ -135,7 +135,6 @@ def prepare(
         Interrupted: what is finished stays; the same call goes on.
     """
     found = find_sources(domain, roots, options)
-    say_found(found, progress)
     settings = {
         "domain": domain.name,
         "sampling": sampling.model_dump(mode="json"),
@@ -144,6 +143,7 @@ def prepare(
     }
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
     folder.claim(settings)
+    say_found(found, progress)
     for place in (out, out / "shards", out / "labels"):
         remove_left(place)
     job = PrepareJob(Opening(domain.name, roots, sampling), encoding, folder)
