@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from histoscope.apps.console import Console
 from histoscope.core.data.examples import labelled
 from histoscope.core.data.store import Store
-from histoscope.core.evaluation.intervals import paired_difference
+from histoscope.core.evaluation.intervals import over_draws
 from histoscope.core.evaluation.metrics import balanced_accuracy
+from histoscope.core.evaluation.units import Units
 from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
@@ -59,8 +60,8 @@ class Fitted:
     def score(self, test: Part, classes: int) -> float:
         """Balanced accuracy over all classes of the task."""
         best = self.classes[self.head.probabilities(Bags.of_samples(test.features)).argmax(axis=1)]
-        ones = np.ones((1, len(test.truth)))
-        return float(balanced_accuracy(test.truth, best, ones, classes)[0])
+        every = Units.whole(len(test.truth))
+        return float(balanced_accuracy(test.truth, best, every, classes)(np.ones((1, 1)))[0])
 
 
 def fit(part: Part, places: NDArray[np.int64]) -> Fitted:
@@ -134,7 +135,7 @@ def main() -> None:
         line = f"{name:22} {np.mean(values):.3f} (sd {np.std(values, ddof=1):.3f})"
         kind = name.partition(":")[0]
         if not name.endswith("random"):
-            gain = paired_difference(values, scores[f"{kind}: random"])
+            gain = over_draws(values, scores[f"{kind}: random"])
             line += f"  {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
         print(line)  # noqa: T201
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from histoscope.core.config import build, merge
 from histoscope.core.contracts import Domain, Phantom
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
-from histoscope.core.evaluation.intervals import Difference, paired_difference
+from histoscope.core.evaluation.intervals import Difference
 from histoscope.core.files import write_json
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import Compute
+from histoscope.core.stages.compare import compare
 from histoscope.core.stages.evaluate import evaluate, summaries
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
@@ -56,24 +56,27 @@ def demonstrate(
         "colour": "colour",
     }
     bodies = {
-        name: _score(
-            store, phantom, word, draws, seed, out / name.replace(":", "-"), compute, progress
-        )
+        name: _score(store, phantom, word, draws, seed, _place(out, name), compute, progress)
         for name, word in encoders.items()
     }
-    gain, against = _compare(bodies, phantom.tasks[0], out)
+    gain, against, over = _compare(bodies, phantom.tasks[0], out)
     for name, body in bodies.items():
         for task, measured in body.items():
             click.echo(_score_line(name, task, measured))
     click.echo(
         f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
-        f"{gain.high:+.3f}, paired over {gain.draws} draws)"
+        f"{gain.high:+.3f}, over {gain.units} {over} and {gain.draws} draws)"
     )
     roots = {"input": phantom.new}
     package = out / "pretrained" / "package"
     options, results = phantom.predict_options, out / "predicted"
     predict(package, roots, options, results, compute=compute, progress=progress)
     return gain, write_predict_report(out / "predicted")
+
+
+def _place(out: Path, name: str) -> Path:
+    """Where all of one encoder lies."""
+    return out / name.replace(":", "-")
 
 
 def _store(domain: Domain, phantom: Phantom, out: Path, progress: Progress) -> Store:
@@ -119,22 +122,28 @@ def _score(
 
 def _compare(
     bodies: Mapping[str, Mapping[str, Any]], task: str, out: Path
-) -> tuple[Difference, str]:
-    """Pretrained minus the better baseline, draw by draw; written to ``comparison.json``."""
+) -> tuple[Difference, str, str]:
+    """Pretrained minus the better baseline over cases and draws; written to ``comparison.json``.
+
+    Returns:
+        The gain, over whom, and what was resampled beside draws.
+    """
     scores = {name: body[task]["balanced_accuracy"]["per_draw"] for name, body in bodies.items()}
     ours = scores.pop("pretrained")
     against = max(scores, key=lambda name: sum(scores[name]))
-    gain = paired_difference(ours, scores[against])
+    one, other = (_place(out, name) / "evaluation" for name in ("pretrained", against))
+    found = compare(one, other)[task]["balanced_accuracy"]
     body = {
         "task": task,
         "metric": "balanced_accuracy",
         "unit": "fraction",
         "per_draw": {"pretrained": ours, **scores},
         "against": against,
-        "gain": asdict(gain),
+        "interval_over": found["interval_over"],
+        "gain": found["difference"],
     }
     write_json(out / "comparison.json", *COMPARISON, body)
-    return gain, against
+    return Difference(**found["difference"]), against, found["interval_over"]
 
 
 def _score_line(name: str, task: str, body: Mapping[str, Any]) -> str:

@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import (
-    bootstrap_interval,
-    paired_difference,
-    unit_resamples,
-)
+from histoscope.core.evaluation import intervals, metrics
 from histoscope.core.evaluation.measure import measure
+from histoscope.core.evaluation.units import Units
 from tests.made import examples
 
 
@@ -24,59 +20,122 @@ def case():
     return truth, probabilities
 
 
-def test_weighted_metrics_equal_scikit_learn_on_the_repeated_samples(case):
+def again(units, row):
+    """Samples of a resample, each as often as its unit."""
+    return np.repeat(np.arange(len(units.place)), row[units.place].astype(int))
+
+
+@pytest.mark.parametrize("size", [1, 10], ids=["samples", "cases"])
+@pytest.mark.parametrize("table", [0, 10_000], ids=["by samples", "by units"])
+def test_metrics_of_resamples_equal_scikit_learn_on_the_repeated_samples(
+    case, monkeypatch, size, table
+):
+    monkeypatch.setattr(metrics, "TABLE", table)
     truth, probabilities = case
     predicted = probabilities.argmax(1)
-    weights = next(unit_resamples([str(n) for n in range(200)], 5))
-    for row in weights:
-        again = np.repeat(np.arange(200), row.astype(int))
-        ours = metrics.balanced_accuracy(truth, predicted, row[None], 4)[0]
-        assert ours == pytest.approx(balanced_accuracy_score(truth[again], predicted[again]))
-        ours = metrics.auc(truth, probabilities, row[None])[0]
-        theirs = np.mean(
-            [roc_auc_score(truth[again] == k, probabilities[again, k]) for k in range(4)]
-        )
-        assert ours == pytest.approx(theirs)
+    units = Units.of([str(n // size) for n in range(200)])
+    weights, _ = next(intervals.weights(len(units), 1))
+    weights = weights[:6]
+    balanced = metrics.balanced_accuracy(truth, predicted, units, 4)(weights)
+    hits = metrics.accuracy(truth, predicted, units)(weights)
+    areas = metrics.auc(truth, probabilities, units)(weights)
+    precisions = metrics.average_precision((truth == 1).astype(int), probabilities[:, 1], units)(
+        weights
+    )
+    for place, row in enumerate(weights):
+        held = again(units, row)
+        expected = balanced_accuracy_score(truth[held], predicted[held])
+        assert balanced[place] == pytest.approx(expected)
+        assert hits[place] == pytest.approx((truth[held] == predicted[held]).mean())
+        each = [roc_auc_score(truth[held] == k, probabilities[held, k]) for k in range(4)]
+        assert areas[place] == pytest.approx(np.mean(each))
+        expected = average_precision_score(truth[held] == 1, probabilities[held, 1])
+        assert precisions[place] == pytest.approx(expected)
 
 
 def test_two_classes_use_the_second_as_positive(case):
     truth, probabilities = case
     truth, scores = truth % 2, probabilities[:, :2]
-    ours = metrics.auc(truth, scores, np.ones((1, 200)))[0]
+    ours = metrics.auc(truth, scores, Units.whole(200))(np.ones((1, 1)))[0]
     assert ours == pytest.approx(roc_auc_score(truth, scores[:, 1]))
 
 
 def test_auc_of_one_class_alone_is_undefined():
-    nothing = metrics.auc(np.zeros(4, int), np.full((4, 2), 0.5, np.float32), np.ones((1, 4)))
+    scores = np.full((4, 2), 0.5, np.float32)
+    nothing = metrics.auc(np.zeros(4, int), scores, Units.whole(4))(np.ones((1, 1)))
     assert np.isnan(nothing[0])
 
 
 def test_a_unit_is_resampled_with_all_its_samples():
-    units = ["a", "a", "b", "c", "c", "c"]
-    for weights in unit_resamples(units, 50):
-        assert (weights[:, 0] == weights[:, 1]).all()
-        assert (weights[:, 3] == weights[:, 5]).all()
-        assert (weights[:, [0, 2, 3]].sum(1) == 3).all()
+    units = Units.of(["a", "a", "b", "c", "c", "c"])
+    assert units.sums(np.arange(6)).tolist() == [1, 2, 12]
+    for came, shares in intervals.weights(3, 4):
+        assert (came.sum(1) == 3).all()
+        assert np.allclose(shares.sum(1), 1)
+        spread = units.of_samples(came)
+        assert (spread[:, 0] == spread[:, 1]).all()
 
 
 def test_interval_over_cases_is_wider_than_over_samples():
     rng = np.random.default_rng(1)
-    hits = np.repeat(rng.random(10) < 0.6, 50).astype(float)  # all right or all wrong in a case
+    hits = np.repeat(rng.random(60) < 0.6, 50).astype(float)  # all right or all wrong in a case
 
-    def mean(weights):
-        return weights @ hits / weights.sum(1)
+    def width(names):
+        units = Units.of(names)
+        share = metrics.accuracy(np.ones(3000, int), hits.astype(int), units)
+        found = intervals.resampled(lambda d, w: share(w), len(units), 1)
+        low, high = intervals.interval(found, len(units))
+        return high - low
 
-    low, high = bootstrap_interval(mean, [str(n // 50) for n in range(500)])
-    narrow_low, narrow_high = bootstrap_interval(mean, [str(n) for n in range(500)])
-    assert high - low > 3 * (narrow_high - narrow_low)
+    assert width([str(n // 50) for n in range(3000)]) > 5 * width([str(n) for n in range(3000)])
 
 
-def test_paired_difference_is_the_paired_t_interval():
+@pytest.mark.parametrize("units", [5, 8, 30, 49])
+def test_of_few_cases_the_interval_of_a_mean_is_students(units):
+    values = np.random.default_rng(units).normal(size=units)
+
+    def mean(draw, weights):
+        return weights @ values / weights.sum(1)
+
+    found = intervals.interval(intervals.resampled(mean, units, 1), units)
+    expected = stats.t.interval(0.95, units - 1, values.mean(), stats.sem(values))
+    width = expected[1] - expected[0]
+    assert np.subtract(found, expected) == pytest.approx(0, abs=0.08 * width)
+    assert intervals.tail(units) < intervals.tail(50) == pytest.approx(0.025)
+
+
+def test_draws_are_resampled_beside_cases():
+    """Draws that differ make the interval wider; draws that do not leave it."""
+    cases = np.random.default_rng(0).normal(size=40)
+
+    def width(draws):
+        gap = intervals.resampled(lambda d, w: w @ cases / 40 + draws[d], 40, len(draws))
+        low, high = intervals.interval(gap, 40)
+        return high - low
+
+    alone = width(np.zeros(1))
+    assert width(np.zeros(6)) == pytest.approx(alone)
+    expected = 2 * 2.02 * np.sqrt(cases.var() / 40 + 1 / 6)  # of draws at -1 and 1
+    assert width(np.tile([-1, 1], 3)) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_paired_difference_resamples_both_sides_alike():
+    noise = np.random.default_rng(3).normal(size=(2, 20))
+    ours, theirs = (lambda d, w, n=n: w @ (noise[0] + 0.01 * n) / w.sum(1) for n in (noise[1], 0))
+    found = intervals.difference(ours, theirs, 20, 3)
+    assert found.mean == pytest.approx(0.01 * noise[1].mean())
+    assert found.high - found.low < 0.05  # what both share is no part of it
+    assert (found.units, found.draws) == (20, 3)
+
+
+def test_the_difference_over_draws_is_the_paired_t_interval():
     rng = np.random.default_rng(2)
     ours, theirs = rng.random(10) + 0.1, rng.random(10)
-    found = paired_difference(ours, theirs)
+    found = intervals.over_draws(ours, theirs)
     expected = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    with pytest.raises(ValueError, match="at least two"):
+        intervals.over_draws([1.0], [0.5])
 
 
 def test_confusion_counts():
@@ -112,4 +171,5 @@ def test_a_mean_over_classes_present_together_keeps_its_classes():
 
 
 def test_one_unit_has_no_interval():
-    assert np.isnan(bootstrap_interval(lambda w: w.mean(axis=1), ["case:1"] * 9)).all()
+    found = intervals.resampled(lambda d, w: w.mean(axis=1), 1, 1)
+    assert np.isnan(intervals.interval(found, 1)).all()

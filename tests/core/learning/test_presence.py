@@ -13,6 +13,7 @@ from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.measure import measure
+from histoscope.core.evaluation.units import Units
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
@@ -144,7 +145,8 @@ def test_average_precision_is_scikit_learns_on_the_repeated_samples(seed):
     counts = rng.integers(0, 3, 30)
     counts[0] = 1
     weights = np.stack([np.ones(30), counts])
-    found = metrics.average_precision(truth, scores, weights)
+    units = Units(tuple(map(str, range(30))), np.arange(30))
+    found = metrics.average_precision(truth, scores, units)(weights)
     repeated = np.repeat(np.arange(30), counts)
     assert found[0] == pytest.approx(average_precision_score(truth, scores))
     assert found[1] == pytest.approx(average_precision_score(truth[repeated], scores[repeated]))
@@ -153,12 +155,12 @@ def test_average_precision_is_scikit_learns_on_the_repeated_samples(seed):
 def test_unknown_truth_is_masked_and_no_positive_is_undefined():
     truth = np.array([1, 0, -1, 1])
     scores = np.array([0.9, 0.8, 0.99, 0.1], np.float32)
-    ones = np.ones((1, 4))
+    every, ones = Units.whole(4), np.ones((1, 1))
     known = average_precision_score([1, 0, 1], [0.9, 0.8, 0.1])
-    assert metrics.average_precision(truth, scores, ones)[0] == pytest.approx(known)
-    assert np.isnan(metrics.average_precision(np.array([0, 0, -1, 0]), scores, ones)[0])
-    assert metrics.f1(truth, scores > 0.5, ones)[0] == pytest.approx(0.5)
-    assert np.isnan(metrics.f1(np.zeros(4, int), np.zeros(4, bool), ones)[0])
+    assert metrics.average_precision(truth, scores, every)(ones)[0] == pytest.approx(known)
+    assert np.isnan(metrics.average_precision(np.array([0, 0, -1, 0]), scores, every)(ones)[0])
+    assert metrics.f1(truth, scores > 0.5, every)(ones)[0] == pytest.approx(0.5)
+    assert np.isnan(metrics.f1(np.zeros(4, int), np.zeros(4, bool), every)(ones)[0])
 
 
 def test_a_label_table_has_one_nullable_column_a_class(signs_store):

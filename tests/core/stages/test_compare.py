@@ -1,16 +1,24 @@
 """Paired comparison of two evaluations."""
 
+import json
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from histoscope.core.contracts import Task
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.intervals import paired_difference
+from histoscope.core.evaluation.intervals import over_draws
+from histoscope.core.evaluation.measure import measure, overall
+from histoscope.core.evaluation.predictions import read_predictions, write_predictions
+from histoscope.core.files import write_json
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.compare import compare
-from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.evaluate import METRICS, evaluate
 from histoscope.core.stages.finetune import finetune
+from tests.made import examples
 
 
 @pytest.fixture
@@ -29,24 +37,66 @@ def evaluated(toy_store, tmp_path):
     return act
 
 
-def test_the_difference_is_the_paired_t_interval_over_draws(evaluated):
-    one, other = evaluated("a"), evaluated("b", "random:resnet10t")
-    found = compare(one, other)["hue"]["auc"]
-    import json
+def made_evaluation(folder, skill, cases=12, draws=3):
+    """Scores of so much skill, which differs from case to case, as evaluate writes them."""
+    rng = np.random.default_rng(round(100 * skill))
+    truth = np.arange(cases * 10) % 2
+    test = examples(truth, [f"case:{place // 10}" for place in range(len(truth))])
+    of_case = np.repeat(skill * np.linspace(0, 2, cases), 10)
+    given = []
+    for _ in range(draws):
+        surer = of_case * (2 * truth - 1) + rng.normal(size=len(truth))
+        second = 1 / (1 + np.exp(-surer))
+        given.append(np.stack([1 - second, second], axis=1).astype(np.float32))
+    about = {"exclusive": True, "classes": ["a", "b"], "samples": len(truth), "draws": draws}
+    about |= {"interval_over": "cases", "units": cases, "tested": "t", "drawn": list("xyz")[:draws]}
+    body = {"model": "m", "tasks": {"made": {**about, **measure(test, given, [])}}}
+    write_json(folder / "metrics.json", *METRICS, body)
+    write_predictions(folder, test, given)
+    return folder
 
-    per_draw = [
-        json.loads((folder / "metrics.json").read_text())["tasks"]["hue"]["auc"]["per_draw"]
+
+def test_the_difference_speaks_of_cases_and_draws(tmp_path):
+    one, other = made_evaluation(tmp_path / "a", 1.5), made_evaluation(tmp_path / "b", 0.5)
+    found = compare(one, other)["made"]["auc"]
+    bodies = [
+        json.loads((folder / "metrics.json").read_text())["tasks"]["made"]
         for folder in (one, other)
     ]
-    expected = paired_difference(*per_draw)
-    assert found["difference"]["mean"] == pytest.approx(expected.mean)
-    assert found["difference"]["low"] == pytest.approx(expected.low)
-    assert found["difference"]["draws"] == 3
-    back = compare(other, one)["hue"]["auc"]["difference"]
-    assert back["mean"] == pytest.approx(-expected.mean)
+    alone = over_draws(*(body["auc"]["per_draw"] for body in bodies))
+    assert found["over_draws"]["low"] == pytest.approx(alone.low)
+    gap = found["difference"]
+    assert (gap["units"], gap["draws"]) == (12, 3)
+    assert gap["mean"] == pytest.approx(alone.mean)
+    assert gap["low"] < alone.mean < gap["high"]
+    back = compare(other, one)["made"]["auc"]["difference"]
+    ends = [back["mean"], back["low"], back["high"]]
+    assert ends == pytest.approx([-alone.mean, -gap["high"], -gap["low"]])
+    same = compare(one, one)["made"]["auc"]["difference"]
+    assert (same["mean"], same["low"], same["high"]) == (0, 0, 0)
 
 
-def test_other_draws_other_samples_and_one_draw_are_refused(evaluated, toy_store, tmp_path):
+def test_an_evaluation_without_its_scores_is_to_be_made_again(evaluated):
+    one, other = evaluated("a"), evaluated("b")
+    (other / "scored-hue.parquet").unlink()
+    with pytest.raises(DataError, match=r"scored-hue.parquet: no such file; .*evaluate again"):
+        compare(one, other)
+
+
+def test_what_is_scored_is_kept_with_what_each_draw_said(evaluated):
+    folder = evaluated("a")
+    body = json.loads((folder / "metrics.json").read_text())["tasks"]["hue"]
+    task = Task("hue", tuple(body["classes"]), True)
+    found = read_predictions(folder, task, 3)
+    assert len(found.names) == body["samples"]
+    assert len(found.units) == body["units"]
+    ones = np.ones((1, len(found.units)))
+    for name, metric in overall(found.truth, found.scores, found.units).items():
+        values = [metric(draw, ones)[0] for draw in range(3)]
+        assert values == pytest.approx(body[name]["per_draw"])
+
+
+def test_other_draws_and_other_samples_are_refused(evaluated, toy_store, tmp_path):
     one = evaluated("a")
     with pytest.raises(DataError, match="learnt from other draws; give finetune the same store"):
         compare(one, evaluated("b", seed=1))
@@ -55,17 +105,17 @@ def test_other_draws_other_samples_and_one_draw_are_refused(evaluated, toy_store
     split.write_text("id,split\n" + "".join(f"{name},test\n" for name in ids[-10:]))
     with pytest.raises(DataError, match=r"scored on other samples or labels \(24 and 10\)"):
         compare(one, evaluated("c", split=f"{split}:test"))
-    with pytest.raises(DataError, match="all draws of hue saw the same labels"):
-        compare(evaluated("d", draws=1), evaluated("e", draws=1))
     for nothing in (tmp_path / "nothing", one / "metrics.json"):
         with pytest.raises(DataError, match="no such file"):
             compare(one, nothing)
 
 
-def test_draws_of_all_labels_are_one_draw(evaluated):
-    """Their differences are all the same, and no interval is nothing wide."""
-    with pytest.raises(DataError, match="all draws of hue saw the same labels"):
-        compare(evaluated("a", fraction=1), evaluated("b", fraction=1, scaling="standard"))
+@pytest.mark.parametrize("same", [{"draws": 1}, {"fraction": 1}], ids=["one draw", "all labels"])
+def test_with_one_draw_cases_alone_are_resampled(evaluated, same):
+    """Draws of all labels are one draw."""
+    found = compare(evaluated("a", **same), evaluated("b", scaling="standard", **same))["hue"]
+    assert found["auc"]["difference"]["draws"] == 1
+    assert "over_draws" not in found["auc"]
 
 
 def test_another_truth_of_the_same_samples_is_refused(evaluated, toy_store, tmp_path):

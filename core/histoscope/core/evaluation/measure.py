@@ -1,11 +1,11 @@
-"""All metrics of one task: the value is the mean over draws, the interval resamples units.
+"""All metrics of one task: values are means over draws, intervals resample units and draws.
 
 Of exclusive classes also the confusion counts, and their picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.data.examples import Examples
+from histoscope.core.data.truth import Truth
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import CHUNK, bootstrap_interval
+from histoscope.core.evaluation.intervals import Metric, interval, resampled
+from histoscope.core.evaluation.metrics import Numbers, Weighted
+from histoscope.core.evaluation.units import Units
 from histoscope.core.files import atomic_path
 
 Scores = Sequence[NDArray[np.float32]]
-Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
 
 
 def measure(
@@ -36,28 +38,40 @@ def measure(
     return measure_presence(test, probabilities, thresholds)
 
 
+def overall(truth: Truth, probabilities: Scores, units: Units) -> Mapping[str, Metric]:
+    """Metrics of all classes together, by which two evaluations are compared."""
+    values, classes = truth.values, len(truth.task.classes)
+    if not truth.task.exclusive:
+        parts = [_precisions(truth, scores, units) for scores in probabilities]
+        there = np.flatnonzero(truth.present).tolist()
+        return {"mean_average_precision": _of_draws([_mean(each, there) for each in parts])}
+    ways: dict[str, Callable[[NDArray[np.float32]], Weighted]] = {
+        "balanced_accuracy": lambda p: metrics.balanced_accuracy(
+            values, p.argmax(axis=1), units, classes
+        ),
+        "accuracy": lambda p: metrics.accuracy(values, p.argmax(axis=1), units),
+        "auc": lambda p: metrics.auc(values, p, units),
+    }
+    return {name: _of_draws([way(p) for p in probabilities]) for name, way in ways.items()}
+
+
 def measure_classes(test: Examples, probabilities: Scores) -> dict[str, Any]:
     """Metrics of exclusive classes, and the first draw's confusion counts. See :func:`measure`."""
-    task, truth, classes = test.task, test.truth.values, len(test.task.classes)
-    predicted = [p.argmax(axis=1) for p in probabilities]
-
-    def recall_of(place: int) -> Metric:
-        return lambda d, w: metrics.recalls(truth, predicted[d], w, classes)[:, place]
-
-    def of_class(place: int) -> dict[str, Any]:
-        return _score(recall_of(place), test, draws, truth == place)
-
-    overall: dict[str, Metric] = {
-        "balanced_accuracy": lambda d, w: metrics.balanced_accuracy(
-            truth, predicted[d], w, classes
-        ),
-        "accuracy": lambda d, w: metrics.accuracy(truth, predicted[d], w),
-        "auc": lambda d, w: metrics.auc(truth, probabilities[d], w),
+    truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
+    classes = len(test.task.classes)
+    body: dict[str, Any] = {
+        name: _score(metric, units, draws)
+        for name, metric in overall(truth, probabilities, units).items()
     }
-    draws = len(predicted)
-    body: dict[str, Any] = {name: _score(m, test, draws) for name, m in overall.items()}
-    body["recall"] = {name: of_class(place) for place, name in enumerate(task.classes)}
-    body["confusion"] = metrics.confusion(truth, predicted[0], classes).tolist()
+    recalls = [
+        metrics.recalls(truth.values, p.argmax(axis=1), units, classes) for p in probabilities
+    ]
+    body["recall"] = {
+        name: _score(_column(recalls, place), units, draws, truth.values == place)
+        for place, name in enumerate(test.task.classes)
+    }
+    predicted = probabilities[0].argmax(axis=1)
+    body["confusion"] = metrics.confusion(truth.values, predicted, classes).tolist()
     return body
 
 
@@ -65,80 +79,91 @@ def measure_presence(
     test: Examples, probabilities: Scores, thresholds: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
     """Average precision, and F1, of classes that may be present together. See :func:`measure`."""
-    task, truth, draws = test.task, test.truth.values, len(probabilities)
+    truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
+    parts = [_precisions(truth, scores, units) for scores in probabilities]
+    chosen = [p >= np.asarray(t) for p, t in zip(probabilities, thresholds, strict=True)]
 
-    def precision_of(place: int) -> Metric:
-        return lambda d, w: metrics.average_precision(
-            truth[:, place], probabilities[d][:, place], w
-        )
-
-    def f1_of(place: int) -> Metric:
-        return lambda d, w: metrics.f1(
-            truth[:, place], probabilities[d][:, place] >= thresholds[d][place], w
-        )
-
-    present = (truth == 1).sum(axis=0)
-    there = np.flatnonzero(present).tolist()
-
-    def pooled(d: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not there:
-            return np.full(len(w), np.nan)
-        return np.asarray(np.mean([precision_of(place)(d, w) for place in there], axis=0))
-
-    def pooled_in_units(d: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        parts = [precision_of(place)(d, w) for place in range(len(task.classes))]
-        return metrics.mean_where_defined(np.stack(parts))
-
-    def each(metric: Callable[[int], Metric]) -> dict[str, Any]:
+    def each(ways: Sequence[Sequence[Weighted]]) -> dict[str, Any]:
         return {
-            name: _score(metric(place), test, draws, truth[:, place] == 1)
-            for place, name in enumerate(task.classes)
+            name: _score(
+                _of_draws([way[place] for way in ways]),
+                units,
+                draws,
+                truth.values[:, place] == 1,
+            )
+            for place, name in enumerate(test.task.classes)
         }
 
+    scores_f1 = [
+        [metrics.f1(truth.values[:, place], one[:, place], units) for place in range(one.shape[1])]
+        for one in chosen
+    ]
+    present = (truth.values == 1).sum(axis=0).tolist()
+    (pooled,) = overall(truth, probabilities, units).values()
     return {
-        "mean_average_precision": _score(pooled, test, draws),
-        "mean_average_precision_by_unit": _by_unit(pooled_in_units, test, draws),
-        "average_precision": each(precision_of),
-        "f1": each(f1_of),
-        "present": dict(zip(task.classes, present.tolist(), strict=True)),
+        "mean_average_precision": _score(pooled, units, draws),
+        "mean_average_precision_by_unit": _by_unit(parts, len(units)),
+        "average_precision": each(parts),
+        "f1": each(scores_f1),
+        "present": dict(zip(test.task.classes, present, strict=True)),
     }
 
 
+def _precisions(truth: Truth, scores: NDArray[np.float32], units: Units) -> list[Weighted]:
+    """Average precision of each class."""
+    return [
+        metrics.average_precision(truth.values[:, place], scores[:, place], units)
+        for place in range(scores.shape[1])
+    ]
+
+
+def _mean(parts: Sequence[Weighted], there: Sequence[int]) -> Weighted:
+    """The mean over the classes that there are."""
+
+    def mean(weights: Numbers) -> Numbers:
+        if not there:
+            return np.full(len(weights), np.nan)
+        return np.asarray(np.mean([parts[place](weights) for place in there], axis=0))
+
+    return mean
+
+
+def _column(ways: Sequence[Weighted], place: int) -> Metric:
+    return lambda draw, weights: ways[draw](weights)[:, place]
+
+
+def _of_draws(ways: Sequence[Weighted]) -> Metric:
+    return lambda draw, weights: ways[draw](weights)
+
+
 def _score(
-    score: Metric, test: Examples, draws: int, of_class: NDArray[np.bool_] | None = None
+    metric: Metric, units: Units, draws: int, of_class: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
-    ones = np.ones((1, len(test.truth)))
-    per_draw = [float(score(draw, ones)[0]) for draw in range(draws)]
-
-    def mean_over_draws(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.mean([score(draw, weights) for draw in range(draws)], axis=0)
-
-    low, high = bootstrap_interval(mean_over_draws, test.units)
-    if of_class is not None and len(set(np.asarray(test.units, dtype=str)[of_class])) < 2:
+    whole = np.ones((1, len(units)))
+    per_draw = [float(metric(draw, whole)[0]) for draw in range(draws)]
+    low, high = interval(resampled(metric, len(units), draws), len(units))
+    if of_class is not None and len(np.unique(units.place[of_class])) < 2:
         low = high = float("nan")
     return _metric(per_draw, low, high)
 
 
-def _by_unit(score: Metric, test: Examples, draws: int) -> dict[str, Any]:
-    """A metric of each unit by itself, its mean, and the interval of that over units."""
-    names = np.unique(np.asarray(test.units, dtype=str))
-    units = np.asarray(test.units, dtype=str)
-    values = np.empty((draws, len(names)))
-    for start in range(0, len(names), CHUNK):
-        inside = slice(start, start + CHUNK)
-        weights = (units == names[inside, None]).astype(float)  # (units, samples)
-        for draw in range(draws):
-            values[draw, inside] = score(draw, weights)
-    per_draw = metrics.mean_where_defined(values.T)
-    over_draws = metrics.mean_where_defined(values)  # (units,)
-    defined = over_draws[~np.isnan(over_draws)]
-    if not len(defined):
-        return _metric([float("nan")] * draws, float("nan"), float("nan"))
-    low, high = bootstrap_interval(
-        lambda w: (w @ defined) / w.sum(axis=1), [str(place) for place in range(len(defined))]
-    )
-    return _metric([float(value) for value in per_draw], low, high)
+def _by_unit(parts: Sequence[Sequence[Weighted]], count: int) -> dict[str, Any]:
+    """The mean over classes of each unit by itself, its mean, and the interval of that."""
+    alone = np.eye(count)
+    values = np.stack(
+        [metrics.mean_where_defined(np.stack([part(alone) for part in each])) for each in parts]
+    )  # (draws, units)
+    known = values[:, ~np.isnan(values).any(axis=0)]
+    if not known.size:
+        return _metric([float("nan")] * len(parts), float("nan"), float("nan"))
+    per_draw = known.mean(axis=1)
+
+    def mean(draw: int, weights: Numbers) -> Numbers:
+        return (weights @ known[draw]) / weights.sum(axis=1)
+
+    low, high = interval(resampled(mean, known.shape[1], len(parts)), known.shape[1])
+    return _metric(per_draw.tolist(), low, high)
 
 
 def _metric(per_draw: list[float], low: float, high: float) -> dict[str, Any]:

@@ -1,103 +1,158 @@
-"""Metrics, each with one weight a sample, so that resamples are weights.
+"""Metrics of resamples: each is made once of samples, then asked for weights of units.
 
-``weights`` is (resamples, samples), counts of each sample in each resample; a plain metric is one
-row of ones. A mean is over the classes of the whole sample; in a resample that lacks one of them it
-is undefined (NaN), as a mean over the others would be another quantity.
+Weights are (resamples, units): how often each unit, with all its samples, is in each resample; the
+whole is one row of ones. A mean is over the classes of the whole sample; in a resample that lacks
+one of them it is undefined (NaN), as a mean over the others would be another quantity.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from histoscope.core.evaluation.units import Units
+
 Numbers = NDArray[np.float64]
+Weighted = Callable[[Numbers], Numbers]
+TABLE = 200  # units up to which scores are counted unit by unit, which costs their square once
+
+
+def _ratio(over: Numbers, under: Numbers) -> Weighted:
+    """Weighted sums of two tables (units, ...), divided; NaN where the lower one is 0."""
+
+    def ratio(weights: Numbers) -> Numbers:
+        total = weights @ under
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(total > 0, (weights @ over) / total, np.nan)
+
+    return ratio
 
 
 def recalls(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
-) -> Numbers:
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], units: Units, classes: int
+) -> Weighted:
     """Recall of each class, (resamples, classes); NaN where the class is absent."""
     is_class = truth[:, None] == np.arange(classes)  # (samples, classes)
     hit = is_class & (truth == predicted)[:, None]
-    total = weights @ is_class
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, (weights @ hit) / total, np.nan)
+    return _ratio(units.sums(hit), units.sums(is_class))
 
 
 def balanced_accuracy(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers, classes: int
-) -> Numbers:
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], units: Units, classes: int
+) -> Weighted:
     """Mean recall over the classes that there are, (resamples,); NaN where one is absent."""
     there = np.bincount(truth, minlength=classes) > 0
-    return np.asarray(recalls(truth, predicted, weights, classes).T[there].mean(axis=0))
+    each = recalls(truth, predicted, units, classes)
+    return lambda weights: np.asarray(each(weights).T[there].mean(axis=0))
 
 
-def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], weights: Numbers) -> Numbers:
+def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], units: Units) -> Weighted:
     """Share of samples that are right, (resamples,)."""
-    return weights @ (truth == predicted) / weights.sum(axis=1)
+    return _ratio(units.sums(truth == predicted), units.sums(np.ones(len(truth))))
 
 
-def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float32], weights: Numbers) -> Numbers:
+def f1(truth: NDArray[np.int64], chosen: NDArray[np.bool_], units: Units) -> Weighted:
+    """2TP / (2TP + FP + FN) of one class, (resamples,); unknown truth (-1) is left out.
+
+    NaN where the class is neither there nor chosen.
+    """
+    known = truth >= 0
+    truth, chosen, units = truth[known], chosen[known], units.take(known)
+    hit = units.sums((truth == 1) & chosen)
+    both = units.sums(truth == 1) + units.sums(chosen)
+    return _ratio(2 * hit, both)
+
+
+def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float32], units: Units) -> Weighted:
     """Area under the ROC curve, (resamples,); NaN where undefined.
 
     Two classes: of the second. More: mean over classes of one against the rest, as
     scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``, over the classes that
     there are.
     """
-    classes = probabilities.shape[1]
-    if classes == 2:
-        return _auc_of(truth == 1, probabilities[:, 1], weights)
-    parts = [_auc_of(truth == k, probabilities[:, k], weights) for k in np.unique(truth)]
-    return np.asarray(np.mean(parts, axis=0))
+    known = [1] if probabilities.shape[1] == 2 else np.unique(truth).tolist()
+    way = _auc_by_units if len(units) <= TABLE else _auc_by_samples
+    parts = [way(truth == kind, probabilities[:, kind], units) for kind in known]
+    return lambda weights: np.asarray(np.mean([part(weights) for part in parts], axis=0))
 
 
-def _auc_of(positive: NDArray[np.bool_], scores: NDArray[np.float32], weights: Numbers) -> Numbers:
+def _auc_by_units(
+    positive: NDArray[np.bool_], scores: NDArray[np.float32], units: Units
+) -> Weighted:
     """Share of (positive, negative) pairs in the right order; ties count half."""
+    won = np.zeros((len(units), len(units)))  # of a unit's positives over a unit's negatives
+    above, own = scores[positive], units.take(positive)
+    for place in range(len(units)):
+        below = np.sort(scores[~positive & (units.place == place)])
+        wins = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
+        won[:, place] = own.sums(wins / 2)
+    counts, others = own.sums(np.ones(len(above))), units.sums(~positive)
+
+    def share(weights: Numbers) -> Numbers:
+        pairs = (weights @ counts) * (weights @ others)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(pairs > 0, ((weights @ won) * weights).sum(axis=1) / pairs, np.nan)
+
+    return share
+
+
+def _auc_by_samples(
+    positive: NDArray[np.bool_], scores: NDArray[np.float32], units: Units
+) -> Weighted:
+    """As :func:`_auc_by_units`, where units are too many for a table of pairs."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    before = np.cumsum(below, axis=1) - below
-    pairs = above.sum(axis=1) * below.sum(axis=1)
-    won = (above * (before + 0.5 * below)).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(pairs > 0, won / pairs, np.nan)
+    place, is_positive = units.place[order], positive[order]
+
+    def share(weights: Numbers) -> Numbers:
+        ranked = weights[:, place]
+        above = np.add.reduceat(ranked * is_positive, starts, axis=1)
+        below = np.add.reduceat(ranked * ~is_positive, starts, axis=1)
+        before = np.cumsum(below, axis=1) - below
+        pairs = above.sum(axis=1) * below.sum(axis=1)
+        won = (above * (before + 0.5 * below)).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(pairs > 0, won / pairs, np.nan)
+
+    return share
 
 
 def average_precision(
-    truth: NDArray[np.int64], scores: NDArray[np.float32], weights: Numbers
-) -> Numbers:
+    truth: NDArray[np.int64], scores: NDArray[np.float32], units: Units
+) -> Weighted:
     """Sum over distinct scores of (recall gained) x (precision there), (resamples,).
 
     As scikit-learn's ``average_precision_score``; samples whose truth is -1 (unknown) are left
     out; NaN where no sample is positive.
     """
     known = truth >= 0
-    truth, scores, weights = truth[known], scores[known], weights[:, known]
-    if not len(truth):
-        return np.full(len(weights), np.nan)
+    truth, scores, units = truth[known], scores[known], units.take(known)
+    if not (truth == 1).any():
+        return lambda weights: np.full(len(weights), np.nan)
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) < 0])
-    ranked = weights[:, order]
-    hits = np.add.reduceat(ranked * truth[order], starts, axis=1)
-    seen = np.cumsum(np.add.reduceat(ranked, starts, axis=1), axis=1)
+    place, is_positive = units.place[order], truth[order] == 1
+    if len(units) > TABLE:
+        return lambda weights: _precision(
+            np.add.reduceat(weights[:, place] * is_positive, starts, axis=1),
+            np.cumsum(np.add.reduceat(weights[:, place], starts, axis=1), axis=1),
+        )
+    at = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))
+    gained, seen = np.zeros((2, len(starts), len(units)))
+    np.add.at(gained, (at, place), is_positive)
+    np.add.at(seen, (at, place), 1)
+    seen, told = np.cumsum(seen, axis=0), gained.any(axis=1)  # other scores gain nothing
+    return lambda weights: _precision(weights @ gained[told].T, weights @ seen[told].T)
+
+
+def _precision(hits: Numbers, seen: Numbers) -> Numbers:
+    """Average precision from positives gained and samples seen at each score, high to low."""
     total = hits.sum(axis=1)
     precision = np.cumsum(hits, axis=1) / np.maximum(seen, 1e-12)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(total > 0, (hits * precision).sum(axis=1) / total, np.nan)
-
-
-def f1(truth: NDArray[np.int64], chosen: NDArray[np.bool_], weights: Numbers) -> Numbers:
-    """2TP / (2TP + FP + FN) of one class, (resamples,); unknown truth (-1) is left out.
-
-    NaN where the class is neither there nor chosen.
-    """
-    known = truth >= 0
-    truth, chosen, weights = truth[known], chosen[known], weights[:, known]
-    hit = weights @ ((truth == 1) & chosen)
-    both = weights @ (truth == 1).astype(float) + weights @ chosen.astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(both > 0, 2 * hit / both, np.nan)
 
 
 def mean_where_defined(parts: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""Two evaluations of the same draws on the same samples, draw by draw."""
+"""Two evaluations of the same draws on the same samples: is one better for other patients, too?"""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from histoscope.core.contracts import Task
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.intervals import paired_difference
+from histoscope.core.evaluation.intervals import difference, over_draws
+from histoscope.core.evaluation.measure import overall
+from histoscope.core.evaluation.predictions import Predictions, file_of, read_predictions
 from histoscope.core.files import read_json
 from histoscope.core.stages.evaluate import METRICS
 
-COMPARED = ("balanced_accuracy", "accuracy", "auc", "mean_average_precision")
-
 
 def compare(one: Path, other: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Mean of one - other over draws, with a 95 % t-interval.
+    """Mean of one - other over draws, with a 95 % interval over cases and draws.
 
-    The interval speaks of which labels were drawn, not of other patients: both were scored on one
-    set of samples.
+    Cases and draws are resampled alike on both sides; with draws that all saw the same labels,
+    cases alone.
 
     Args:
         one, other: folders that ``evaluate`` wrote.
 
     Returns:
-        Task to metric to ``one``, ``other`` (means) and ``difference`` (mean, low, high, draws).
+        Task to metric to ``one``, ``other`` (means), ``difference`` (mean, low, high, units,
+        draws), ``interval_over`` and, where draws differ, ``over_draws``: the t-interval over draws
+        alone.
 
     Raises:
-        DataError: no task in common, other draws, other samples or labels, or all draws the same.
+        DataError: no task in common, other draws, other samples or labels.
     """
     ours, theirs = (
         read_json(folder / "metrics.json", *METRICS).get("tasks", {}) for folder in (one, other)
@@ -39,18 +42,44 @@ def compare(one: Path, other: Path) -> dict[str, dict[str, dict[str, Any]]]:
     out = {}
     for task in shared:
         _check_pairs(task, ours[task], theirs[task], one, other)
-        out[task] = {
-            name: _difference(ours[task][name], theirs[task][name])
-            for name in COMPARED
-            if name in ours[task]
-            and None not in (*ours[task][name]["per_draw"], *theirs[task][name]["per_draw"])
-        }
+        sides = [_read(folder, task, ours[task]) for folder in (one, other)]
+        if sides[0].names != sides[1].names:
+            raise DataError(f"{one} and {other}: {task} was scored on other samples")
+        out[task] = _differences(ours[task], theirs[task], *sides)
     return out
 
 
-def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    found = paired_difference(ours["per_draw"], theirs["per_draw"])
-    return {"one": ours["value"], "other": theirs["value"], "difference": asdict(found)}
+def _read(folder: Path, name: str, body: Mapping[str, Any]) -> Predictions:
+    if not file_of(folder, name).is_file():
+        raise DataError(
+            f"{file_of(folder, name)}: no such file; an older program made this evaluation: "
+            "evaluate again"
+        )
+    task = Task(name, tuple(body["classes"]), body["exclusive"])
+    return read_predictions(folder, task, body["draws"])
+
+
+def _differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], one: Predictions, other: Predictions
+) -> dict[str, dict[str, Any]]:
+    differ = len(set(ours["drawn"])) > 1
+    draws = len(one.scores) if differ else 1
+    left, right = (overall(side.truth, side.scores, side.units) for side in (one, other))
+    found = {}
+    for name, metric in left.items():
+        if None in (*ours[name]["per_draw"], *theirs[name]["per_draw"]):
+            continue
+        gap = difference(metric, right[name], len(one.units), draws)
+        found[name] = {
+            "one": ours[name]["value"],
+            "other": theirs[name]["value"],
+            "difference": asdict(gap),
+            "interval_over": ours["interval_over"],
+        }
+        if differ:
+            alone = over_draws(ours[name]["per_draw"], theirs[name]["per_draw"])
+            found[name]["over_draws"] = asdict(alone)
+    return found
 
 
 def _check_pairs(
@@ -65,9 +94,4 @@ def _check_pairs(
         raise DataError(
             f"{one} and {other}: {task} was learnt from other draws; give finetune the same store, "
             "--fraction, --draws, --draw-by and --seed"
-        )
-    if len(set(ours["drawn"])) < 2:
-        raise DataError(
-            f"{one} and {other}: all draws of {task} saw the same labels; a paired interval needs "
-            "two different ones (finetune with --draws 2 or more, and a --fraction below 1)"
         )

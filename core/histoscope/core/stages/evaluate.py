@@ -17,6 +17,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.measure import draw_confusion, measure
+from histoscope.core.evaluation.predictions import write_predictions
 from histoscope.core.files import digest_of, write_json
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.features import features_of
@@ -103,8 +104,10 @@ def evaluate(
         head = package.info.heads[place]
         measured = _measured(head, test, scores[place])
         body["tasks"][head.task] = {**measured, "cautions": cautions[place]}
-    for old in out.glob("confusion-*.png"):
+    for old in (*out.glob("confusion-*.png"), *out.glob("scored-*.parquet")):
         old.unlink()
+    for place, test in tests.items():
+        write_predictions(out, test, scores[place])
     write_json(out / "metrics.json", *METRICS, body)
     for name, one in body["tasks"].items():
         if one["exclusive"]:
@@ -224,7 +227,7 @@ def _few_units(test: Examples) -> list[str]:
         return [f"all {test.task.level}s are of one of the {many}: no interval is known"]
     cautions = []
     if count < FEW_UNITS:
-        cautions.append(f"only {count} {many}: intervals are too narrow, and not to be trusted")
+        cautions.append(f"only {count} {many}: intervals rest on few, and say little of others")
     for place, name in enumerate(test.task.classes):
         held = len(set(units[test.truth.holds[:, place]]))
         if 0 < held < FEW_OF_A_CLASS <= count:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from histoscope.core.evaluation.metrics import average_precision
+from histoscope.core.evaluation.units import Units
 from histoscope.domains.surgery.metrics.spread import Floats, Spread, mean_defined, spread
 
 
@@ -39,8 +40,9 @@ def average_precisions(truth: Floats, scores: Floats) -> Floats:
         known = ~np.isnan(truth[:, tool]) & ~np.isnan(scores[:, tool])
         present = truth[known, tool].astype(np.int64)
         if present.any():
-            weights = np.ones((1, len(present)))
-            out[tool] = 100 * average_precision(present, scores[known, tool], weights)[0]
+            every = Units.whole(len(present))
+            found = average_precision(present, scores[known, tool], every)(np.ones((1, 1)))
+            out[tool] = 100 * found[0]
     return out
 
 
