@@ -287,7 +287,7 @@ def test_a_layout_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_set_without_a_scale_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, "train")
-    with pytest.raises(DataError, match=r"labelled set \(h5\), whose tiles have no scale: give --mpp, or --layout"):
+    with pytest.raises(DataError, match=r"set \(h5\), whose tiles have no scale: give --mpp, or"):
         sources(tmp_path)
 
 
