@@ -186,3 +186,23 @@ def test_pairs_that_are_none_are_refused(store, file, said):
         line
         == "histoscope: --class-names a: expected WRITTEN=NAME,WRITTEN=NAME, as 0=normal,1=tumour"
     )
+
+
+def test_columns_of_classes_are_renamed_and_their_cells_may_be_unknown(store, ids, tmp_path):
+    path, out = tmp_path / "a.csv", tmp_path / "asked.parquet"
+    path.write_text(f"sample,Warm,cold\n{ids[0]},1,NA\n{ids[1]},0,1\n")
+    words = ["--class-names", "Warm=warm", "--null-values", "NA", "--out", str(out)]
+    assert run(["labels", str(store), str(path), "--task", "asked", *words]) == 0
+    table = LabelTable.read(out)
+    assert table.task.classes == ("warm", "cold")
+    assert table.rows.select(["warm", "cold"]).to_pylist() == [
+        {"warm": True, "cold": None},
+        {"warm": False, "cold": True},
+    ]
+
+
+def test_a_renamed_class_that_nobody_wrote_is_refused(store, file, said):
+    line = said("labels", store, file, "--class-names", "A=b", keeps=store)
+    assert line == (
+        "histoscope: a.csv: no class A here, which --class-names speaks of (there are a, b)"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,16 +232,21 @@ def test_a_store_that_is_damaged_under_a_command_is_named(road, call, tmp_path, 
     assert last.endswith("; copy the store again, or prepare it anew")
 
 
-def test_what_a_worker_meets_is_one_line(road, call, tmp_path):
-    """Torch puts a traceback before it."""
+def test_what_a_worker_meets_is_one_line_and_ends_the_program(road, tmp_path):
+    """Torch puts a traceback before it, and its workers hear no signal."""
     store = Path(shutil.copytree(road.store, tmp_path / "store"))
     (shard,) = (store / "shards").iterdir()
     shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff", b"\0\0\0"))
+    words = ("pretrain", store, "--config", road.settings, "--out", tmp_path / "out")
     more = ("--workers", "1", "--set", "training.monitor.every=0")
-    answer = call("pretrain", store, "--config", road.settings, *more, "--out", tmp_path / "out")
-    assert answer.code == 2
+    program = [sys.executable, "-m", "histoscope", *map(str, (*words, *more))]
+    ended = subprocess.run(
+        program, capture_output=True, text=True, check=False, timeout=900
+    )  # one that hangs
+    assert (ended.returncode, ended.stdout) == (2, "")
     said = f"histoscope: {shard}: damaged; copy the store again, or prepare it anew"
-    assert answer.err.splitlines()[-1] == said
+    assert ended.stderr.splitlines()[-1] == said
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_fault_of_ours_is_said_also_where_no_log_can_be_kept(road, call, tmp_path, monkeypatch):

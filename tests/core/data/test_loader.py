@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from histoscope.core.config import build
-from histoscope.core.data.loader import Family, ViewDataset, view_loader
+from histoscope.core.data.loader import Family, ViewDataset, collate, view_loader
 from histoscope.core.data.order import Positions, StepOrder
 from histoscope.core.data.store import ImageReader
 from histoscope.core.errors import ConfigError, DataError, UsageError
@@ -170,3 +170,30 @@ def test_a_sample_that_comes_again_in_an_epoch_has_other_views(toy_store):
     assert np.array_equal(again, same.families["global"].images)
     views = [*first, *again]
     assert all(not np.array_equal(one, other) for n, one in enumerate(views) for other in views[:n])
+
+
+def plain_dataset(store):
+    plan = plain_plan(ViewsSpec(), store.sampling.size_px)
+    return ViewDataset(ImageReader(store), np.arange(8), {"global": Family(plan, 2)}, seed=1)
+
+
+def test_too_little_shared_memory_is_met_where_it_can_be_said(toy_store, monkeypatch):
+    """And not in a thread of the worker's, of which the program would hear nothing."""
+    dataset = plain_dataset(toy_store)
+    items = [dataset[place, 0, 0] for place in range(2)]
+    assert not collate(items).families["global"].images.is_shared()
+    monkeypatch.setattr("histoscope.core.data.loader.get_worker_info", lambda: "a worker")
+    drawn = collate(items)
+    of_views = drawn.families["global"]
+    assert all(one.is_shared() for one in (drawn.index, of_views.images, of_views.drawn))
+
+    def refuse(tensor):
+        said = (
+            "unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device"
+        )
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    order = StepOrder(Positions("uniform", 8, 1), 4, 0, 2)
+    with pytest.raises(UsageError, match=r"too little shared memory .* or --workers 0; the same"):
+        list(view_loader(dataset, order, workers=0))

@@ -13,6 +13,7 @@ from histoscope.core.tables.classes import ClassNames, alike
         ("NORMAL", "normal "),
         ("1", "1.0"),
         ("01", "1"),
+        ("+1", "1."),
         ("lymph node", "lymph_node"),
         ("lymph-node", "lymph  node"),
         ("Entzu\u0308ndung", "Entz\u00fcndung"),
@@ -29,7 +30,15 @@ def test_two_spellings_of_one_class_are_refused(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("HER2-", "HER2+"), ("HER2-", "HER2"), ("1", "-1"), ("T1", "T2"), ("1.5", "1"), ("a b", "ab")],
+    [
+        ("HER2-", "HER2+"),
+        ("HER2-", "HER2"),
+        ("1", "-1"),
+        ("T1", "T2"),
+        ("1.5", "1"),
+        ("a b", "ab"),
+        ("1234567", "1234568"),
+    ],
 )
 def test_two_classes_are_not_one(one, other):
     assert alike([one, other]) == []

@@ -50,3 +50,12 @@ def test_text_of_another_encoding_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"a.csv: not UTF-8 text; save it as CSV UTF-8"):
         read_sheet(path)
     assert header_of(path) == set()
+
+
+@pytest.mark.parametrize("odd", ["", "x"])
+def test_a_header_is_found_wherever_the_beginning_of_a_long_file_is_cut(tmp_path, odd):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"path,label\n{odd}{'ü' * 40_000},a\n".encode())
+    assert header_of(path) == {"path", "label"}
+    path.write_bytes("path,ü".encode())
+    assert header_of(path) == {"path", "ü"}

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from histoscope.core.config import build
+from histoscope.core.contracts import Results
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.learning.spec import FinetuneSpec
@@ -21,6 +23,7 @@ from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
+from histoscope.domains.surgery.drawings import render
 from histoscope.domains.surgery.label_files import PHASE_FOLDER
 from histoscope.domains.surgery.labels import PHASE
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
@@ -127,3 +130,18 @@ def test_labels_in_another_part_are_no_reason_to_leave_a_class_out(six: Path, tm
             split=f"{tmp_path / 'split.csv'}:train",
             progress=Silent(),
         )
+
+
+def test_a_timeline_without_answers_claims_none(tmp_path: Path):
+    """Where a model speaks of whole operations, only marks are drawn."""
+    write_film(tmp_path / "in" / "a.mp4", (1, 0.4, 0.4), 50)
+    roots = {"input": tmp_path / "in"}
+    (source,) = DOMAIN.find(roots, PrepareOptions())
+    with DOMAIN.open(source, roots, CUT) as reader:
+        rows = reader.plan().rows
+        judged = rows.append_column("status", pa.array(["ok"] * len(rows)))
+        judged = judged.append_column("mark", pa.array([None] * len(rows), pa.string()))
+        found = render(reader, Results(source, judged, ()), "none", tmp_path / "out")
+    (picture,) = (one for one in found.artefacts if one.kind == "picture")
+    assert (tmp_path / "out" / picture.file).is_file()
+    assert "What the model named" not in picture.caption

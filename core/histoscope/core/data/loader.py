@@ -228,6 +228,11 @@ def _in_one_line(batches: Iterator[Drawn]) -> Iterator[Drawn]:
             "--workers: this machine has too little shared memory (/dev/shm) for them; give it "
             "more (a container: --shm-size), or --workers 0; the same command goes on"
         ) from None
+    finally:
+        # a fault keeps the loader alive, and its workers, deaf to SIGTERM, the program at its end
+        end = getattr(batches, "_shutdown_workers", None)  # not there without workers
+        if end is not None:
+            end()
 
 
 def _name_of(fault: Exception) -> str:

@@ -37,6 +37,7 @@ class LabelFile:
             them.
         origin: who said it, files divided by ``"; "``; empty: the file itself.
         idle: columns that are not read.
+        written: names of classes as they are written.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LabelFile:
     values: Mapping[tuple[str, str], Value] = field(default_factory=dict)
     origin: str = ""
     idle: Sequence[str] = ()
+    written: frozenset[str] = frozenset()
 
 
 def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
@@ -75,24 +77,29 @@ def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
     tasks = {row.get(TASK, "") for _, row in sheet.rows} - {""}
     if len(tasks) > 1:
         raise DataError(f"{path}: labels of several tasks ({', '.join(sorted(tasks))}); divide it")
+    named = {kind: names.renamed.get(columns[kind], columns[kind]) for kind in kinds}
     values = dict[tuple[str, str], Value]()
     for line, row in sheet.rows:
-        for kind, word in ((kind, word) for kind in kinds if (word := names.of(row[kind]))):
-            where = f"{path}, line {line}"
+        for kind in kinds:
+            where, word = f"{path}, line {line}", row[kind]
+            if not word or word in names.unknown:
+                continue
             if not row[key]:
                 raise DataError(f"{where}: {word!r} of no {level}; fill in {columns[key]}")
-            value = word if exclusive else _truth(word, where)
-            about = row[key], "" if exclusive else columns[kind]
+            value = names.renamed.get(word, word) if exclusive else _truth(word, where)
+            about = row[key], "" if exclusive else named[kind]
             if values.setdefault(about, value) != value:
                 raise DataError(
                     f"{where}: {_about(about)} stands twice, "
                     f"as {_word(values[about])} and as {_word(value)}"
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
-    classes = tuple(given) if exclusive else tuple(columns[kind] for kind in kinds)
+    classes = tuple(given) if exclusive else tuple(dict.fromkeys(named.values()))
     idle = sheet.others(key, LABEL, TASK) if exclusive else []
     task = next(iter(tasks), None)
-    return LabelFile(path.name, task, level, exclusive, classes, values, idle=idle)
+    written = {row[LABEL] for _, row in sheet.rows} if exclusive else map(columns.get, kinds)
+    words = frozenset(filter(None, written))
+    return LabelFile(path.name, task, level, exclusive, classes, values, "", idle, words)
 
 
 def _key(sheet: Sheet) -> tuple[Level, str]:

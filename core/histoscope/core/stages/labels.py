@@ -49,6 +49,8 @@ def import_labels(
         _check_place(out, store.path)
     if not any(file.values for file in files):
         raise DataError(f"no label in {', '.join(file.name for file in files)}")
+    where = ", ".join(file.name for file in files)
+    meant.check_used(frozenset[str]().union(*(file.written for file in files)), where)
     told = list(dict.fromkeys(file.task for file in files if file.task))
     name = name or (told[0] if told else None)
     if name is None:

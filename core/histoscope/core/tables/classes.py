@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from histoscope.core.errors import DataError
@@ -15,7 +15,7 @@ MEANT = (
     "say what is meant with --class-names WRITTEN=CLASS,... (WRITTEN=WRITTEN: it is a class), or "
     "with --null-values WRITTEN,... that it is unknown"
 )
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d*))?")
 
 
 def says_nothing(word: str) -> bool:
@@ -30,8 +30,10 @@ def spelt(name: str) -> str:
     (``HER2-`` is not ``HER2``).
     """
     plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    if _NUMBER.fullmatch(plain):
-        return f"{float(plain):g}"
+    if number := _NUMBER.fullmatch(plain):
+        sign, before, behind = (part or "" for part in number.groups())
+        exact = f"{before.lstrip('0') or '0'}.{behind.rstrip('0')}".rstrip(".")
+        return exact if sign != "-" else f"-{exact}"
     return re.sub(r"(?<=\w)[ _-](?=\w)", " ", plain)
 
 
@@ -78,6 +80,19 @@ class ClassNames:
         if written is None or written in self.unknown:
             return None
         return self.renamed.get(written, written)
+
+    def check_used(self, written: Collection[str], where: str) -> None:
+        """Refuse a name that is told of and that nobody wrote.
+
+        Raises:
+            DataError: with the names that are there.
+        """
+        absent = sorted(set(self.renamed) - set(written))
+        if absent:
+            raise DataError(
+                f"{where}: no class {listed(absent)} here, which --class-names speaks of (there "
+                f"are {listed(sorted(written))})"
+            )
 
     def check(self, written: Iterable[str], where: str) -> None:
         """Refuse what may be a word for none, or two spellings of one class.

@@ -14,6 +14,7 @@ from histoscope.core.tables.names import PLAIN, Files, Naming, listed
 from histoscope.core.tables.spreadsheet import read_sheet
 
 PATH_COLUMNS = ("path", "file", "filename")
+NEAR = 20  # rows of no file, for which files of a name that is near are looked for
 Missing = Literal["source", "drop"]
 
 
@@ -76,7 +77,7 @@ class FileTable:
         for name, value in self._values.items():
             path = files.the_one(name, self.line(name))
             if path is None:
-                near = files.near(name)
+                near = files.near(name) if len(strange) < NEAR else []  # it looks at every file
                 said = f"no such file here; near: {listed(near)}" if near else "no such file here"
                 unused.append(Unused(f"rows of {self.path.name}", name, said))
                 strange.append(name)
@@ -92,6 +93,15 @@ class FileTable:
                 f"the files here ({paths[0]}); give a file's path, its end, or its name"
             )
         return found, unused
+
+
+def _check_patients(table: FileTable) -> None:
+    for name, case in table.items().items():
+        if says_nothing(case):
+            raise DataError(
+                f"{table.line(name)}: case {case!r}: is that a patient? Leave the cell empty where "
+                "the case is unknown"
+            )
 
 
 class Cases:
@@ -120,13 +130,8 @@ class Cases:
         self._table = None if table is None else FileTable(table, "case", words, naming)
         self._pattern = None if pattern is None else re.compile(pattern)
         self._missing = missing
-        for name, case in (self._table.items() if self._table else {}).items():
-            if says_nothing(case):
-                assert self._table is not None
-                raise DataError(
-                    f"{self._table.line(name)}: case {case!r}: is that a patient? Leave the cell "
-                    "empty where the case is unknown"
-                )
+        if self._table is not None:
+            _check_patients(self._table)
 
     def of(
         self, paths: Sequence[str], stated: Collection[str] = ()

@@ -85,10 +85,14 @@ def read_sheet(path: Path) -> Sheet:
     return Sheet(path, list(filter(None, names)), rows)
 
 
-def _text(data: bytes) -> str:
-    """UTF-8, or UTF-16 where its byte order mark says so, as spreadsheets' Unicode text."""
+def _text(data: bytes, *, whole: bool = True) -> str:
+    """UTF-8, or UTF-16 where its byte order mark says so, as spreadsheets' Unicode text.
+
+    Of the beginning of a file the last character may be cut.
+    """
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8-sig")()
+    text = decoder.decode(data, final=whole)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -120,8 +124,7 @@ def header_of(path: Path) -> set[str]:
     """Lower-case column names of a CSV file; empty when it is no readable text."""
     try:
         with path.open("rb") as handle:
-            data = handle.read(65536)
-        text = _text(data[: len(data) // 2 * 2])
+            text = _text(handle.read(65536), whole=False)
     except (OSError, UnicodeDecodeError):
         return set()
     first, *more = text.splitlines()[:2] or [""]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from histoscope.core.contracts import Source, Unused
+from histoscope.core.contracts import Unused
 from histoscope.core.contracts.installed import Found
 from histoscope.core.files import write_csv
 from histoscope.core.progress import Progress
@@ -19,13 +19,8 @@ COLUMNS = pa.schema([("kind", pa.string()), ("name", pa.string()), ("reason", pa
 
 def say_found(found: Found, progress: Progress) -> None:
     """What was noted of sources, and what is not used."""
-    _say_notes(found.sources, progress)
+    say_alike([(source.path, source.note) for source in found.sources], progress)
     _say_unused(found.unused, progress)
-
-
-def _say_notes(sources: Sequence[Source], progress: Progress) -> None:
-    """One line a note, of the first few; the manifest has all."""
-    say_alike([(source.path, source.note) for source in sources], progress)
 
 
 def say_alike(told: Iterable[tuple[str, str]], progress: Progress) -> None:

@@ -46,12 +46,13 @@ def _check(seen: Mapping[str, Seen], roots: Roots, options: PrepareOptions) -> N
     """See that what was given of sets is not for slides, and the other way about."""
     sets = [root for root, one in seen.items() if one.layout != "slides"]
     if options.mpp is not None and not sets:
-        whys = (f"{roots[root]} is read as slides: {one.why_no_set}" for root, one in seen.items())
-        told = [why for why in whys if not why.endswith(": ")]
-        raise DataError(
-            "; ".join(["--mpp is for labelled sets", *told])
-            + "; for slides give --default-mpp or --mpp-csv"
-        )
+        whys = [
+            f"{roots[root]} is read as slides: {one.why_no_set}"
+            for root, one in seen.items()
+            if one.why_no_set
+        ]
+        way = "for slides give --default-mpp or --mpp-csv"
+        raise DataError("; ".join(["--mpp is for labelled sets", *whys, way]))
     if options.mpp is None and sets:
         kind = seen[sets[0]].layout
         raise DataError(

@@ -14,7 +14,7 @@ from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.core.tables.files import Cases
 from histoscope.core.tables.names import listed
 from histoscope.domains.pathology.annotations.matching import match, other_files
-from histoscope.domains.pathology.annotations.qupath import read_drawings
+from histoscope.domains.pathology.annotations.qupath import classes_in
 from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
@@ -134,14 +134,11 @@ def _check_classes(
     written = {one.label for found in members.values() for one in found.members if one.label}
     for file in [file for files in drawn.values() for file in files]:
         with suppress(DataError):  # reading the slide says it
-            written |= {one.kind for one in read_drawings(file) if one.kind}
-    classes = options.classes()
-    absent = sorted(set(classes.renamed) - written)
-    if written and absent:
-        raise DataError(
-            f"--class-names: no class {listed(absent)} here (there are {listed(sorted(written))})"
-        )
-    classes.check(written, f"classes of {options.task}")
+            written |= classes_in(file)
+    classes, where = options.classes(), f"classes of {options.task}"
+    if written:
+        classes.check_used(written, where)
+    classes.check(written, where)
 
 
 def _file_of(source: Source) -> str:

@@ -24,6 +24,8 @@ from histoscope.domains.surgery.operation_reader import OperationReader
 from histoscope.domains.surgery.timeline import clock, interval_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
 
+_NAMED = "What the model named, moment by moment. White: not recorded, or could not be read. "
+
 
 def render(reader: OperationReader, results: Results, write: str, out: Path) -> Rendering:
     """Write ``phases.csv``, ``timeline.png``, one table a task, and other groups' text forms.
@@ -43,9 +45,8 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
             "timeline.png",
             "picture",
             "Timeline",
-            "What the model named, moment by moment. White: not recorded, or could not be read. "
-            "The last row shows frames that are black, repeated, or may show the room and not the "
-            "patient.",
+            f"{_NAMED if results.answers else ''}The last row shows frames that are black, "
+            "repeated, or may show the room and not the patient.",
         ),
         *(_write_totals(answer, results, step, out) for answer in results.answers),
         Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),

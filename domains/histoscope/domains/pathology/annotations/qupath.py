@@ -61,6 +61,18 @@ def read_drawings(
     Raises:
         DataError: not readable, or no GeoJSON.
     """
+    found = _read(path)
+    drawings = [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
+    return [replace(one, kind=names.of(one.kind)) for one in drawings]
+
+
+def classes_in(path: Path) -> set[str]:
+    """Classes of all features of a file, as they are written; raises as :func:`read_drawings`."""
+    kinds = (_class_of(_properties(one).get("classification")) for one in _read(path))
+    return set(filter(None, kinds))
+
+
+def _read(path: Path) -> list[Mapping[str, Any]]:
     try:
         body = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as fault:
@@ -70,8 +82,7 @@ def read_drawings(
     found = list(_features(body))
     if not found and body != [] and not (isinstance(body, dict) and "features" in body):
         raise DataError(f"{path.name}: no GeoJSON features in it")
-    drawings = [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
-    return [replace(one, kind=names.of(one.kind)) for one in drawings]
+    return found
 
 
 def _features(body: Any) -> Iterator[Mapping[str, Any]]:
