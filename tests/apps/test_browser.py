@@ -15,7 +15,7 @@ import pytest
 from histoscope.apps.report import write_evaluation_report, write_predict_report
 from histoscope.apps.report.page import visible
 from histoscope.core.data.store import Store
-from histoscope.core.evaluation.measure import draw_confusion
+from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.package import record_evaluation

@@ -19,7 +19,7 @@ from histoscope.apps.report.page import safe_colour, share, visible
 from histoscope.apps.report.pictures import embed
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.measure import draw_confusion
+from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.files import write_json
 from histoscope.core.work.folder import read_outcomes
 

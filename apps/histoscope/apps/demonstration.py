@@ -13,22 +13,20 @@ from histoscope.core.config import build, merge
 from histoscope.core.contracts import Domain, Phantom
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
+from histoscope.core.evaluation.comparison import Compared
 from histoscope.core.evaluation.intervals import Difference
-from histoscope.core.files import write_json
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.card import between
 from histoscope.core.packages.package import open_package, record_evaluation
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import Compute
-from histoscope.core.stages.compare import compare
+from histoscope.core.stages.compare import compare, write_comparison
 from histoscope.core.stages.evaluate import evaluate, summaries
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
-
-COMPARISON = ("histoscope.comparison", 1)
 
 
 def demonstrate(
@@ -59,13 +57,15 @@ def demonstrate(
         name: _score(store, phantom, word, draws, seed, _place(out, name), compute, progress)
         for name, word in encoders.items()
     }
-    gain, against, over = _compare(bodies, phantom.tasks[0], out)
+    found = _compare(bodies, phantom.tasks[0], out)
     for name, body in bodies.items():
         for task, measured in body.items():
             click.echo(_score_line(name, task, measured))
+    gain, against = found.gap, found.other.partition("/")[0]
     click.echo(
         f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
-        f"{gain.high:+.3f}, over {gain.units} {over} and {gain.draws} draws)"
+        f"{gain.high:+.3f}, over {gain.units} {found.over} and {gain.draws} draws): "
+        f"{found.verdict}"
     )
     roots = {"input": phantom.new}
     package = out / "pretrained" / "package"
@@ -120,30 +120,18 @@ def _score(
     return measured
 
 
-def _compare(
-    bodies: Mapping[str, Mapping[str, Any]], task: str, out: Path
-) -> tuple[Difference, str, str]:
-    """Pretrained minus the better baseline over cases and draws; written to ``comparison.json``.
-
-    Returns:
-        The gain, over whom, and what was resampled beside draws.
-    """
-    scores = {name: body[task]["balanced_accuracy"]["per_draw"] for name, body in bodies.items()}
-    ours = scores.pop("pretrained")
-    against = max(scores, key=lambda name: sum(scores[name]))
-    one, other = (_place(out, name) / "evaluation" for name in ("pretrained", against))
-    found = compare(one, other)[task]["balanced_accuracy"]
-    body = {
-        "task": task,
-        "metric": "balanced_accuracy",
-        "unit": "fraction",
-        "per_draw": {"pretrained": ours, **scores},
-        "against": against,
-        "interval_over": found["interval_over"],
-        "gain": found["difference"],
-    }
-    write_json(out / "comparison.json", *COMPARISON, body)
-    return Difference(**found["difference"]), against, found["interval_over"]
+def _compare(bodies: Mapping[str, Mapping[str, Any]], task: str, out: Path) -> Compared:
+    """The pretrained encoder against the better baseline; the other one beside it, too."""
+    scores = {name: body[task]["balanced_accuracy"]["value"] for name, body in bodies.items()}
+    ours = _place(out, "pretrained") / "evaluation"
+    del scores["pretrained"]
+    pairs = [
+        (ours, _place(out, name) / "evaluation")
+        for name in sorted(scores, key=lambda name: -scores[name])
+    ]
+    found = compare(pairs)
+    write_comparison(out / "comparison", found, margin=None)
+    return found[0]
 
 
 def _score_line(name: str, task: str, body: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ def test_draws_are_resampled_beside_cases():
 def test_a_paired_difference_resamples_both_sides_alike():
     noise = np.random.default_rng(3).normal(size=(2, 20))
     ours, theirs = (lambda d, w, n=n: w @ (noise[0] + 0.01 * n) / w.sum(1) for n in (noise[1], 0))
-    found = intervals.difference(ours, theirs, 20, 3)
+    found = intervals.difference(intervals.less(ours, theirs), 20, 3)
     assert found.mean == pytest.approx(0.01 * noise[1].mean())
     assert found.high - found.low < 0.05  # what both share is no part of it
     assert (found.units, found.draws) == (20, 3)
@@ -173,3 +173,26 @@ def test_a_mean_over_classes_present_together_keeps_its_classes():
 def test_one_unit_has_no_interval():
     found = intervals.resampled(lambda d, w: w.mean(axis=1), 1, 1)
     assert np.isnan(intervals.interval(found, 1)).all()
+
+
+def test_fewer_than_five_units_have_no_interval():
+    """Even the outermost resample, one unit n times, is not as far out as the interval."""
+    for units, known in ((4, False), (5, True)):
+        found = intervals.bootstrap(lambda d, w, n=units: w @ np.arange(n) / n, units, 1)
+        assert np.isfinite(found).all() == known
+        p = intervals.difference(lambda d, w, n=units: w @ np.arange(n) / n, units, 1).p
+        assert np.isfinite(p) == known
+
+
+@pytest.mark.parametrize("units", [7, 12, 30, 80])
+def test_p_is_that_of_the_interval_which_ends_at_0(units):
+    """As Student's t-test of the mean, and below 5 % where the interval leaves 0 out."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(0.1 * seed / np.sqrt(units) * 3, 1, units)
+        found = intervals.difference(lambda d, w, v=values: w @ v / w.sum(1), units, 1)
+        outside = found.low > 0 or found.high < 0
+        assert outside == (found.p < 0.05) or abs(found.p - 0.05) < 0.004
+        expected = stats.ttest_1samp(values, 0).pvalue
+        if 0.002 < expected < 0.9:
+            assert found.p == pytest.approx(expected, rel=0.35, abs=0.02)

@@ -175,11 +175,23 @@ def test_calibration_keeps_ranks_and_lowers_the_loss_on_new_samples():
     assert loss[1] < loss[0]
 
 
-def test_few_labels_are_not_calibrated_and_say_why():
-    assert why_not(truth(np.arange(99) % 2)) == "99 labels are fewer than 100; scores only rank"
-    assert "a class has 5 labels" in why_not(truth(np.r_[np.zeros(200, int), np.ones(5, int)]))
-    assert why_not(truth(np.arange(100) % 2)) is None
-    assert "present together" in why_not(truth(np.ones((200, 2), int)))
+def units_of(count, of):
+    """So many cases, one after another."""
+    return [f"case:{place % of:03d}" for place in range(count)]
+
+
+def test_few_labels_or_few_cases_are_not_calibrated_and_say_why():
+    many, halves = units_of(200, 40), truth(np.arange(200) % 2)
+    assert why_not(halves, many) is None
+    few = truth(np.arange(99) % 2)
+    assert why_not(few, many[:99]) == "99 labels are fewer than 100; scores only rank"
+    rare = truth(np.r_[np.zeros(200, int), np.ones(5, int)])
+    assert "a class has 5 labels" in why_not(rare, units_of(205, 205))
+    assert "present together" in why_not(truth(np.ones((200, 2), int)), many)
+    assert why_not(halves, units_of(200, 19)) == "19 cases are fewer than 20; scores only rank"
+    of_four = [f"case:{place % 4 if place % 2 else place}" for place in range(200)]
+    told = "a class is in 2 cases, fewer than 5; scores only rank"
+    assert why_not(halves, of_four) == told
 
 
 @pytest.mark.parametrize("method", ["probe", "knn", "uni", "probe_full"])
@@ -221,11 +233,11 @@ def test_unis_probe_refuses_classes_that_may_be_present_together(signs_store, tm
 
 
 def test_what_was_chosen_in_each_draw_is_in_the_package(toy, toy_store, tmp_path):
-    for method, key in (("probe", "strength"), ("knn", "neighbours")):
+    for method, keys in (("probe", ["strength", "held_out"]), ("knn", ["neighbours"])):
         spec = build(FinetuneSpec, {"method": method, "fraction": 0.5, "draws": 2}, "test")
         finetune(toy_store, "colour", spec, tmp_path / method, progress=Silent())
         package = open_package(tmp_path / method)
-        assert [list(one) for one in package.info.heads[0].settings] == [[key], [key]]
+        assert [list(one) for one in package.info.heads[0].settings] == [keys, keys]
         assert package.info.heads[0].calibration["kind"] == "none"
         evaluate(package, toy_store, tmp_path / f"e-{method}", progress=Silent())
 

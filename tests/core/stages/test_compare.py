@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from histoscope.core.contracts import Task
 from histoscope.core.data.labels import LabelTable
@@ -12,12 +13,13 @@ from histoscope.core.errors import DataError
 from histoscope.core.evaluation.intervals import over_draws
 from histoscope.core.evaluation.measure import measure, overall
 from histoscope.core.evaluation.predictions import read_predictions, write_predictions
-from histoscope.core.files import write_json
+from histoscope.core.files import read_json, write_json
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
-from histoscope.core.stages.compare import compare
+from histoscope.core.stages.compare import COMPARISON, compare, write_comparison
 from histoscope.core.stages.evaluate import METRICS, evaluate
 from histoscope.core.stages.finetune import finetune
+from histoscope.core.tables.spreadsheet import read_sheet
 from tests.made import examples
 
 
@@ -56,31 +58,92 @@ def made_evaluation(folder, skill, cases=12, draws=3):
     return folder
 
 
+def bodies_of(*folders):
+    """What metrics.json says of the made task."""
+    return [json.loads((one / "metrics.json").read_text())["tasks"]["made"] for one in folders]
+
+
 def test_the_difference_speaks_of_cases_and_draws(tmp_path):
     one, other = made_evaluation(tmp_path / "a", 1.5), made_evaluation(tmp_path / "b", 0.5)
-    found = compare(one, other)["made"]["auc"]
-    bodies = [
-        json.loads((folder / "metrics.json").read_text())["tasks"]["made"]
-        for folder in (one, other)
+    (found,) = compare([(one, other)])
+    assert (found.one, found.other, found.task, found.metric) == (
+        *("a", "b", "made"),
+        "balanced_accuracy",
+    )
+    alone = over_draws(*(body["balanced_accuracy"]["per_draw"] for body in bodies_of(one, other)))
+    assert found.draws_alone.low == pytest.approx(alone.low)
+    gap = found.gap
+    assert (gap.units, gap.draws, found.over) == (12, 3, "cases")
+    assert gap.mean == pytest.approx(alone.mean)
+    assert gap.low < alone.mean < gap.high
+    assert set(found.beside) == {"accuracy", "auc"}
+    (back,) = compare([(other, one)])
+    ends = [back.gap.mean, back.gap.low, back.gap.high]
+    assert ends == pytest.approx([-alone.mean, -gap.high, -gap.low])
+    assert back.gap.p == pytest.approx(gap.p)
+    (same,) = compare([(one, one)], margin=0.01)
+    assert (same.gap.mean, same.gap.low, same.gap.high, same.gap.p) == (0, 0, 0, 1)
+    assert same.verdict == "no larger difference"
+
+
+def test_the_primary_is_judged_by_itself_and_the_rest_for_their_number(tmp_path):
+    skills = {"a": 1.2, "b": 0.6, "c": 0.65, "d": -0.4}
+    made = {name: made_evaluation(tmp_path / name, skill) for name, skill in skills.items()}
+    pairs = [(made["a"], made["b"]), (made["b"], made["c"]), (made["d"], made["b"])]
+    primary, *rest = compare(pairs)
+    assert (primary.corrected, primary.verdict) == (None, "better")
+    small, large = sorted(rest, key=lambda one: one.p)
+    assert small.corrected == pytest.approx(2 * small.p)
+    assert large.corrected == pytest.approx(max(large.p, small.corrected))
+    assert [one.verdict for one in rest] == ["not told apart", "worse"]
+    by_itself = compare([pairs[1]])[0]
+    assert by_itself.gap == rest[0].gap
+
+
+def test_each_case_says_its_own_difference(tmp_path):
+    """Balanced accuracy of each case, by loops; and the difference of all but it."""
+    one, other = made_evaluation(tmp_path / "a", 1.5), made_evaluation(tmp_path / "b", 0.5)
+    (found,) = compare([(one, other)])
+    task = Task("made", ("a", "b"), True)
+    sides = [read_predictions(folder, task, 3) for folder in (one, other)]
+    names = np.array(sides[0].units.names)[sides[0].units.place]
+    for place, name in enumerate(found.cases.names):
+        own, gaps = [], []
+        for side in sides:
+            scored = [scores.argmax(axis=1) for scores in side.scores]
+            held = names == name
+            truth = side.truth.values
+            own.append(np.mean([balanced_accuracy_score(truth[held], p[held]) for p in scored]))
+            gaps.append(np.mean([balanced_accuracy_score(truth[~held], p[~held]) for p in scored]))
+        assert (found.cases.one[place], found.cases.other[place]) == pytest.approx(own)
+        assert found.cases.without[place] == pytest.approx(gaps[0] - gaps[1])
+    assert found.cases.samples.tolist() == [10] * 12
+    assert found.cases.heaviest == int(np.abs(found.cases.without).argmin())
+
+
+def test_what_was_compared_is_written(tmp_path):
+    pairs = [
+        (made_evaluation(tmp_path / "x" / "evaluation", 1.5), tmp_path / "y" / "evaluation"),
     ]
-    alone = over_draws(*(body["auc"]["per_draw"] for body in bodies))
-    assert found["over_draws"]["low"] == pytest.approx(alone.low)
-    gap = found["difference"]
-    assert (gap["units"], gap["draws"]) == (12, 3)
-    assert gap["mean"] == pytest.approx(alone.mean)
-    assert gap["low"] < alone.mean < gap["high"]
-    back = compare(other, one)["made"]["auc"]["difference"]
-    ends = [back["mean"], back["low"], back["high"]]
-    assert ends == pytest.approx([-alone.mean, -gap["high"], -gap["low"]])
-    same = compare(one, one)["made"]["auc"]["difference"]
-    assert (same["mean"], same["low"], same["high"]) == (0, 0, 0)
+    made_evaluation(pairs[0][1], 0.5)
+    found = compare(pairs, margin=0.05)
+    write_comparison(tmp_path / "out", found, 0.05)
+    body = read_json(tmp_path / "out" / "comparison.json", *COMPARISON)
+    (told,) = body["comparisons"]
+    assert (told["one"], told["other"]) == ("x/evaluation", "y/evaluation")
+    assert told["interval"] == [found[0].gap.low, found[0].gap.high]
+    assert told["verdict"] == found[0].verdict
+    table = read_sheet(tmp_path / "out" / "cases.csv")
+    assert len(table.rows) == 12
+    assert (tmp_path / "out" / "difference-0.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path) not in (tmp_path / "out" / "comparison.json").read_text()
 
 
 def test_an_evaluation_without_its_scores_is_to_be_made_again(evaluated):
     one, other = evaluated("a"), evaluated("b")
     (other / "scored-hue.parquet").unlink()
     with pytest.raises(DataError, match=r"scored-hue.parquet: no such file; .*evaluate again"):
-        compare(one, other)
+        compare([(one, other)])
 
 
 def test_what_is_scored_is_kept_with_what_each_draw_said(evaluated):
@@ -99,23 +162,24 @@ def test_what_is_scored_is_kept_with_what_each_draw_said(evaluated):
 def test_other_draws_and_other_samples_are_refused(evaluated, toy_store, tmp_path):
     one = evaluated("a")
     with pytest.raises(DataError, match="learnt from other draws; give finetune the same store"):
-        compare(one, evaluated("b", seed=1))
+        compare([(one, evaluated("b", seed=1))])
     ids = toy_store.index.column("id").to_pylist()
     split = tmp_path / "split.csv"
     split.write_text("id,split\n" + "".join(f"{name},test\n" for name in ids[-10:]))
     with pytest.raises(DataError, match=r"scored on other samples or labels \(24 and 10\)"):
-        compare(one, evaluated("c", split=f"{split}:test"))
+        compare([(one, evaluated("c", split=f"{split}:test"))])
     for nothing in (tmp_path / "nothing", one / "metrics.json"):
         with pytest.raises(DataError, match="no such file"):
-            compare(one, nothing)
+            compare([(one, nothing)])
 
 
 @pytest.mark.parametrize("same", [{"draws": 1}, {"fraction": 1}], ids=["one draw", "all labels"])
 def test_with_one_draw_cases_alone_are_resampled(evaluated, same):
     """Draws of all labels are one draw."""
-    found = compare(evaluated("a", **same), evaluated("b", scaling="standard", **same))["hue"]
-    assert found["auc"]["difference"]["draws"] == 1
-    assert "over_draws" not in found["auc"]
+    pair = (evaluated("a", **same), evaluated("b", scaling="standard", **same))
+    (found,) = compare([pair])
+    assert found.gap.draws == 1
+    assert found.draws_alone is None
 
 
 def test_another_truth_of_the_same_samples_is_refused(evaluated, toy_store, tmp_path):
@@ -125,4 +189,4 @@ def test_another_truth_of_the_same_samples_is_refused(evaluated, toy_store, tmp_
     file = tmp_path / "flipped.parquet"
     LabelTable.make(hue.task, hue.names, [pa.array(flipped)], "test").write(file)
     with pytest.raises(DataError, match="scored on other samples or labels"):
-        compare(evaluated("a"), evaluated("b", labels=file))
+        compare([(evaluated("a"), evaluated("b", labels=file))])

@@ -3,41 +3,132 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from histoscope.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from histoscope.core.evaluation.comparison import Compared
+    from histoscope.core.evaluation.intervals import Difference
+
 
 @click.command("compare")
-@click.argument("one", type=click.Path(path_type=Path))
-@click.argument("other", type=click.Path(path_type=Path))
+@click.argument("evaluations", nargs=-1, required=False)
+@click.option("--primary", help="ONE:OTHER, the pair that is judged by itself; of several pairs")
+@click.option("--margin", type=click.FloatRange(0, min_open=True), help="a difference that matters")
+@click.option("--out", type=click.Path(path_type=Path), help="a folder for tables and pictures")
 @click.option("--json", "as_json", is_flag=True, help="for scripts")
-def command(one: Path, other: Path, as_json: bool) -> None:
-    """Is ONE better than OTHER? Two folders that 'evaluate' wrote, paired over cases and draws.
+def command(
+    evaluations: tuple[str, ...],
+    primary: str | None,
+    margin: float | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Is one evaluation better than another? EVALUATIONS: two folders, or pairs ONE:OTHER.
 
-    Both must have been learnt from the same draws of labels and scored on the same samples.
+    Both of a pair must have been learnt from the same draws of labels and scored on the same
+    samples. Of several pairs one is named beforehand, --primary ONE:OTHER, and is judged by itself;
+    the rest with Holm's correction for their number. The first task is the primary one.
     """
-    from histoscope.core.stages.compare import compare
+    from histoscope.core.stages.compare import compare, write_comparison
 
-    found = compare(one, other)
+    found = compare(_pairs(evaluations, primary), margin)
+    if out:
+        write_comparison(out, found, margin)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps([one.told() for one in found], indent=2))
         return
-    for task, metrics in found.items():
-        for name, both in metrics.items():
-            click.echo(f"{task} {name.replace('_', ' ')}: {_line(both)}")
+    rest = len(found) - 1
+    for is_primary, group in groupby(found, lambda one: one.corrected is None):
+        if not is_primary:
+            click.echo(f"the rest, p corrected for {rest} by Holm:")
+        for one in group:
+            for line in _lines(one, margin):
+                click.echo(line)
+    if out:
+        click.echo(
+            f"{out}: comparison.json, cases.csv, difference-0.png" + " and more" * bool(rest)
+        )
 
 
-def _line(both: dict[str, Any]) -> str:
-    """Both values, the interval over cases, and below its own name that over draws alone."""
-    gap, alone = both["difference"], both.get("over_draws")
-    verdict = "above" if gap["low"] > 0 else "below" if gap["high"] < 0 else "around"
-    said = (
-        f"{both['one']:.3f} and {both['other']:.3f}, difference {gap['mean']:+.3f} "
-        f"(95 % interval {gap['low']:+.3f} to {gap['high']:+.3f}, {verdict} 0, over {gap['units']} "
-        f"{both['interval_over']} and {gap['draws']} draws"
-    )
-    if alone:
-        said += f"; over draws alone {alone['low']:+.3f} to {alone['high']:+.3f}"
-    return said + ")"
+def _pairs(words: Sequence[str], primary: str | None) -> list[tuple[Path, Path]]:
+    """The primary pair, then the others."""
+    if primary is None and len(words) == 2 and all(Path(word).is_dir() for word in words):
+        return [(Path(words[0]), Path(words[1]))]
+    if primary is None and len(words) > 1:
+        raise UsageError(
+            "several pairs: name the one that is judged by itself, --primary ONE:OTHER"
+        )
+    given = [*([primary] if primary else []), *words]
+    if not given:
+        raise UsageError("give two evaluations, or a pair ONE:OTHER")
+    return [_pair(word) for word in given]
+
+
+def _pair(word: str) -> tuple[Path, Path]:
+    """Two folders; a colon may stand in a folder's name, too."""
+    parts = word.split(":")
+    ways = [(Path(":".join(parts[:at])), Path(":".join(parts[at:]))) for at in range(1, len(parts))]
+    found = [way for way in ways if way[0].is_dir() and way[1].is_dir()]
+    if len(found) != 1:
+        raise UsageError(
+            f"{word}: expected ONE:OTHER, two folders that evaluate or finetune --folds wrote"
+            + (f"; it can be read in {len(found)} ways" if found else "")
+        )
+    return found[0]
+
+
+def _lines(one: Compared, margin: float | None) -> list[str]:
+    """Of a task and pair: what is judged, and below it what is not."""
+    p, gap = one.p if one.corrected is None else one.corrected, one.gap
+    over = f"{gap.units} {one.over}" + (f" and {gap.draws} draws" if gap.draws > 1 else "")
+    over += f", {one.folds} folds, approximate" if one.folds else ""
+    lines = [
+        f"{one.task}, {one.one} against {one.other}: {one.metric.replace('_', ' ')} "
+        f"{one.values[0]:.3f} and {one.values[1]:.3f}, difference {gap.mean:+.3f} "
+        f"({_between(gap)} over {over}; p {_p(p)}): {_verdict(one, margin)}"
+    ]
+    if one.flip:
+        lines.append(
+            f"  p is of sign flips of {gap.units} {one.over}, at least {one.flip[1]:.2g}; by "
+            f"Student's t {_p(gap.p)}"
+        )
+    if one.draws_alone:
+        lines.append(f"  over draws alone {_between(one.draws_alone)}")
+    if (heaviest := one.cases.heaviest) is not None:
+        lines.append(
+            f"  without {one.cases.names[heaviest]} {one.cases.without[heaviest]:+.3f}, the "
+            "nearest to 0 that leaving one out brings it"
+        )
+    lines += [
+        f"  beside it, not judged: {name.replace('_', ' ')} {left:.3f} and {right:.3f}, "
+        f"difference {its.mean:+.3f} ({_between(its)})"
+        for name, (left, right, its) in one.beside.items()
+    ]
+    return lines
+
+
+def _verdict(one: Compared, margin: float | None) -> str:
+    if one.verdict == "no larger difference":
+        return f"no difference larger than {margin:g} either way"
+    if one.verdict == "not told apart":
+        return f"not told apart ({_ends(one.gap)})"
+    return one.verdict
+
+
+def _between(gap: Difference) -> str:
+    return f"95 % interval {_ends(gap)}"
+
+
+def _ends(gap: Difference) -> str:
+    return "unknown" if gap.low != gap.low else f"{gap.low:+.3f} to {gap.high:+.3f}"
+
+
+def _p(value: float) -> str:
+    return "unknown" if value != value else f"{value:.2g}"

@@ -10,6 +10,7 @@ import click
 from histoscope.apps.configuration import resolve_settings
 from histoscope.apps.console import Console
 from histoscope.apps.flags import compute_of, compute_options, given_flags, spec_options
+from histoscope.core.errors import UsageError
 from histoscope.core.learning.spec import FinetuneSpec
 
 
@@ -20,7 +21,12 @@ from histoscope.core.learning.spec import FinetuneSpec
     required=True,
     help="a folder of a run, a package or import-weights; timm:NAME, random:NAME or colour",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="the package's folder")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="the package's folder; with --folds that of an evaluation",
+)
 @click.option(
     "--task",
     "tasks",
@@ -35,6 +41,13 @@ from histoscope.core.learning.spec import FinetuneSpec
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="score this way of learning on all labelled cases, dealt into so many parts; for sets of "
+    "8 to 30 cases, and no package is made",
+)
+@click.option("--allow-seen", is_flag=True, help="of --folds: also cases that the encoder has seen")
 @compute_options
 def command(
     store: Path,
@@ -46,6 +59,8 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
     split: str | None,
+    folds: int | None,
+    allow_seen: bool,
     device: str,
     precision: str,
     **flags: Any,
@@ -53,27 +68,45 @@ def command(
     """Turn an encoder and a few labels of STORE into a model package.
 
     Each draw sees its own few labels, the same for every encoder; the first draw predicts, all
-    are evaluated.
+    are evaluated. With --folds OUT is an evaluation, which compare takes: each case is predicted
+    by heads that have not seen its fold.
     """
     from histoscope.core.data.store import Store
     from histoscope.core.labelling.task import class_names
     from histoscope.core.stages.finetune import finetune
 
     spec = resolve_settings(FinetuneSpec, "finetune", None, config, sets, given_flags(flags))
-    package = finetune(
-        Store(store),
-        encoder,
-        spec,
-        out,
-        compute=compute_of(device, precision),
-        tasks=tasks,
-        labels=labels,
-        classes=class_names(classes),
-        split=split,
-        progress=Console(),
-    )
+    asked: dict[str, Any] = {
+        "compute": compute_of(device, precision),
+        "tasks": tasks,
+        "labels": labels,
+        "classes": class_names(classes),
+        "split": split,
+        "progress": Console(),
+    }
+    if folds is not None:
+        _score_by_folds(Store(store), encoder, spec, folds, out, allow_seen=allow_seen, **asked)
+        return
+    if allow_seen:
+        raise UsageError("--allow-seen is of --folds")
+    package = finetune(Store(store), encoder, spec, out, **asked)
     for head in package.info.heads:
         click.echo(
             f"{out}: {head.task} ({', '.join(head.asked_task.classes)}) by {head.method} on "
             f"{encoder}; {len(head.labels)} draws of {head.labels[0]} labels"
         )
+
+
+def _score_by_folds(
+    store: Any, encoder: str, spec: FinetuneSpec, folds: int, out: Path, **asked: Any
+) -> None:
+    """An evaluation in place of a package."""
+    from histoscope.apps.commands.evaluate import describe
+    from histoscope.apps.report import write_evaluation_report
+    from histoscope.core.stages.folds import cross_validate
+
+    body, info = cross_validate(store, encoder, spec, folds, out, **asked)
+    write_evaluation_report(out, info.model_dump(mode="json"))
+    for task, measured in body["tasks"].items():
+        click.echo(describe(task, measured))
+    click.echo(f"report: {out / 'report.html'}")

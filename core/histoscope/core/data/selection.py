@@ -20,6 +20,7 @@ from histoscope.core.tables.names import listed
 from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 PARTS = ("train", "valid", "test")
+EVERY = "every"  # part, whatever the split
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def select(
 
     Args:
         store: where from.
-        part: ``train``, ``valid`` or ``test``; what the command reads by itself.
+        part: ``train``, ``valid``, ``test`` or ``every``; what the command reads by itself.
         given: ``PART`` of the store's own split, ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with
             ``split`` and one of ``case``, ``source`` (id or path), ``id``; NAME is a published
             split of the store's domain.
@@ -68,6 +69,9 @@ def select(
         else:
             wanted, absent = _by_file(store, Path(name), part, published)
         said = f"{part} of {Path(name).name}{absent}"
+    elif part == EVERY:
+        wanted = pa.array(np.ones(len(index), dtype=bool))
+        said = "all samples of every split"
     elif splits.null_count == len(splits):
         wanted = pa.array(np.ones(len(index), dtype=bool))
         said = f"all samples (the store has no split; --split FILE:{part} would choose)"

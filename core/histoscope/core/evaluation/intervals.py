@@ -12,30 +12,32 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from histoscope.core.randomness import generator
 
 LEVEL = 0.95
+LEAST = 5  # units below which no resample is wide enough for an interval
 FEW = 50  # units below which percentiles are expanded
 RESAMPLES, OF_FEW = 1000, 10_000
 CHUNK = 100
 Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]  # of a draw and unit weights
+Ends = Callable[[Metric, int, int], tuple[float, float]]  # of an interval, by units and draws
 
 
 def tail(units: int) -> float:
     """Share of resamples below the interval, and above it.
 
     Below 50 units Phi(-sqrt(n / (n - 1)) t), t the quantile of Student's distribution with n - 1
-    degrees of freedom; NaN of one unit, of which nothing can be drawn but itself.
+    degrees of freedom; NaN below 5 units, where even the outermost resample (one unit, n times)
+    is not as far out as the interval.
     """
-    if units < 2:
+    if units < LEAST:
         return float("nan")
     if units >= FEW:
         return (1 - LEVEL) / 2
-    half = student_t.ppf((1 + LEVEL) / 2, units - 1)
-    return float(norm.cdf(-np.sqrt(units / (units - 1)) * half))
+    half = stdtrit(units - 1, (1 + LEVEL) / 2)
+    return float(ndtr(-np.sqrt(units / (units - 1)) * half))
 
 
 def weights(
@@ -66,11 +68,33 @@ def resampled(metric: Metric, units: int, draws: int, seed: int = 0) -> NDArray[
 def interval(values: NDArray[np.float64], units: int) -> tuple[float, float]:
     """Ends of the 95 % interval of resampled values; undefined ones are left out."""
     defined = values[~np.isnan(values)]
-    if units < 2 or not len(defined):
+    if units < LEAST or not len(defined):
         return float("nan"), float("nan")
     share = tail(units)
     low, high = np.quantile(defined, [share, 1 - share])
     return float(low), float(high)
+
+
+def bootstrap(metric: Metric, units: int, draws: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a metric's mean over draws, over units and draws."""
+    return interval(resampled(metric, units, draws), units)
+
+
+def p_value(values: NDArray[np.float64], units: int) -> float:
+    """Two-sided p of a difference of 0: one less the level of the interval that ends there.
+
+    The smaller share of resamples on either side of 0 (one added, so that it is never 0), read
+    through the same expansion as :func:`tail`; NaN where there is no interval.
+    """
+    defined = values[~np.isnan(values)]
+    if units < LEAST or not len(defined):
+        return float("nan")
+    beyond = min((defined <= 0).sum(), (defined >= 0).sum())
+    share = min(0.5, (beyond + 1) / (len(defined) + 1))
+    if units >= FEW:
+        return float(2 * share)
+    far = ndtri(share) * np.sqrt((units - 1) / units)
+    return float(2 * stdtr(units - 1, far))
 
 
 @dataclass(frozen=True)
@@ -80,6 +104,7 @@ class Difference:
     Attributes:
         mean: over draws.
         low, high: of the 95 % interval.
+        p: of no difference, two-sided.
         units: cases that were resampled with the draws; 0: the interval is over draws alone.
         draws: how many pairs.
     """
@@ -87,20 +112,23 @@ class Difference:
     mean: float
     low: float
     high: float
+    p: float
     units: int
     draws: int
 
 
-def difference(ours: Metric, theirs: Metric, units: int, draws: int, seed: int = 0) -> Difference:
-    """Mean of ours - theirs; cases and draws are resampled alike on both sides."""
+def less(ours: Metric, theirs: Metric) -> Metric:
+    """The paired difference of two metrics."""
+    return lambda draw, came: ours(draw, came) - theirs(draw, came)
 
-    def gap(draw: int, came: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ours(draw, came) - theirs(draw, came)
 
+def difference(gap: Metric, units: int, draws: int, seed: int = 0) -> Difference:
+    """The mean of a paired difference; cases and draws are resampled alike on both sides."""
     whole = np.ones((1, units))
     mean = float(np.mean([gap(draw, whole)[0] for draw in range(draws)]))
-    low, high = interval(resampled(gap, units, draws, seed), units)
-    return Difference(mean, low, high, units, draws)
+    values = resampled(gap, units, draws, seed)
+    low, high = interval(values, units)
+    return Difference(mean, low, high, p_value(values, units), units, draws)
 
 
 def over_draws(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
@@ -114,6 +142,13 @@ def over_draws(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     gaps = np.subtract(ours, theirs)
     if len(gaps) < 2:
         raise ValueError("a paired interval over draws needs at least two")
-    half = student_t.ppf((1 + LEVEL) / 2, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    mean = float(gaps.mean())
-    return Difference(mean, mean - float(half), mean + float(half), 0, len(gaps))
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
+    return by_student(float(gaps.mean()), error, len(gaps), units=0, draws=len(gaps))
+
+
+def by_student(mean: float, error: float, parts: int, *, units: int, draws: int) -> Difference:
+    """A difference with its t-interval and p, from a standard error of so many parts."""
+    half = float(stdtrit(parts - 1, (1 + LEVEL) / 2)) * error
+    far = abs(mean) / error if error > 0 else np.inf if mean else 0.0
+    p = float(2 * stdtr(parts - 1, -far))
+    return Difference(mean, mean - half, mean + half, p, units, draws)

@@ -1,12 +1,11 @@
 """All metrics of one task: values are means over draws, intervals resample units and draws.
 
-Of exclusive classes also the confusion counts, and their picture.
+Of exclusive classes also the confusion counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,29 @@ from numpy.typing import NDArray
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import Metric, interval, resampled
+from histoscope.core.evaluation.intervals import Ends, Metric, bootstrap
 from histoscope.core.evaluation.metrics import Numbers, Weighted
 from histoscope.core.evaluation.units import Units
-from histoscope.core.files import atomic_path
 
 Scores = Sequence[NDArray[np.float32]]
+Thresholds = Sequence[Sequence[float] | NDArray[np.floating]]
 
 
 def measure(
-    test: Examples, probabilities: Scores, thresholds: Sequence[Sequence[float]]
+    test: Examples, probabilities: Scores, thresholds: Thresholds, ends: Ends = bootstrap
 ) -> dict[str, Any]:
     """All metrics of a task.
 
     Args:
         test: what is true.
         probabilities: (examples, classes) for each draw.
-        thresholds: (classes,) for each draw; not asked for where classes are exclusive.
+        thresholds: (classes,) or (examples, classes) for each draw; not asked for where classes
+            are exclusive.
+        ends: of a metric's interval.
     """
     if test.task.exclusive:
-        return measure_classes(test, probabilities)
-    return measure_presence(test, probabilities, thresholds)
+        return measure_classes(test, probabilities, ends)
+    return measure_presence(test, probabilities, thresholds, ends)
 
 
 def overall(truth: Truth, probabilities: Scores, units: Units) -> Mapping[str, Metric]:
@@ -55,19 +56,39 @@ def overall(truth: Truth, probabilities: Scores, units: Units) -> Mapping[str, M
     return {name: _of_draws([way(p) for p in probabilities]) for name, way in ways.items()}
 
 
-def measure_classes(test: Examples, probabilities: Scores) -> dict[str, Any]:
+def of_units(truth: Truth, probabilities: Scores, units: Units) -> NDArray[np.float64]:
+    """The first of :func:`overall` in each unit by itself, over the classes it has, (units,).
+
+    The mean over draws; NaN of a unit that has none.
+    """
+    alone, classes = np.eye(len(units)), len(truth.task.classes)
+    if truth.task.exclusive:
+        ways = [
+            metrics.recalls(truth.values, p.argmax(axis=1), units, classes)(alone).T
+            for p in probabilities
+        ]
+    else:
+        ways = [
+            np.stack([part(alone) for part in _precisions(truth, p, units)]) for p in probabilities
+        ]
+    return np.asarray(np.mean([metrics.mean_where_defined(way) for way in ways], axis=0))
+
+
+def measure_classes(
+    test: Examples, probabilities: Scores, ends: Ends = bootstrap
+) -> dict[str, Any]:
     """Metrics of exclusive classes, and the first draw's confusion counts. See :func:`measure`."""
     truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
     classes = len(test.task.classes)
     body: dict[str, Any] = {
-        name: _score(metric, units, draws)
+        name: _score(metric, units, draws, ends)
         for name, metric in overall(truth, probabilities, units).items()
     }
     recalls = [
         metrics.recalls(truth.values, p.argmax(axis=1), units, classes) for p in probabilities
     ]
     body["recall"] = {
-        name: _score(_column(recalls, place), units, draws, truth.values == place)
+        name: _score(_column(recalls, place), units, draws, ends, truth.values == place)
         for place, name in enumerate(test.task.classes)
     }
     predicted = probabilities[0].argmax(axis=1)
@@ -76,7 +97,7 @@ def measure_classes(test: Examples, probabilities: Scores) -> dict[str, Any]:
 
 
 def measure_presence(
-    test: Examples, probabilities: Scores, thresholds: Sequence[Sequence[float]]
+    test: Examples, probabilities: Scores, thresholds: Thresholds, ends: Ends = bootstrap
 ) -> dict[str, Any]:
     """Average precision, and F1, of classes that may be present together. See :func:`measure`."""
     truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
@@ -89,6 +110,7 @@ def measure_presence(
                 _of_draws([way[place] for way in ways]),
                 units,
                 draws,
+                ends,
                 truth.values[:, place] == 1,
             )
             for place, name in enumerate(test.task.classes)
@@ -101,8 +123,8 @@ def measure_presence(
     present = (truth.values == 1).sum(axis=0).tolist()
     (pooled,) = overall(truth, probabilities, units).values()
     return {
-        "mean_average_precision": _score(pooled, units, draws),
-        "mean_average_precision_by_unit": _by_unit(parts, len(units)),
+        "mean_average_precision": _score(pooled, units, draws, ends),
+        "mean_average_precision_by_unit": _by_unit(parts, len(units), ends),
         "average_precision": each(parts),
         "f1": each(scores_f1),
         "present": dict(zip(test.task.classes, present, strict=True)),
@@ -137,18 +159,22 @@ def _of_draws(ways: Sequence[Weighted]) -> Metric:
 
 
 def _score(
-    metric: Metric, units: Units, draws: int, of_class: NDArray[np.bool_] | None = None
+    metric: Metric,
+    units: Units,
+    draws: int,
+    ends: Ends,
+    of_class: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
     whole = np.ones((1, len(units)))
     per_draw = [float(metric(draw, whole)[0]) for draw in range(draws)]
-    low, high = interval(resampled(metric, len(units), draws), len(units))
+    low, high = ends(metric, len(units), draws)
     if of_class is not None and len(np.unique(units.place[of_class])) < 2:
         low = high = float("nan")
     return _metric(per_draw, low, high)
 
 
-def _by_unit(parts: Sequence[Sequence[Weighted]], count: int) -> dict[str, Any]:
+def _by_unit(parts: Sequence[Sequence[Weighted]], count: int, ends: Ends) -> dict[str, Any]:
     """The mean over classes of each unit by itself, its mean, and the interval of that."""
     alone = np.eye(count)
     values = np.stack(
@@ -162,7 +188,7 @@ def _by_unit(parts: Sequence[Sequence[Weighted]], count: int) -> dict[str, Any]:
     def mean(draw: int, weights: Numbers) -> Numbers:
         return (weights @ known[draw]) / weights.sum(axis=1)
 
-    low, high = interval(resampled(mean, known.shape[1], len(parts)), known.shape[1])
+    low, high = ends(mean, known.shape[1], len(parts))
     return _metric(per_draw.tolist(), low, high)
 
 
@@ -179,24 +205,3 @@ def _metric(per_draw: list[float], low: float, high: float) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
-
-
-def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix as PNG: rows are the truth, shades are shares of the row."""
-    from matplotlib.figure import Figure
-
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 2.2 + 0.75 * len(classes)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    panel = figure.add_subplot()
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(classes))
-    panel.set_xticks(places, classes, rotation=45, ha="right")
-    panel.set_yticks(places, classes)
-    panel.set_xlabel("predicted")
-    panel.set_ylabel("true")
-    for (row, column), share in np.ndenumerate(shares):
-        text, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.5 else "black"
-        panel.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    with atomic_path(path) as part:
-        figure.savefig(part, format="png", dpi=110)

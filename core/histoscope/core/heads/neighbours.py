@@ -107,9 +107,14 @@ def vote(nearness: Rows, truth: Labels, neighbours: int) -> Rows:
 
 
 def fit_neighbours(
-    features: Rows, labels: Labels, classes: int, centre: Rows, counts: Sequence[int]
+    features: Rows,
+    labels: Labels,
+    classes: int,
+    centre: Rows,
+    counts: Sequence[int],
+    units: Sequence[str] | None = None,
 ) -> NeighbourHead:
-    """Keep the labelled features; choose how many neighbours vote by leaving one out.
+    """Keep the labelled features; choose how many neighbours vote by leaving one unit out.
 
     The chosen number has the best balanced accuracy (mean over classes of the share of present and
     of absent rows on the right side of one half); the smaller of equals. Numbers above the labels
@@ -121,12 +126,17 @@ def fit_neighbours(
         classes: how many classes the task has.
         centre: (dim,), see :func:`unit_rows`.
         counts: the numbers to choose from.
+        units: case (else source or sample) of each label, of which none votes on another while
+            numbers are compared; None, or all of one unit: each label is its own.
     """
     rows = unit_rows(features, centre)
     exclusive = labels.ndim == 1
     truth = np.eye(classes, dtype=np.int64)[labels] if exclusive else labels
     nearness = rows @ rows.T
-    np.fill_diagonal(nearness, -np.inf)  # a row is not its own neighbour
+    own = np.arange(len(rows)) if units is None else np.unique(units, return_inverse=True)[1]
+    if len(np.unique(own)) < 2:
+        own = np.arange(len(rows))
+    nearness[own[:, None] == own] = -np.inf  # a row is not its own neighbour
     usable = [count for count in sorted(counts) if count < len(rows)] or [1]
     scores = [_right(vote(nearness, truth, count), truth, exclusive) for count in usable]
     best = usable[int(np.argmax(scores))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,16 +10,22 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.utils.class_weight import compute_sample_weight
 
+from histoscope.core.data.examples import unit_name
 from histoscope.core.data.truth import Truth
 from histoscope.core.heads.contract import Labels
 from histoscope.core.heads.linear import LinearHead
 
 FROM_LABELS, FROM_EACH = 100, 10
+FROM_UNITS, FROM_EACH_UNITS = 20, 5
 BOUNDS = (-3.0, 5.0)  # of the temperature's logarithm
 
 
-def why_not(truth: Truth) -> str | None:
-    """Why a draw's labels are not enough to calibrate on; None where they are."""
+def why_not(truth: Truth, units: Sequence[str]) -> str | None:
+    """Why a draw's labels are not enough to calibrate on; None where they are.
+
+    A probability speaks of the next patient: so 20 cases (else sources or samples) are needed, and
+    5 of each class, beside 100 labels and 10 of each class.
+    """
     if not truth.task.exclusive:
         return "classes may be present together; scores only rank"
     if len(truth) < FROM_LABELS:
@@ -26,6 +33,12 @@ def why_not(truth: Truth) -> str | None:
     fewest = truth.holds.sum(axis=0).min()
     if fewest < FROM_EACH:
         return f"a class has {fewest} labels, fewer than {FROM_EACH}; scores only rank"
+    names, many = np.asarray(units, dtype=str), unit_name(units)
+    if (count := len(np.unique(names))) < FROM_UNITS:
+        return f"{count} {many} are fewer than {FROM_UNITS}; scores only rank"
+    fewest = min(len(np.unique(names[held])) for held in truth.holds.T)
+    if fewest < FROM_EACH_UNITS:
+        return f"a class is in {fewest} {many}, fewer than {FROM_EACH_UNITS}; scores only rank"
     return None
 
 

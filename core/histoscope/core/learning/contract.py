@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Level, Scalar, Task
+from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
@@ -24,6 +25,7 @@ class Draw:
 
     Attributes:
         truth: of its examples.
+        units: case (else source or sample) of each.
         bags: their features, None where the method reads none.
         dim: width of features.
         centre: mean feature of unlabelled samples, (dim,), None where the method wants none.
@@ -31,6 +33,7 @@ class Draw:
     """
 
     truth: Truth
+    units: Sequence[str]
     bags: Bags | None
     dim: int
     centre: Rows | None = None
@@ -84,9 +87,9 @@ class Fitter:
                 "probe"
             )
 
-    def warn(self, truths: Sequence[Truth]) -> str | None:
+    def warn(self, draws: Sequence[Examples]) -> list[str]:
         """What a person should know of the draws of a task beforehand."""
-        return None
+        return []
 
     def fit(self, draw: Draw) -> Fitted:
         """The head of a draw; where weights are trained, its start."""

@@ -36,9 +36,20 @@ class Asked:
         return self.train.take(self.draws[draw])
 
     @property
+    def said(self) -> str:
+        """How many examples, draws and labels."""
+        sizes = sorted({len(draw) for draw in self.draws})
+        sources = "" if self.train.task.level == "sample" else " sources"
+        return (
+            f"{len(self.train)}{sources} with labels; {len(self.draws)} draws of "
+            f"{' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
+        )
+
+    @property
     def uncalibrated(self) -> str | None:
         """Why its smallest draw is not enough to calibrate on."""
-        return next(filter(None, (why_not(self.train.truth.take(one)) for one in self.draws)), None)
+        drawn = map(self.train.take, self.draws)
+        return next(filter(None, (why_not(one.truth, one.units) for one in drawn)), None)
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def fit_heads(
     centre = features[np.searchsorted(rows, some)].mean(axis=0) if len(some) else None
     fitted = FittedHeads([] if fitter.trains else [loaded], [[] for _ in asked], some)
     for one in asked:
-        if warning := fitter.warn([one.train.truth.take(drawn) for drawn in one.draws]):
+        for warning in fitter.warn([one.of(draw) for draw in draws]):
             progress.say(warning)
     progress.start("finetune", len(draws), "draws")
     for draw in draws:
@@ -122,7 +133,7 @@ def _seen(
     examples, bags = one.of(draw), None
     if fitter.on_features:
         bags = Bags(features[np.searchsorted(rows, examples.rows)], examples.starts)
-    return Draw(examples.truth, bags, dim, centre, one.uncalibrated)
+    return Draw(examples.truth, examples.units, bags, dim, centre, one.uncalibrated)
 
 
 def _trained(

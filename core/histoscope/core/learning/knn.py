@@ -23,7 +23,12 @@ class NeighbourFitter(Fitter):
         assert draw.centre is not None
         truth, counts = draw.truth, self.spec.neighbours
         head = fit_neighbours(
-            draw.bags.features, truth.values, len(truth.task.classes), draw.centre, counts
+            draw.bags.features,
+            truth.values,
+            len(truth.task.classes),
+            draw.centre,
+            counts,
+            draw.units,
         )
         reason = "not fitted for --method knn; scores are votes"
         return Fitted(head, {"neighbours": head.neighbours}, reason)

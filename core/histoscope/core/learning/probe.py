@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
 
 from histoscope.core.contracts import Level, Scalar
-from histoscope.core.data.truth import Truth
+from histoscope.core.data.examples import Examples, unit_name
 from histoscope.core.errors import DataError
 from histoscope.core.heads.contract import NEVER, Labels, Rows, unit_rows
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
 from histoscope.core.learning.calibration import calibrated
 from histoscope.core.learning.contract import Draw, Fitted, Fitter
+from histoscope.core.learning.folds import Parts, Units, folds_of
 from histoscope.core.learning.spec import ProbeSpec
 
-FOLDS = 5
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
@@ -41,23 +40,37 @@ class ProbeFitter(Fitter):
         """Where features are taken at unit length."""
         return bool(self.spec.scaling == "unit")
 
-    def warn(self, truths: Sequence[Truth]) -> str | None:
-        """Where a draw has too few labels to choose the penalty by."""
-        few = sum(not can_choose(truth.values) for truth in truths)
-        if not few or self.spec.strength != "cv":
-            return None
-        return (
-            f"{truths[0].task.name}: {few} of {len(truths)} draws have a single label of some "
-            f"class; there the probe's strength is {UNCHOSEN:g}, not chosen"
-        )
+    def warn(self, draws: Sequence[Examples]) -> list[str]:
+        """Where a draw has too few labels to choose the penalty by, or too few cases."""
+        few = sum(not can_choose(draw.truth.values) for draw in draws)
+        near = sum(not held_apart(draw.truth.values, draw.units) for draw in draws)
+        task, of = draws[0].task.name, f"of {len(draws)} draws"
+        warnings = [
+            f"{task}: {few} {of} have a single label of some class; there the probe's strength is "
+            f"{UNCHOSEN:g}, not chosen"
+        ]
+        warnings += [
+            f"{task}: {near} {of} have some class in one of the {unit_name(draws[0].units)} only; "
+            "what is chosen there by holding labels out may know the others of the same"
+        ]
+        return [
+            text
+            for text, count in zip(
+                warnings, (few * (self.spec.strength == "cv"), near), strict=True
+            )
+            if count
+        ]
 
     def fit(self, draw: Draw) -> Fitted:
         """The head of a draw, calibrated where it has labels enough."""
         (head, strength), task = self.start(draw), draw.truth.task
-        chosen: dict[str, Scalar] = {"strength": strength}
+        chosen, labels = dict[str, Scalar](strength=strength), draw.truth.values
+        if can_choose(labels):
+            apart = held_apart(labels, draw.units)
+            chosen["held_out"] = unit_name(draw.units) if apart else f"{task.level}s"
         if task.exclusive and not draw.uncalibrated:
-            probe, labels = Probe(strength, draw.centre), draw.truth.values
-            held_out = probe.held_out(_rows(draw), labels, len(task.classes))
+            probe = Probe(strength, draw.centre)
+            held_out = probe.held_out(_rows(draw), labels, len(task.classes), draw.units)
             head, chosen["temperature"] = calibrated(head, held_out, labels)
         return Fitted(MeanHead(head) if task.level == "source" else head, chosen, draw.uncalibrated)
 
@@ -65,7 +78,7 @@ class ProbeFitter(Fitter):
         """The linear head, not calibrated, and its strength."""
         probe, truth = Probe(self.spec.strength, draw.centre), draw.truth
         fit = probe.fit if truth.task.exclusive else probe.fit_with_thresholds
-        return fit(_rows(draw), truth.values, len(truth.task.classes))
+        return fit(_rows(draw), truth.values, len(truth.task.classes), draw.units)
 
 
 def _rows(draw: Draw) -> Rows:
@@ -88,7 +101,9 @@ class Probe:
     strength: float | Literal["cv"] = UNCHOSEN
     centre: Rows | None = None
 
-    def fit(self, features: Rows, labels: Labels, classes: int) -> tuple[LinearHead, float]:
+    def fit(
+        self, features: Rows, labels: Labels, classes: int, units: Units = None
+    ) -> tuple[LinearHead, float]:
         """The head and its strength, from the labels of one draw alone.
 
         Classes are weighted by the inverse of their counts; scikit-learn's L-BFGS.
@@ -97,16 +112,17 @@ class Probe:
             features: (labels, dim).
             labels: class ids, (labels,), or 1, 0, -1 (unknown) for each class, (labels, classes).
             classes: how many classes the task has.
+            units: case (else source or sample) of each label, see :func:`folds_of`.
 
         Raises:
             DataError: an exclusive class has no label.
         """
         rows = features if self.centre is None else unit_rows(features, self.centre)
-        strength = self._strength(rows, labels)
+        strength = self._strength(rows, labels, units)
         return self._head(rows, labels, classes, strength), strength
 
     def fit_with_thresholds(
-        self, features: Rows, labels: Labels, classes: int
+        self, features: Rows, labels: Labels, classes: int, units: Units = None
     ) -> tuple[LinearHead, float]:
         """As :meth:`fit` for classes that are not exclusive, with the best threshold of each.
 
@@ -114,7 +130,7 @@ class Probe:
         fewer than ten rows on either side keeps 0.5; one that no row knows of is never said to be
         present.
         """
-        head, strength = self.fit(features, labels, classes)
+        head, strength = self.fit(features, labels, classes, units)
         cut = head.cut.copy()
         for place in range(classes):
             known = labels[:, place] >= 0
@@ -123,20 +139,27 @@ class Probe:
                 cut[place] = NEVER
             elif min(truth.sum(), len(truth) - truth.sum()) >= LEAST:
                 fixed = replace(self, strength=strength)
-                logits = fixed.held_out(features[known], truth[:, None], 1)[:, 0]
+                own = _among(units, known)
+                logits = fixed.held_out(features[known], truth[:, None], 1, own)[:, 0]
                 cut[place] = best_threshold(truth, 0.5 * (1 + np.tanh(0.5 * logits)))
         return replace(head, thresholds=cut), strength
 
-    def held_out(self, features: Rows, labels: Labels, classes: int) -> NDArray[np.float64]:
-        """Logits of each row from a probe that has not seen it, (labels, classes)."""
+    def held_out(
+        self, features: Rows, labels: Labels, classes: int, units: Units = None
+    ) -> NDArray[np.float64]:
+        """Logits of each row from a probe that has not seen it, (labels, classes).
+
+        Nor has it seen others of its unit, where every class is of two or more; as all that is
+        chosen inside the probe's own draw.
+        """
         out = np.zeros((len(labels), classes))
         kinds = labels if labels.ndim == 1 else labels[:, 0]
-        for fit, held in _folds(kinds):
-            head, _ = self.fit(features[fit], labels[fit], classes)
+        for fit, held in folds_of(kinds, units).parts:
+            head, _ = self.fit(features[fit], labels[fit], classes, _among(units, fit))
             out[held] = head.logits(features[held])
         return out
 
-    def _strength(self, rows: Rows, labels: Labels) -> float:
+    def _strength(self, rows: Rows, labels: Labels, units: Units) -> float:
         """That with the smallest log loss on held-out rows; the smaller of equals."""
         if self.strength != "cv":
             return self.strength
@@ -145,13 +168,14 @@ class Probe:
         for truth in questions:
             known = truth >= 0
             if can_choose(truth):
-                losses += [self._loss(rows[known], truth[known], one) for one in STRENGTHS]
+                folds = folds_of(truth[known], _among(units, known)).parts
+                losses += [self._loss(rows[known], truth[known], folds, one) for one in STRENGTHS]
         return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
 
-    def _loss(self, rows: Rows, kinds: Labels, strength: float) -> float:
+    def _loss(self, rows: Rows, kinds: Labels, folds: Parts, strength: float) -> float:
         names = np.unique(kinds)
         scores = np.zeros((len(kinds), len(names)))
-        for fit, held in _folds(kinds):
+        for fit, held in folds:
             model, mean, deviation = self._model(rows[fit], kinds[fit], strength)
             scores[held] = model.predict_proba((rows[held] - mean) / deviation)
         weights = compute_sample_weight("balanced", kinds)
@@ -224,13 +248,23 @@ def can_choose(truth: Labels) -> bool:
     return len(counts) >= 2 and int(counts.min()) >= 2
 
 
-def _folds(kinds: Labels) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows to fit on and rows to hold out; every class that has two stands among the former."""
-    count = min(FOLDS, int(np.unique(kinds, return_counts=True)[1].min()))
-    split: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]] = StratifiedKFold(
-        count, shuffle=True, random_state=0
-    ).split(kinds, kinds)
-    return split
+def held_apart(truth: Labels, units: Sequence[str]) -> bool:
+    """Whether all that is held out is held out by whole units; also where nothing is.
+
+    Args:
+        truth: as in :meth:`Probe.fit`.
+        units: of each row.
+    """
+    return all(
+        folds_of(column[column >= 0], _among(units, column >= 0)).apart
+        for column in ([truth] if truth.ndim == 1 else [*truth.T])
+        if can_choose(column)
+    )
+
+
+def _among(units: Units, rows: NDArray[np.generic]) -> Units:
+    """Units of some of the rows."""
+    return None if units is None else np.asarray(units, dtype=str)[rows].tolist()
 
 
 def best_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.heads.linear import LinearHead
@@ -80,9 +81,9 @@ class ProbeFullFitter(FullFitter):
         """As the probe."""
         return self._probe.centred
 
-    def warn(self, truths: Sequence[Truth]) -> str | None:
+    def warn(self, draws: Sequence[Examples]) -> list[str]:
         """As the probe."""
-        return self._probe.warn(truths)
+        return self._probe.warn(draws)
 
     def fit(self, draw: Draw) -> Fitted:
         """The probe; what is trained afterwards is not calibrated before."""

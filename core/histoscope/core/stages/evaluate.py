@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
-from histoscope.core.evaluation.measure import draw_confusion, measure
+from histoscope.core.evaluation.cautions import cautions_of
+from histoscope.core.evaluation.intervals import Ends, bootstrap
+from histoscope.core.evaluation.measure import Scores, Thresholds, measure
+from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.evaluation.predictions import write_predictions
 from histoscope.core.files import digest_of, write_json
 from histoscope.core.heads.contract import Bags
@@ -46,8 +49,6 @@ SUMMARY = (
     *("cautions", "balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
 )
-FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
-CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
 
 
 def evaluate(
@@ -84,7 +85,13 @@ def evaluate(
     folder.check({"model": package.digest})
     check_fits(package.info.encoder, store, str(package.folder))
     tests = _tests(package, store, labels, split, progress)
-    cautions = {place: _cautions(package, test, allow_seen) for place, test in tests.items()}
+    cautions = {
+        place: [
+            *seen_before(test, package.seen, str(package.folder), allow_seen),
+            *cautions_of(test),
+        ]
+        for place, test in tests.items()
+    }
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
@@ -102,22 +109,31 @@ def evaluate(
     body: dict[str, Any] = {"model": package.digest, **runner.where, "tasks": {}}
     for place, test in tests.items():
         head = package.info.heads[place]
-        measured = _measured(head, test, scores[place])
+        measured = measured_of(head, test, scores[place], head.thresholds or [])
         body["tasks"][head.task] = {**measured, "cautions": cautions[place]}
+    write_evaluation(out, body, [(test, scores[place]) for place, test in tests.items()])
+    return body
+
+
+def write_evaluation(
+    out: Path, body: Mapping[str, Any], scored: Sequence[tuple[Examples, Scores]]
+) -> None:
+    """Write what was said of each example, ``metrics.json``, and pictures of exclusive classes."""
     for old in (*out.glob("confusion-*.png"), *out.glob("scored-*.parquet")):
         old.unlink()
-    for place, test in tests.items():
-        write_predictions(out, test, scores[place])
+    for test, scores in scored:
+        write_predictions(out, test, scores)
     write_json(out / "metrics.json", *METRICS, body)
     for name, one in body["tasks"].items():
         if one["exclusive"]:
             picture = out / f"confusion-{name}.png"
             draw_confusion(np.array(one["confusion"]), one["classes"], picture)
-    return body
 
 
-def _measured(head: HeadInfo, test: Examples, drawn: list[NDArray[np.float32]]) -> dict[str, Any]:
-    """What ``metrics.json`` says of a head, one (examples, classes) a draw, but its cautions."""
+def measured_of(
+    head: HeadInfo, test: Examples, scores: Scores, thresholds: Thresholds, ends: Ends = bootstrap
+) -> dict[str, Any]:
+    """What ``metrics.json`` says of a head, but its cautions. See :func:`measure`."""
     of_sources = {"sources": len(test)} if head.level == "source" else {}
     return {
         "exclusive": head.exclusive,
@@ -128,11 +144,11 @@ def _measured(head: HeadInfo, test: Examples, drawn: list[NDArray[np.float32]]) 
         "read": test.said,
         "interval_over": unit_name(test.units),
         "units": len(set(test.units)),
-        "draws": len(drawn),
+        "draws": len(scores),
         "labels": list(head.labels),
         "drawn": list(head.drawn),
         "tested": digest_of(test.told()),
-        **measure(test, drawn, head.thresholds or []),
+        **measure(test, scores, thresholds, ends),
     }
 
 
@@ -194,45 +210,25 @@ def _same_question(ours: Task, table: LabelTable, store: Store) -> None:
         raise DataError(f"{store.path}: has no label of the package's {', '.join(missing)}")
 
 
-def _cautions(package: Package, test: Examples, allow_seen: bool) -> list[str]:
-    """What would be misleading, or a refusal where the package has seen the data."""
-    known = digest_units(test.units) & package.seen
-    cautions = []
-    if known:
-        share = f"{len(known)} of {len(set(test.units))} {unit_name(test.units)}"
-        if not allow_seen:
-            raise DataError(
-                f"{package.folder}: was trained on {share} of this data; evaluate on others, "
-                "or give --allow-seen to score it all the same"
-            )
-        cautions.append(f"SEEN BEFORE: the package was trained on {share}; too good to be true")
-    if any(not unit.startswith("case:") for unit in test.units):
-        cautions.append(
-            "cases are unknown: intervals are over "
-            f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
+def seen_before(test: Examples, seen: frozenset[str], whose: str, allow_seen: bool) -> list[str]:
+    """What was seen of these data, or a refusal.
+
+    Args:
+        test: what is scored.
+        seen: digests of units.
+        whose: the package, or the encoder, that has seen them.
+        allow_seen: say so, instead of a refusal.
+    """
+    known = digest_units(test.units) & seen
+    if not known:
+        return []
+    share = f"{len(known)} of {len(set(test.units))} {unit_name(test.units)}"
+    if not allow_seen:
+        raise DataError(
+            f"{whose}: was trained on {share} of this data; evaluate on others, "
+            "or give --allow-seen to score it all the same"
         )
-    cautions += [*_few_units(test), CENTRES]
-    present, task = test.truth.present, test.task
-    absent = [name for name, has in zip(task.classes, present, strict=True) if not has]
-    if absent:
-        cautions.append(f"no {task.level} is of {', '.join(absent)}: nothing is known about them")
-    return cautions
-
-
-def _few_units(test: Examples) -> list[str]:
-    """What rests on a handful of units, of which no interval can be trusted."""
-    units = np.asarray(test.units, dtype=str)
-    count, many = len(set(test.units)), unit_name(test.units)
-    if count == 1:
-        return [f"all {test.task.level}s are of one of the {many}: no interval is known"]
-    cautions = []
-    if count < FEW_UNITS:
-        cautions.append(f"only {count} {many}: intervals rest on few, and say little of others")
-    for place, name in enumerate(test.task.classes):
-        held = len(set(units[test.truth.holds[:, place]]))
-        if 0 < held < FEW_OF_A_CLASS <= count:
-            cautions.append(f"{name} is in {held} of {count} {many}: little is known about it")
-    return cautions
+    return [f"SEEN BEFORE: the package was trained on {share}; too good to be true"]
 
 
 def learnt_from(package: Package, place: int) -> list[str]:

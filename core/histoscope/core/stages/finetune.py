@@ -9,10 +9,12 @@ from shlex import quote
 import numpy as np
 import pyarrow as pa
 
+from histoscope.core.contracts import Task
 from histoscope.core.data.examples import Examples, labelled, tables_of
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
+from histoscope.core.data.truth import Truth
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import digest_of
@@ -73,7 +75,7 @@ def finetune(
     """
     left = [*FILES, f"{SUMS}.next"]
     OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
-    tables = _narrowed(tables_of(store, tasks, labels), classes)
+    tables = narrowed(tables_of(store, tasks, labels), classes)
     fitter: Fitter = FITTERS.load(spec.method)(spec)
     for table in tables:
         fitter.check(table.task)
@@ -90,8 +92,8 @@ def finetune(
     seen |= digest_units(store.index.column("unit").take(fitted.centred_on).to_pylist())
     infos, colours = list[HeadInfo](), 0
     for one, answers in zip(asked, fitted.answers, strict=True):
-        drawn = _digests(asked if fitter.trains else [one], spec.draws)
-        infos.append(_describe(one, answers, fitter, drawn, colours))
+        drawn = digests(asked if fitter.trains else [one], spec.draws)
+        infos.append(describe(one, answers, fitter, drawn, colours))
         colours += len(one.train.task.classes)
     # what predict must cut is what the heads were fitted on, which check_fits found compatible
     info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
@@ -101,7 +103,7 @@ def finetune(
     return open_package(out)
 
 
-def _narrowed(tables: list[LabelTable], classes: Sequence[str]) -> list[LabelTable]:
+def narrowed(tables: list[LabelTable], classes: Sequence[str]) -> list[LabelTable]:
     """Label tables whose only task has the classes that are named, where any are."""
     if classes and len(tables) > 1:
         raise UsageError("--classes is of one task; give one --task")
@@ -115,23 +117,24 @@ def _ask(
     split: str | None,
     progress: Progress,
 ) -> Asked:
-    train, task = labelled(store, "train", table, split), table.task
-    _check_classes(store, table, train)
+    train = labelled(store, "train", table, split)
+    check_classes(store, table.task, train, table.truth(table.names))
+    asked = drawn_from(train, spec)
+    progress.say(f"finetune {table.task.name} reads {train.said}, {asked.said}")
+    if len({tuple(draw.tolist()) for draw in asked.draws}) < len(asked.draws):
+        progress.say(
+            f"draws of {table.task.name} are of the same labels: they tell nothing of other "
+            "labels; --draws 1 is enough"
+        )
+    return asked
+
+
+def drawn_from(train: Examples, spec: FinetuneSpec) -> Asked:
+    """The draws that the settings ask for."""
     draws = [
         draw_labels(train.truth, train.cases, spec.fraction, draw, spec.seed, spec.draw_by)
         for draw in range(spec.draws)
     ]
-    sizes = sorted({len(draw) for draw in draws})
-    sources = "" if task.level == "sample" else " sources"
-    progress.say(
-        f"finetune {task.name} reads {train.said}, {len(train)}{sources} with labels; "
-        f"{spec.draws} draws of {' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
-    )
-    if len({tuple(draw.tolist()) for draw in draws}) < len(draws):
-        progress.say(
-            f"draws of {task.name} are of the same labels: they tell nothing of other labels; "
-            "--draws 1 is enough"
-        )
     return Asked(train, draws)
 
 
@@ -146,16 +149,17 @@ def _drawn(asked: Sequence[Asked]) -> pa.Table:
     return pa.Table.from_pylist(parts, DRAWN)
 
 
-def _digests(asked: Sequence[Asked], draws: int) -> list[str]:
+def digests(asked: Sequence[Asked], draws: int) -> list[str]:
     """A digest of the labels of each draw, of several tasks where they train one encoder."""
     return [
         digest_of(told for one in asked for told in one.of(draw).told()) for draw in range(draws)
     ]
 
 
-def _describe(
+def describe(
     one: Asked, answers: Sequence[Fitted], fitter: Fitter, drawn: list[str], first_colour: int
 ) -> HeadInfo:
+    """What a package says of a task's heads; colours of classes begin at ``first_colour``."""
     task = one.train.task
     reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
     reason = reasons[0] if reasons else "fitted inside each draw, all classes as frequent"
@@ -175,9 +179,15 @@ def _describe(
     )
 
 
-def _check_classes(store: Store, table: LabelTable, train: Examples) -> None:
-    """Refuse a single exclusive class, and one that has no label to learn from."""
-    task = train.task
+def check_classes(store: Store, task: Task, train: Examples, anywhere: Truth) -> None:
+    """Refuse a single exclusive class, and one that has no label to learn from.
+
+    Args:
+        store: of the labels.
+        task: asked for.
+        train: what is learnt from.
+        anywhere: what is true in the whole label table.
+    """
     if not task.exclusive:
         return  # a class that never occurs is predicted as rarely as that
     held = train.truth.present
@@ -185,7 +195,7 @@ def _check_classes(store: Store, table: LabelTable, train: Examples) -> None:
     if missing:
         raise DataError(
             f"{store.path}: {train.said}, but none labelled {', '.join(missing)}; every class of "
-            f"{task.name!r} needs one: {_way_out(table, missing)}"
+            f"{task.name!r} needs one: {_way_out(anywhere, missing)}"
         )
     if len(task.classes) < 2:
         raise DataError(
@@ -194,11 +204,11 @@ def _check_classes(store: Store, table: LabelTable, train: Examples) -> None:
         )
 
 
-def _way_out(table: LabelTable, missing: Sequence[str]) -> str:
+def _way_out(anywhere: Truth, missing: Sequence[str]) -> str:
     """What to do where classes have no label in the part that is learnt from."""
-    anywhere = table.truth(table.names).present
-    named = {name for name, has in zip(table.task.classes, anywhere, strict=True) if has}
+    classes = anywhere.task.classes
+    named = {name for name, has in zip(classes, anywhere.present, strict=True) if has}
     if named & set(missing):
         return "label some of this part, or give a --split that has some"
-    others = class_line([name for name in table.task.classes if name not in missing])
+    others = class_line([name for name in classes if name not in missing])
     return f"label some, or learn the others only: --classes {quote(others)}"

@@ -1,0 +1,235 @@
+"""A procedure scored on few cases: each is predicted by heads that were fitted without its fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.data.examples import Examples, labelled, tables_of, unit_name
+from histoscope.core.data.labels import LabelTable
+from histoscope.core.data.selection import EVERY, select
+from histoscope.core.data.store import Store
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.evaluation.cautions import cautions_of
+from histoscope.core.evaluation.jackknife import jackknife_ends
+from histoscope.core.files import digest_of
+from histoscope.core.heads.contract import Bags
+from histoscope.core.inference.features import features_of
+from histoscope.core.inference.runner import Runner
+from histoscope.core.learning import FITTERS
+from histoscope.core.learning.contract import Fitter
+from histoscope.core.learning.fit import Asked, FittedHeads, fit_heads
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.packages.info import HeadInfo, PackageInfo
+from histoscope.core.progress import Progress
+from histoscope.core.randomness import generator
+from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.stages.evaluate import METRICS, measured_of, seen_before, write_evaluation
+from histoscope.core.stages.finetune import (
+    check_classes,
+    describe,
+    digests,
+    drawn_from,
+    narrowed,
+)
+from histoscope.core.work.folder import OutFolder
+
+APPROXIMATE = (
+    "intervals leave one case out (jackknife) and are approximate: folds share training cases"
+)
+
+
+@dataclass
+class _Pooled:
+    """Of one task: all examples, and what its folds have said of them so far.
+
+    Attributes:
+        table: of its labels.
+        test: all examples.
+        fold: of each example.
+        scores, thresholds: of each draw, (examples, classes).
+        labels: that each draw saw, the most of any fold.
+        told: digests of each fold's draws.
+        head: of the first fold, as a package would describe it.
+    """
+
+    table: LabelTable
+    test: Examples
+    fold: NDArray[np.int64]
+    scores: list[NDArray[np.float32]]
+    thresholds: list[NDArray[np.float32]]
+    labels: NDArray[np.int64]
+    told: list[list[str]]
+    head: HeadInfo | None = None
+
+    @classmethod
+    def of(
+        cls, table: LabelTable, test: Examples, fold_of: Mapping[str, int], draws: int
+    ) -> _Pooled:
+        """Before the first fold."""
+        shape = (draws, len(test), len(test.task.classes))
+        scores, thresholds = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        fold = np.array([fold_of[unit] for unit in test.units])
+        return cls(table, test, fold, [*scores], [*thresholds], np.zeros(draws, np.int64), [])
+
+    def asked(self, store: Store, spec: FinetuneSpec, fold: int) -> Asked:
+        """What the heads of a fold learn from: all but its own examples."""
+        train = self.test.take(np.flatnonzero(self.fold != fold))
+        check_classes(store, self.table.task, train, self.test.truth)
+        return drawn_from(train, spec)
+
+    def held_out(self, fold: int) -> NDArray[np.int64]:
+        """Places of a fold's own examples."""
+        return np.flatnonzero(self.fold == fold)
+
+    def measured(self) -> dict[str, Any]:
+        """What ``metrics.json`` says of it."""
+        assert self.head is not None
+        drawn = [digest_of(told) for told in zip(*self.told, strict=True)]
+        head = self.head.model_copy(update={"labels": self.labels.tolist(), "drawn": drawn})
+        return measured_of(head, self.test, self.scores, self.thresholds, jackknife_ends)
+
+
+def cross_validate(
+    store: Store,
+    encoder: str,
+    spec: FinetuneSpec,
+    folds: int,
+    out: Path,
+    *,
+    compute: Compute = AUTO,
+    tasks: tuple[str, ...] = (),
+    labels: Path | None = None,
+    classes: Sequence[str] = (),
+    split: str | None = None,
+    allow_seen: bool = False,
+    progress: Progress,
+) -> tuple[dict[str, Any], PackageInfo]:
+    """Score a way of learning on all labelled cases, a fold of them at a time; no package is made.
+
+    Cases stay whole; out-of-fold predictions of each draw are pooled, then scored.
+
+    Args:
+        store: whose labelled samples are read, whatever their split.
+        encoder, spec, compute, tasks, labels, classes, progress: see :func:`finetune`.
+        folds: how many parts the cases are dealt into.
+        out: folder for the results, as of ``evaluate``.
+        split: ``FILE:PART`` or ``NAME:PART``: only these samples.
+        allow_seen: score also cases that the encoder was trained on, and say so.
+
+    Returns:
+        The body of ``metrics.json``, and what a package of the first fold would say of itself.
+
+    Raises:
+        UsageError: ``out`` holds something else, or fewer than two folds.
+        DataError: too few cases, cases unknown, or a class that is in one fold only.
+    """
+    tables = narrowed(tables_of(store, tasks, labels), classes)
+    fitter: Fitter = FITTERS.load(spec.method)(spec)
+    for table in tables:
+        fitter.check(table.task)
+    loaded = open_encoder(encoder, store, spec.seed, progress)
+    tests = [labelled(store, EVERY, table, split) for table in tables]
+    fold_of = deal(tests, folds, spec.seed)
+    seen = [seen_before(test, loaded.seen, encoder, allow_seen) for test in tests]
+    pooled = [
+        _Pooled.of(table, test, fold_of, spec.draws)
+        for table, test in zip(tables, tests, strict=True)
+    ]
+    parts = [[one.asked(store, spec, fold) for one in pooled] for fold in range(folds)]
+    model = digest_of([loaded.digest, spec.model_dump_json(), *map(str, fold_of.items())])
+    OutFolder(out, METRICS, closing="metrics.json").check({"model": model})
+    compute.say(progress)
+    runner = Runner.of(loaded, compute)
+    for test in tests:
+        progress.say(
+            f"finetune {test.task.name} reads {test.said}, {len(test)} with labels of "
+            f"{len(set(test.units))} {unit_name(test.units)} in {folds} folds; no package is made "
+            "of them"
+        )
+    rows = select(store, EVERY, split).rows
+    units = store.index.column("unit").take(rows).to_pylist()
+    for fold, asked in enumerate(parts):
+        progress.say(f"fold {fold + 1} of {folds}: {asked[0].said}")
+        outside = rows[[fold_of.get(unit) != fold for unit in units]]
+        fitted = fit_heads(store, loaded, runner, asked, outside, fitter, progress)
+        _say_of(store, runner, asked, fitted, pooled, fold, fitter, progress)
+    body: dict[str, Any] = {"model": model, **runner.where, "tasks": {}}
+    for one, told in zip(pooled, seen, strict=True):
+        cautions = [*told, APPROXIMATE, *cautions_of(one.test)]
+        body["tasks"][one.test.task.name] = {
+            **one.measured(),
+            "folds": folds,
+            "cautions": cautions,
+        }
+    write_evaluation(out, body, [(one.test, one.scores) for one in pooled])
+    info = loaded.info.model_copy(update={"sampling": store.about["sampling"]})
+    return body, PackageInfo(encoder=info, heads=[one.head for one in pooled if one.head])
+
+
+def _say_of(
+    store: Store,
+    runner: Runner,
+    asked: Sequence[Asked],
+    fitted: FittedHeads,
+    pooled: Sequence[_Pooled],
+    fold: int,
+    fitter: Fitter,
+    progress: Progress,
+) -> None:
+    """Add what a fold's heads say of its own examples."""
+    places = [one.held_out(fold) for one in pooled]
+    tests = [one.test.take(its) for one, its in zip(pooled, places, strict=True)]
+    rows = np.unique(np.concatenate([test.rows for test in tests]))
+    draws = range(len(asked[0].draws))
+    runners = [runner.like(encoder) for encoder in fitted.encoders] if fitter.trains else [runner]
+    features = [features_of(its, store, rows, progress) for its in runners]
+    first_colour = 0
+    for number, (one, test, at) in enumerate(zip(pooled, tests, places, strict=True)):
+        answers, its = fitted.answers[number], asked[number]
+        for draw in draws:
+            head, shared = answers[draw].head, features[draw if fitter.trains else 0]
+            bags = Bags(shared[np.searchsorted(rows, test.rows)], test.starts)
+            one.scores[draw][at], one.thresholds[draw][at] = head.probabilities(bags), head.cut
+        told = digests(asked if fitter.trains else [its], len(draws))
+        one.told.append(told)
+        one.labels = np.maximum(one.labels, [len(drawn) for drawn in its.draws])
+        one.head = one.head or describe(its, answers, fitter, told, first_colour)
+        first_colour += len(test.task.classes)
+
+
+def deal(tests: Sequence[Examples], folds: int, seed: int) -> dict[str, int]:
+    """The fold of each case: in a seeded order those of like classes are dealt one after another.
+
+    Raises:
+        UsageError: fewer than two folds.
+        DataError: samples of which no case or source is known, or fewer cases than folds.
+    """
+    if folds < 2:
+        raise UsageError("--folds needs two or more")
+    holds = dict[str, list[bool]]()
+    classes = sum(len(test.task.classes) for test in tests)
+    first = 0
+    for test in tests:
+        for unit, its in zip(test.units, test.truth.holds, strict=True):
+            held = holds.setdefault(unit, [False] * classes)
+            for place in np.flatnonzero(its):
+                held[first + int(place)] = True
+        first += len(test.task.classes)
+    if any(unit.startswith("sample:") for unit in holds):
+        raise DataError(
+            "--folds keeps cases apart, and the cases of some samples are unknown; prepare with "
+            "--cases or --case-regex"
+        )
+    if len(holds) < folds:
+        many = unit_name(list(holds))
+        raise DataError(f"--folds {folds}: the labels are of {len(holds)} {many} only")
+    order = generator(seed, "folds").permutation(sorted(holds)).tolist()
+    ranked = sorted(order, key=lambda unit: holds[unit])
+    return {unit: place % folds for place, unit in enumerate(ranked)}
