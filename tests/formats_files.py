@@ -136,6 +136,12 @@ def write_by_commands(given: Path, out: Path) -> None:
     learn = ("finetune", out / "store", "--encoder", "colour", *few)
     command(0, *learn, "--out", out / "package")
     command(0, "evaluate", out / "package", out / "store", "--out", out / "evaluation")
+    by_folds = ("--folds", 2, "--fraction", 1, "--draws", 2)
+    for name, scaling in (("evaluation-by-folds", "unit"), ("evaluation-otherwise", "standard")):
+        way = ("--set", f"scaling={scaling}", "--out", out / name)
+        command(0, "finetune", out / "store", "--encoder", "colour", *by_folds, *way)
+    pair = (out / "evaluation-by-folds", out / "evaluation-otherwise")
+    command(0, "compare", *pair, "--margin", 0.1, "--out", out / "comparison")
     by = ("--package", out / "package", "--workers", 0)
     (given / "more").mkdir()
     (given / "more" / "mpp.csv").write_text("slide,mpp\naperio.tif,1.0\ngone.tif,1.0\n")

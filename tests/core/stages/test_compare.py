@@ -41,7 +41,7 @@ def evaluated(toy_store, tmp_path):
 
 def made_evaluation(folder, skill, cases=12, draws=3):
     """Scores of so much skill, which differs from case to case, as evaluate writes them."""
-    rng = np.random.default_rng(round(100 * skill))
+    rng = np.random.default_rng(round(100 * skill) % 1000)
     truth = np.arange(cases * 10) % 2
     test = examples(truth, [f"case:{place // 10}" for place in range(len(truth))])
     of_case = np.repeat(skill * np.linspace(0, 2, cases), 10)

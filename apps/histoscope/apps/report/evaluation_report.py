@@ -14,8 +14,8 @@ from histoscope.core.stages.evaluate import METRICS
 
 TAKEN_FOR = "What was taken for what"
 READING = (
-    "Rows are the truth, columns what the package said; numbers are counts, shades are parts of "
-    "a row. Of the first draw of labels, which is the one that predicts."
+    "Rows are the truth, columns what was said; numbers are counts, shades are parts of a row. Of "
+    "the first draw of labels"
 )
 
 
@@ -39,6 +39,8 @@ def write_evaluation_report(directory: Path, package_info: Mapping[str, Any]) ->
             "quality": quality_of(tasks[head["task"]], head),
             "draws": _draws(tasks[head["task"]]),
             "picture": embed_whole(directory / f"confusion-{head['task']}.png"),
+            "caption": READING
+            + ("." if "folds" in tasks[head["task"]] else ", which is the one that predicts."),
         }
         for head in package_info["heads"]
         if head["task"] in tasks
@@ -49,7 +51,6 @@ def write_evaluation_report(directory: Path, package_info: Mapping[str, Any]) ->
         task=" and ".join(tasks),
         parts_of=parts,
         title=TAKEN_FOR,
-        caption=READING,
         provenance=package_lines(package_info),
     )
 
