@@ -139,7 +139,11 @@ def test_everything_documented_is_written(written: Written, text: str):
         ("store", "| `mpp_source` ", "pathology facts: key mpp_source is not documented"),
         ("store", "| `tasks` | map of [source", "<id>/done.json: key tasks is not documented"),
         ("store-of-operations", "| `label:<task>:<class>` ", "label:tools:Hook is not documented"),
-        ("store-of-operations", "| `difference` ", "column difference is not documented"),
+        (
+            "store-of-operations",
+            "| `difference` | float64, may be absent ",
+            "column difference is not documented",
+        ),
         (
             "store-of-frames",
             "| `frame_base` | integer, ",
@@ -222,8 +226,8 @@ def test_what_is_taken_from_the_page_is_reported(
         ("package", "(classes, dim)", "(classes)", "tensor head.0.0.weight is not float32"),
         (
             "evaluation-of-operations",
-            "(number or null)",
-            "number",
+            "(number or null) | ends of the 95 % bootstrap",
+            "number | ends of the 95 % bootstrap",
             "key interval is not list of number",
         ),
         ("features", "`histoscope.embed` v", "`histoscope.bed` v", "is ('histoscope.embed'"),
