@@ -193,7 +193,7 @@ def _say_of(
     first_colour = 0
     for number, (one, test, at) in enumerate(zip(pooled, tests, places, strict=True)):
         answers, its = fitted.answers[number], asked[number]
-        for draw in draws:
+        for draw in draws if len(at) else ():
             head, shared = answers[draw].head, features[draw if fitter.trains else 0]
             bags = Bags(shared[np.searchsorted(rows, test.rows)], test.starts)
             one.scores[draw][at], one.thresholds[draw][at] = head.probabilities(bags), head.cut
