@@ -1,5 +1,7 @@
 """Metrics and intervals against scikit-learn and against loops."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -34,8 +36,7 @@ def test_metrics_of_resamples_equal_scikit_learn_on_the_repeated_samples(
     truth, probabilities = case
     predicted = probabilities.argmax(1)
     units = Units.of([str(n // size) for n in range(200)])
-    weights, _ = next(intervals.weights(len(units), 1))
-    weights = weights[:6]
+    weights = intervals.resamples(len(units), 1).weights[0][:6]
     balanced = metrics.balanced_accuracy(truth, predicted, units, 4)(weights)
     hits = metrics.accuracy(truth, predicted, units)(weights)
     areas = metrics.auc(truth, probabilities, units)(weights)
@@ -69,11 +70,17 @@ def test_auc_of_one_class_alone_is_undefined():
 def test_a_unit_is_resampled_with_all_its_samples():
     units = Units.of(["a", "a", "b", "c", "c", "c"])
     assert units.sums(np.arange(6)).tolist() == [1, 2, 12]
-    for came, shares in intervals.weights(3, 4):
-        assert (came.sum(1) == 3).all()
-        assert np.allclose(shares.sum(1), 1)
-        spread = units.of_samples(came)
-        assert (spread[:, 0] == spread[:, 1]).all()
+    found = intervals.resamples(3, 4)
+    assert np.allclose(found.shares.sum(1), 1)
+    came = np.concatenate(found.weights)
+    assert (came.sum(1) == 3).all()
+    assert len(np.unique(came, axis=0)) == len(came) == 10  # all that three can give
+    assert len(found.which) == len(found.shares) == 10_000
+    often = np.bincount(found.which, minlength=10) / 10_000
+    ways = [6 / math.prod(math.factorial(int(n)) for n in row) for row in came]
+    assert often == pytest.approx(np.array(ways) / 27, abs=0.015)
+    spread = units.of_samples(came)
+    assert (spread[:, 0] == spread[:, 1]).all()
 
 
 def test_interval_over_cases_is_wider_than_over_samples():

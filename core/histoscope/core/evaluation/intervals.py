@@ -7,8 +7,10 @@ the percentiles are expanded, so that the interval of a mean is that of Student'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,29 +42,41 @@ def tail(units: int) -> float:
     return float(ndtr(-np.sqrt(units / (units - 1)) * half))
 
 
-def weights(
-    units: int, draws: int, seed: int = 0
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Resamples in chunks: how often each unit came, (resamples, units), and each draw's share.
+class Resamples(NamedTuple):
+    """What is drawn: units and draws, independently.
 
-    Shares are (resamples, draws) and sum to 1. The same numbers give the same resamples.
+    Attributes:
+        weights: how often each unit came, (different ones, units), in parts.
+        which: of these in each resample, (resamples,).
+        shares: of each draw, (resamples, draws); they sum to 1.
     """
-    resamples = OF_FEW if units < FEW else RESAMPLES
+
+    weights: Sequence[NDArray[np.float64]]
+    which: NDArray[np.intp]
+    shares: NDArray[np.float64]
+
+
+@lru_cache(maxsize=4)
+def resamples(units: int, draws: int, seed: int = 0) -> Resamples:
+    """10,000 of few units, else 1,000; the same numbers give the same.
+
+    Of seven units there are no more than 1,716 different resamples.
+    """
+    count = OF_FEW if units < FEW else RESAMPLES
     of_units, of_draws = generator(seed, "bootstrap"), generator(seed, "bootstrap/draws")
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
-        came = of_units.multinomial(units, np.full(units, 1 / units), size=size)
-        shares = of_draws.multinomial(draws, np.full(draws, 1 / draws), size=size) / draws
-        yield came.astype(float), shares
+    came = of_units.multinomial(units, np.full(units, 1 / units), size=count)
+    shares = of_draws.multinomial(draws, np.full(draws, 1 / draws), size=count) / draws
+    unlike, which = np.unique(came, axis=0, return_inverse=True)
+    parts = [unlike[at : at + CHUNK].astype(float) for at in range(0, len(unlike), CHUNK)]
+    return Resamples(parts, which.reshape(-1), shares)
 
 
 def resampled(metric: Metric, units: int, draws: int, seed: int = 0) -> NDArray[np.float64]:
     """The mean over draws of a metric in each resample; NaN where it is undefined."""
-    values = []
-    for came, shares in weights(units, draws, seed):
-        of_draws = np.stack([metric(draw, came) for draw in range(draws)], axis=1)
-        values.append(np.where(shares > 0, shares * of_draws, 0).sum(axis=1))
-    return np.concatenate(values)
+    weights, which, shares = resamples(units, draws, seed)
+    of_draws = [np.concatenate([metric(draw, part) for part in weights]) for draw in range(draws)]
+    values = np.stack(of_draws, axis=1)[which]
+    return np.asarray(np.where(shares > 0, shares * values, 0).sum(axis=1))
 
 
 def interval(values: NDArray[np.float64], units: int) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from histoscope.core.evaluation.units import Units
 
 Numbers = NDArray[np.float64]
 Weighted = Callable[[Numbers], Numbers]
+CELLS = 20_000_000  # of such a table
 TABLE = 200  # units up to which scores are counted unit by unit, which costs their square once
 
 
@@ -134,25 +135,44 @@ def average_precision(
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) < 0])
     place, is_positive = units.place[order], truth[order] == 1
-    if len(units) > TABLE:
+    if len(units) > TABLE or len(units) * len(starts) > CELLS:
         return lambda weights: _precision(
             np.add.reduceat(weights[:, place] * is_positive, starts, axis=1),
             np.cumsum(np.add.reduceat(weights[:, place], starts, axis=1), axis=1),
         )
     at = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))
-    gained, seen = np.zeros((2, len(starts), len(units)))
+    gained, seen = np.zeros((2, len(starts), len(units)), np.float32)  # whole numbers: exact
     np.add.at(gained, (at, place), is_positive)
     np.add.at(seen, (at, place), 1)
-    seen, told = np.cumsum(seen, axis=0), gained.any(axis=1)  # other scores gain nothing
-    return lambda weights: _precision(weights @ gained[told].T, weights @ seen[told].T)
+    told = gained.any(axis=1)  # other scores gain nothing
+    gains, below = gained[told].T, np.cumsum(seen, axis=0)[told].T
+
+    def counted(weights: Numbers) -> Numbers:
+        few = weights.astype(np.float32)
+        return _precision(few @ gains, few @ below)
+
+    return remembered(counted)
 
 
-def _precision(hits: Numbers, seen: Numbers) -> Numbers:
+def _precision(hits: NDArray[np.floating], seen: NDArray[np.floating]) -> Numbers:
     """Average precision from positives gained and samples seen at each score, high to low."""
-    total = hits.sum(axis=1)
-    precision = np.cumsum(hits, axis=1) / np.maximum(seen, 1e-12)
+    so_far = np.cumsum(hits, axis=1)
+    precision = np.divide(so_far, np.maximum(seen, 1e-12), dtype=np.float64)
+    total = so_far[:, -1].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, (hits * precision).sum(axis=1) / total, np.nan)
+        return np.where(total > 0, np.einsum("ij,ij->i", hits, precision) / total, np.nan)
+
+
+def remembered(way: Weighted) -> Weighted:
+    """A metric that is asked of the same weights more than once."""
+    known: dict[int, tuple[Numbers, Numbers]] = {}
+
+    def once(weights: Numbers) -> Numbers:
+        if id(weights) not in known:
+            known[id(weights)] = weights, way(weights)  # kept, so that no other gets its id
+        return known[id(weights)][1]
+
+    return once
 
 
 def mean_where_defined(parts: Numbers) -> Numbers:
