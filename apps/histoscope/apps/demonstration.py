@@ -63,9 +63,8 @@ def demonstrate(
             click.echo(_score_line(name, task, measured))
     gain, against = found.gap, found.other.partition("/")[0]
     click.echo(
-        f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.low:+.3f} to "
-        f"{gain.high:+.3f}, over {gain.units} {found.over} and {gain.draws} draws): "
-        f"{found.verdict}"
+        f"pretraining gained {gain.mean:+.3f} over {against} (95 % interval {gain.ends}, over "
+        f"{gain.units} {found.over} and {gain.draws} draws): {found.verdict}"
     )
     roots = {"input": phantom.new}
     package = out / "pretrained" / "package"

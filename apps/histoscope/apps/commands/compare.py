@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from histoscope.core.errors import UsageError
 
 if TYPE_CHECKING:
     from histoscope.core.evaluation.comparison import Compared
-    from histoscope.core.evaluation.intervals import Difference
 
 
 @click.command("compare")
@@ -92,7 +92,7 @@ def _lines(one: Compared, margin: float | None) -> list[str]:
     lines = [
         f"{one.task}, {one.one} against {one.other}: {one.metric.replace('_', ' ')} "
         f"{one.values[0]:.3f} and {one.values[1]:.3f}, difference {gap.mean:+.3f} "
-        f"({_between(gap)} over {over}; p {_p(p)}): {_verdict(one, margin)}"
+        f"(95 % interval {gap.ends} over {over}; p {_p(p)}): {_verdict(one, margin)}"
     ]
     if one.flip:
         lines.append(
@@ -100,7 +100,7 @@ def _lines(one: Compared, margin: float | None) -> list[str]:
             f"Student's t {_p(gap.p)}"
         )
     if one.draws_alone:
-        lines.append(f"  over draws alone {_between(one.draws_alone)}")
+        lines.append(f"  over draws alone 95 % interval {one.draws_alone.ends}")
     if (heaviest := one.cases.heaviest) is not None:
         lines.append(
             f"  without {one.cases.names[heaviest]} {one.cases.without[heaviest]:+.3f}, the "
@@ -108,7 +108,7 @@ def _lines(one: Compared, margin: float | None) -> list[str]:
         )
     lines += [
         f"  beside it, not judged: {name.replace('_', ' ')} {left:.3f} and {right:.3f}, "
-        f"difference {its.mean:+.3f} ({_between(its)})"
+        f"difference {its.mean:+.3f} (95 % interval {its.ends})"
         for name, (left, right, its) in one.beside.items()
     ]
     return lines
@@ -118,17 +118,9 @@ def _verdict(one: Compared, margin: float | None) -> str:
     if one.verdict == "no larger difference":
         return f"no difference larger than {margin:g} either way"
     if one.verdict == "not told apart":
-        return f"not told apart ({_ends(one.gap)})"
+        return f"not told apart ({one.gap.ends})"
     return one.verdict
 
 
-def _between(gap: Difference) -> str:
-    return f"95 % interval {_ends(gap)}"
-
-
-def _ends(gap: Difference) -> str:
-    return "unknown" if gap.low != gap.low else f"{gap.low:+.3f} to {gap.high:+.3f}"
-
-
 def _p(value: float) -> str:
-    return "unknown" if value != value else f"{value:.2g}"
+    return "unknown" if isnan(value) else f"{value:.2g}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -129,6 +130,11 @@ class Difference:
     p: float
     units: int
     draws: int
+
+    @property
+    def ends(self) -> str:
+        """``+0.010 to +0.050``, or ``unknown``."""
+        return "unknown" if isnan(self.low) else f"{self.low:+.3f} to {self.high:+.3f}"
 
 
 def less(ours: Metric, theirs: Metric) -> Metric:
