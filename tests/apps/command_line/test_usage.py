@@ -145,7 +145,7 @@ def test_a_number_with_an_exponent_is_a_number(road, call, tmp_path):
             ["Missing argument 'INPUTS...'", "prepare --help"],
         ),
         (["prepare", "--domain", "pathology", "x", "--out"], ["'--out' requires an argument"]),
-        (["compare", "x", "y", "z"], ["unexpected extra argument (z)"]),
+        (["compare", "x", "y", "z"], ["several pairs: name the one", "--primary ONE:OTHER"]),
         (
             ["prepare", "--domain", "pathology", "x", "--out", "y", "--encoding", "jpg"],
             ["'jpg'", "'jpeg', 'lossless'"],

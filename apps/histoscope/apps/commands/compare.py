@@ -59,7 +59,7 @@ def command(
 
 def _pairs(words: Sequence[str], primary: str | None) -> list[tuple[Path, Path]]:
     """The primary pair, then the others."""
-    if primary is None and len(words) == 2 and all(Path(word).is_dir() for word in words):
+    if primary is None and len(words) == 2 and not all(map(_pairs_of, words)):
         return [(Path(words[0]), Path(words[1]))]
     if primary is None and len(words) > 1:
         raise UsageError(
@@ -72,16 +72,25 @@ def _pairs(words: Sequence[str], primary: str | None) -> list[tuple[Path, Path]]
 
 
 def _pair(word: str) -> tuple[Path, Path]:
-    """Two folders; a colon may stand in a folder's name, too."""
-    parts = word.split(":")
-    ways = [(Path(":".join(parts[:at])), Path(":".join(parts[at:]))) for at in range(1, len(parts))]
-    found = [way for way in ways if way[0].is_dir() and way[1].is_dir()]
+    """Two folders; a colon may stand in a folder's name, too.
+
+    Raises:
+        UsageError: it names none, or can be read in several ways.
+    """
+    found = _pairs_of(word)
     if len(found) != 1:
         raise UsageError(
             f"{word}: expected ONE:OTHER, two folders that evaluate or finetune --folds wrote"
             + (f"; it can be read in {len(found)} ways" if found else "")
         )
     return found[0]
+
+
+def _pairs_of(word: str) -> list[tuple[Path, Path]]:
+    """Each way in which it names two folders."""
+    parts = word.split(":")
+    ways = [(Path(":".join(parts[:at])), Path(":".join(parts[at:]))) for at in range(1, len(parts))]
+    return [way for way in ways if way[0].is_dir() and way[1].is_dir()]
 
 
 def _lines(one: Compared, margin: float | None) -> list[str]:
