@@ -7,8 +7,13 @@ from histoscope.core.registry import Registry
 OBJECTIVES: Registry[Any] = Registry(
     "objective",
     {
+        "barlow_twins": "histoscope.core.objectives.barlow_twins:BarlowTwins",
+        "byol": "histoscope.core.objectives.byol:BYOL",
+        "dino": "histoscope.core.objectives.dino:DINO",
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
+        "msf": "histoscope.core.objectives.msf:MSF",
         "simclr": "histoscope.core.objectives.simclr:SimCLR",
+        "swav": "histoscope.core.objectives.swav:SwAV",
     },
     group="histoscope.objectives",
 )

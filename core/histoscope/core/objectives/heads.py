@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from histoscope.core.objectives.spec import ProjectorSpec
@@ -23,3 +25,16 @@ def plain_projector(dim: int, spec: ProjectorSpec) -> nn.Module:
     return nn.Sequential(
         nn.Linear(dim, spec.hidden), nn.ReLU(inplace=True), nn.Linear(spec.hidden, spec.out)
     )
+
+
+def layered(widths: Sequence[int]) -> nn.Module:
+    """Linear layers, each but the last followed by batch norm and ReLU, the last with a bias.
+
+    With three widths the projector and the predictor of Grill et al. 2020 (BYOL); with four the
+    projector of Zbontar et al. 2021 (Barlow Twins) but for that bias, which standardising undoes.
+    """
+    *hidden, out = widths[1:]
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, hidden, strict=False):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], out))

@@ -6,6 +6,7 @@ that its ``settings`` names; what several of them share stands here. Importing i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -50,6 +51,30 @@ class ProjectorSpec(Spec):
 
     hidden: int = Field(512, ge=8, description="width of the hidden layer")
     out: int = Field(128, ge=2, description="width of a projection")
+
+
+class SlowSpec(Spec):
+    """A slow copy of the network, by a moving average of its parameters."""
+
+    start: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="part of the slow copy kept at the first step; default by the run's length: "
+        "1 - 10 / steps, at most 0.996",
+    )
+    end: float | None = Field(
+        1.0, ge=0, le=1, description="at the last step, half a cosine leads there; null: it stays"
+    )
+
+    def kept_at(self, step: int, steps: int) -> float:
+        """Part of the slow copy that a step keeps (Grill et al. 2020, section 3.3).
+
+        The default moves it in any run: it forgets within a tenth of the steps.
+        """
+        start = max(0.0, min(0.996, 1 - 10 / steps)) if self.start is None else self.start
+        end = start if self.end is None else self.end
+        return end - (end - start) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class ContrastSpec(MethodSpec):

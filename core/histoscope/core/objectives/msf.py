@@ -1,0 +1,129 @@
+"""MSF: each view is pulled to the nearest neighbours of what a slow copy says of the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoscope.core.config import Spec
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.errors import UsageError
+from histoscope.core.losses.regression import unit
+from histoscope.core.memory.queue import FeatureQueue
+from histoscope.core.objectives.contract import (
+    Clock,
+    LossReport,
+    Needs,
+    Objective,
+    Projected,
+    Rows,
+    Setting,
+    Views,
+)
+from histoscope.core.objectives.heads import layered
+from histoscope.core.objectives.spec import MethodSpec, ProjectorSpec, SlowSpec
+from histoscope.core.optim.ema import move_towards
+
+
+class NeighboursSpec(Spec):
+    """Whom a view is pulled to."""
+
+    count: int = Field(5, ge=1, description="nearest, the other view's target among them")
+    rows: int = Field(1024, ge=1, description="targets that are remembered")
+    alone: float = Field(
+        0.1, ge=0, le=1, description="share of the run in which the own target is the only one"
+    )
+
+
+class MSFSpec(MethodSpec):
+    """Settings of MSF."""
+
+    base: Literal["msf"] = Field("msf", description="the method")
+    projector: ProjectorSpec = Field(ProjectorSpec(), description="projection and prediction head")
+    momentum: SlowSpec = Field(SlowSpec(end=None), description="the slow copy")
+    neighbours: NeighboursSpec = Field(NeighboursSpec(), description="whom a view is pulled to")
+
+
+class MSF(Objective):
+    """Koohpayegani et al. 2021, "Mean Shift for Self-Supervised Learning", eq. 1.
+
+    One direction, as there: the second view asks, the first one's target looks for neighbours. The
+    targets of this step stand beside the memory (the paper's code enqueues them first, which is the
+    same but for its oldest rows); memories of the own image are no neighbours. The slow copy is
+    saved.
+
+    Args:
+        encoder: images to features.
+        spec: of heads, slow copy and memory.
+        setting: how many samples there are.
+
+    Raises:
+        UsageError: the memory holds more than half of the samples.
+    """
+
+    settings: ClassVar[type[MethodSpec]] = MSFSpec
+    needs = Needs()
+
+    def __init__(self, encoder: Encoder, spec: MSFSpec, setting: Setting) -> None:
+        super().__init__()
+        held, half = spec.neighbours.rows, setting.samples // 2
+        if held > half:
+            raise UsageError(
+                f"objective.neighbours.rows: {held} are more than half of {setting.samples} "
+                f"samples; --set objective.neighbours.rows={half}"
+            )
+        hidden, out = spec.projector.hidden, spec.projector.out
+        self.encoder = encoder
+        self.projector = layered([encoder.dim, hidden, out])
+        self.predictor = layered([out, hidden, out])
+        network = nn.Sequential(cast(nn.Module, encoder), self.projector)
+        self.slow = copy.deepcopy(network).requires_grad_(False)
+        self.memory = FeatureQueue(held, out)
+        self.spec = spec
+
+    @property
+    def published(self) -> nn.Module:
+        """The slow copy's network."""
+        return self.slow[0]
+
+    def before_step(self, clock: Clock) -> None:
+        """Slow copy <- kept · slow copy + (1 - kept) · network, parameters only."""
+        fast = [*cast(nn.Module, self.encoder).parameters(), *self.projector.parameters()]
+        kept = self.spec.momentum.kept_at(clock.step, clock.steps)
+        move_towards(self.slow.parameters(), fast, 1 - kept)
+
+    def project(self, views: Views) -> Projected:
+        """Predictions of the second view, and the slow copy's targets of the first."""
+        first, second = views.families["global"]
+        asked = self.predictor(self.projector(self.encoder(second)))
+        with torch.no_grad():
+            target = unit(self.slow(first))
+        return Projected({"asked": asked[:, None]}, {"target": target[:, None]})
+
+    def loss(
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
+    ) -> LossReport:
+        """Mean over the neighbours of each target of 2 - 2 cosine to the prediction."""
+        asked, target = unit(projected.asks["asked"][:, 0]), projected.answers["target"][:, 0]
+        target = target.to(asked.dtype)
+        columns = torch.cat([target, self.memory.features.to(asked.dtype)])
+        index = torch.cat([rows.index, self.memory.index])
+        own = torch.eye(len(target), len(columns), dtype=torch.bool, device=target.device)
+        barred = (index[None] == rows.index[:, None]) | (index[None] < 0)
+        near = (target @ columns.T).masked_fill(barred & ~own, -torch.inf)
+        near = near.masked_fill(own, torch.inf)  # its own neighbour, and the first
+        count = 1 if clock.share < self.spec.neighbours.alone else self.spec.neighbours.count
+        values, places = near.topk(min(count, near.shape[1]), dim=1)
+        away = 2 - 2 * torch.einsum("bd,bkd->bk", asked, columns[places])
+        known = values > -torch.inf
+        loss = (away.masked_fill(~known, 0).sum(1) / known.sum(1)).mean()
+        return LossReport([(1, loss)], {"neighbours": known.sum(1).double().mean()})
+
+    def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
+        """Remember the targets of this step, of all processes."""
+        self.memory.put(projected.answers["target"][:, 0], rows.index)
