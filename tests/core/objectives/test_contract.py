@@ -13,7 +13,9 @@ from histoscope.core.objectives.moco_v2 import MoCoV2, MoCoV2Spec
 from histoscope.core.objectives.simclr import SimCLR
 from histoscope.core.testing.objectives import Rehearsal, check_objective
 
-BUILT_IN = ["moco_v2", "simclr"]
+CONTRAST = ["moco_v2", "simclr"]
+BUILT_IN = ["barlow_twins", "byol", "dino", "moco_v2", "msf", "simclr", "swav"]
+MORE = {"swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}}}
 
 
 def test_the_list_below_is_the_whole_registry():
@@ -23,10 +25,15 @@ def test_the_list_below_is_the_whole_registry():
 
 @pytest.mark.parametrize("base", [*BUILT_IN, "follow", "beside"])
 def test_it_keeps_its_contract(base):
-    check_objective(base)
+    check_objective(base, MORE.get(base))
 
 
-@pytest.mark.parametrize("base", BUILT_IN)
+@pytest.mark.parametrize("base", ["dino", "swav"])
+def test_it_keeps_its_contract_with_small_crops(base):
+    check_objective(base, {**MORE.get(base, {}), "local": 2})
+
+
+@pytest.mark.parametrize("base", CONTRAST)
 def test_it_keeps_its_contract_decoupled(base):
     check_objective(base, {"reduction": "decoupled"})
 
