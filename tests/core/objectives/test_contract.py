@@ -38,6 +38,22 @@ def test_it_keeps_its_contract_decoupled(base):
     check_objective(base, {"reduction": "decoupled"})
 
 
+CHOICES = {
+    "temperature": ["macl", {"kind": "macl", "reweight": False}],
+    "negatives": ["fnc", {"kind": "fnc", "way": "attract", "threshold": 0.2}],
+    "consistency": ["co2"],
+    "reduction": ["decoupled"],
+}
+
+
+@pytest.mark.parametrize("base", CONTRAST)
+def test_every_choice_keeps_the_contract_and_all_together_do(base):
+    for key, values in CHOICES.items():
+        for value in values:
+            check_objective(base, {key: value})
+    check_objective(base, {key: values[0] for key, values in CHOICES.items()})
+
+
 def planted(monkeypatch, kind: type, base: str, said: str) -> None:
     """A method of that class is refused in these words."""
     monkeypatch.setattr(OBJECTIVES, "load", lambda name: kind)

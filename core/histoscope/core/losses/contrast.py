@@ -21,12 +21,35 @@ class Similarities:
     Attributes:
         logits: cosines before temperature, float32 or better, (rows, columns).
         ignored: bool, disjoint from ``positive``: in neither numerator nor denominator.
+        columns: what shared columns hold, at unit length, (shared, dim), without gradient; the
+            columns before them belong to one row only.
+        partner: of each row its other view, at unit length, (rows, dim), without gradient.
         positive: bool, (rows, columns); None: the first column, which holds each row's own.
     """
 
     logits: Tensor
     ignored: Tensor
+    columns: Tensor
+    partner: Tensor
     positive: Tensor | None = None
+
+    @property
+    def own(self) -> int:
+        """How many columns belong to one row only."""
+        return self.logits.shape[1] - len(self.columns)
+
+    def of_partner(self) -> Tensor:
+        """Cosines of each row's other view with the columns, those of one row only 1."""
+        shared = self.partner @ self.columns.T
+        return torch.cat([shared.new_ones(len(shared), self.own), shared], dim=1)
+
+    def with_positives(self) -> Tensor:
+        """Which columns attract, bool, (rows, columns)."""
+        if self.positive is not None:
+            return self.positive
+        out = torch.zeros_like(self.ignored)
+        out[:, 0] = True
+        return out
 
     def attraction(self) -> Tensor:
         """Mean over the positives of each row of its cosine, (rows,)."""
@@ -67,7 +90,8 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     positive = other[:, None] == place[None]
     of = place % count if index is None else index.repeat(2)
     ignored = (of[:, None] == of[None]) & ~positive
-    return Similarities(z @ z.T, ignored, positive)
+    columns = z.detach()
+    return Similarities(z @ z.T, ignored, columns, columns[other], positive)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -89,14 +113,14 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ keys.T], dim=1)
     first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
     ignored = (index[None] == own[:, None]) | (index[None] < 0)
-    return Similarities(logits, torch.cat([first, ignored], dim=1))
+    return Similarities(logits, torch.cat([first, ignored], dim=1), keys.detach(), k.detach())
 
 
 def _unit(rows: Tensor) -> Tensor:
     return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
 
 
-def infonce(sim: Similarities, temperature: float) -> Tensor:
+def infonce(sim: Similarities, temperature: float | Tensor) -> Tensor:
     """Rows of -mean over positives of log softmax over all columns that are not ignored.
 
     0 where a row has no negative. Source: van den Oord et al. 2018, eq. 4, with temperature as in
@@ -106,7 +130,7 @@ def infonce(sim: Similarities, temperature: float) -> Tensor:
     return sim.over_positives(torch.logsumexp(logits, dim=1, keepdim=True) - logits)
 
 
-def decoupled(sim: Similarities, temperature: float) -> Tensor:
+def decoupled(sim: Similarities, temperature: float | Tensor) -> Tensor:
     """As :func:`infonce`, but positives do not stand in the denominator.
 
     Source: Yeh et al. 2021, "Decoupled Contrastive Learning", eq. 5 (DCL, without weights).
@@ -119,8 +143,3 @@ def decoupled(sim: Similarities, temperature: float) -> Tensor:
 
 
 REDUCTIONS = {"infonce": infonce, "decoupled": decoupled}
-
-
-def reduced(sim: Similarities, how: str, temperature: float) -> Tensor:
-    """Mean over rows of a reduction by its name."""
-    return REDUCTIONS[how](sim, temperature).mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -14,19 +14,18 @@ from torch.nn.functional import normalize
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.errors import UsageError
-from histoscope.core.losses.contrast import against_queue, reduced
+from histoscope.core.losses.contrast import Similarities, against_queue
 from histoscope.core.memory.queue import FeatureQueue
 from histoscope.core.objectives.contract import (
     Clock,
     Draw,
-    LossReport,
     Needs,
-    Objective,
     Projected,
     Rows,
     Setting,
     Views,
 )
+from histoscope.core.objectives.contrastive import Contrastive
 from histoscope.core.objectives.heads import plain_projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 from histoscope.core.optim.ema import move_towards
@@ -49,11 +48,17 @@ class MoCoV2Spec(ContrastSpec):
     """Settings of MoCo v2."""
 
     base: Literal["moco_v2"] = Field("moco_v2", description="the method")
-    negatives: Literal["queue"] | None = Field(None, description="where negatives come from")
     momentum: MomentumSpec = Field(MomentumSpec(), description="the slow copy and its keys")
 
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """Older files may say ``negatives: queue``, which is no choice here."""
+        if isinstance(given, Mapping) and given.get("negatives") == "queue":
+            return {name: value for name, value in given.items() if name != "negatives"}
+        return given
 
-class MoCoV2(Objective):
+
+class MoCoV2(Contrastive):
     """He et al. 2020 (MoCo) with the head and views of Chen et al. 2020 (MoCo v2).
 
     The slow copy moves before the keys are computed: parameters by a moving average, batch norm's
@@ -86,7 +91,7 @@ class MoCoV2(Objective):
         network = nn.Sequential(cast(nn.Module, self.encoder), self.projector)
         self.slow = copy.deepcopy(network).requires_grad_(False)
         self.queue = FeatureQueue(held, spec.projector.out)
-        self.spec = spec
+        self.spec, self.momentum = spec, spec.momentum
         orders = {name: Draw("permutation") for name in ORDERS}
         self.needs = Needs(draws=orders, least_part=2 * spec.momentum.groups)
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
@@ -94,7 +99,7 @@ class MoCoV2(Objective):
     def before_step(self, clock: Clock) -> None:
         """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""
         fast = [*cast(nn.Module, self.encoder).parameters(), *self.projector.parameters()]
-        move_towards(self.slow.parameters(), fast, 1 - self.spec.momentum.rate)
+        move_towards(self.slow.parameters(), fast, 1 - self.momentum.rate)
 
     def project(self, views: Views) -> Projected:
         """Queries of the views that ask, keys of the views that answer, at unit length."""
@@ -112,20 +117,14 @@ class MoCoV2(Objective):
             {f"keys {n}": rows[:, None] for n, rows in enumerate(keys)},
         )
 
-    def loss(
-        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
-    ) -> LossReport:
-        """Mean over queries (of both directions) of the contrast with the queue."""
+    def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
+        """Queries of each direction with their keys and the queue."""
         queries = [ask.squeeze(1) for ask in projected.asks.values()]
         memory = self.queue.features, self.queue.index
-        sims = [
+        return [
             against_queue(query, key, rows.index, *memory)
             for query, key in zip(queries, _keys_of(projected), strict=True)
         ]
-        how = self.spec.reduction, self.spec.temperature.value
-        loss = torch.stack([reduced(sim, *how) for sim in sims]).mean()
-        attraction = torch.stack([sim.attraction().mean() for sim in sims])
-        return LossReport([(1, loss)], {"positive_cosine": attraction})
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Enqueue the keys of this step, of all processes."""
@@ -139,7 +138,7 @@ class MoCoV2(Objective):
         """Pass images through a network in ``order``, a group at a time; rows as they came."""
         assert callable(network)
         shuffled = images[order]
-        parts = [network(part) for part in shuffled.tensor_split(self.spec.momentum.groups)]
+        parts = [network(part) for part in shuffled.tensor_split(self.momentum.groups)]
         out = torch.cat(parts)
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)

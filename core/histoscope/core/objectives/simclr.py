@@ -6,20 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.losses.contrast import in_batch, reduced
-from histoscope.core.objectives.contract import (
-    Clock,
-    LossReport,
-    Needs,
-    Objective,
-    Projected,
-    Rows,
-    Setting,
-    Views,
-)
+from histoscope.core.losses.contrast import Similarities, in_batch
+from histoscope.core.objectives.contract import Needs, Projected, Rows, Setting, Views
+from histoscope.core.objectives.contrastive import Contrastive
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 
@@ -31,18 +22,26 @@ class SimCLRSpec(ContrastSpec):
     """Settings of SimCLR."""
 
     base: Literal["simclr"] = Field("simclr", description="the method")
-    negatives: Literal["in_batch"] | None = Field(None, description="where negatives come from")
 
     @classmethod
     def long_form(cls, given: Any) -> Any:
-        """Older resolved files hold MoCo's settings for SimCLR, too, which never did anything."""
-        momentum = given.get("momentum") if isinstance(given, Mapping) else None
-        if isinstance(momentum, Mapping) and set(momentum) == OF_MOMENTUM:
-            return {name: value for name, value in given.items() if name != "momentum"}
-        return given
+        """Older resolved files hold MoCo's settings for SimCLR, too, which never did anything.
+
+        They say ``negatives: in_batch``, which is no choice here.
+        """
+        if not isinstance(given, Mapping):
+            return given
+        momentum = given.get("momentum")
+        idle = (
+            {"momentum"}
+            if isinstance(momentum, Mapping) and set(momentum) == OF_MOMENTUM
+            else set()
+        )
+        idle |= {"negatives"} if given.get("negatives") == "in_batch" else set()
+        return {name: value for name, value in given.items() if name not in idle}
 
 
-class SimCLR(Objective):
+class SimCLR(Contrastive):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning", eq. 1, mean over rows.
 
     Args:
@@ -65,11 +64,7 @@ class SimCLR(Objective):
         passed = [self.projector(self.encoder(view)) for view in views.families["global"]]
         return Projected({name: rows[:, None] for name, rows in zip(VIEWS, passed, strict=True)})
 
-    def loss(
-        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
-    ) -> LossReport:
-        """Mean over both views of all images."""
+    def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
+        """Both views of all images with each other."""
         first, second = (projected.asks[name].squeeze(1) for name in VIEWS)
-        sim = in_batch(first, second, rows.index)
-        loss = reduced(sim, self.spec.reduction, self.spec.temperature.value)
-        return LossReport([(1, loss)], {"positive_cosine": sim.attraction().mean()})
+        return [in_batch(first, second, rows.index)]

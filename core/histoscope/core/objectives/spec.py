@@ -10,10 +10,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from histoscope.core.config import Spec
 from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.choices import (
+    ConsistencySpec,
+    FixedTemperature,
+    NegativesSpec,
+    TemperatureSpec,
+)
 
 
 class MethodSpec(Spec):
@@ -32,18 +38,6 @@ class MethodSpec(Spec):
             return cls
         settings: type[Spec] = OBJECTIVES.load(str(given.get("base", "simclr"))).settings
         return settings
-
-
-class FixedTemperature(Spec):
-    """A constant temperature."""
-
-    kind: Literal["fixed"] = Field("fixed", description="a number alone may stand for the whole")
-    value: float = Field(0.2, gt=0, le=2, description="divides cosines; no unit")
-
-    @classmethod
-    def long_form(cls, given: Any) -> Any:
-        """A number alone is the temperature."""
-        return {"value": given} if isinstance(given, int | float) else given
 
 
 class ProjectorSpec(Spec):
@@ -78,10 +72,18 @@ class SlowSpec(Spec):
 
 
 class ContrastSpec(MethodSpec):
-    """What contrastive methods share."""
+    """What contrastive methods share: a base and its choices."""
 
     reduction: Literal["infonce", "decoupled"] = Field(
         "infonce", description="decoupled: the positive is left out of the denominator"
     )
-    temperature: FixedTemperature = Field(FixedTemperature(), description="number or long form")
+    temperature: SerializeAsAny[TemperatureSpec] = Field(
+        FixedTemperature(), description="number, name or long form"
+    )
+    negatives: SerializeAsAny[NegativesSpec] | None = Field(
+        None, description="what is changed about negatives, name or long form"
+    )
+    consistency: SerializeAsAny[ConsistencySpec] | None = Field(
+        None, description="what both views must agree on beside, name or long form"
+    )
     projector: ProjectorSpec = Field(ProjectorSpec(), description="projection head")

@@ -1,0 +1,104 @@
+"""Settings of the choices of a contrastive base; each is a name, or its long form.
+
+``temperature: 0.2`` is ``{kind: fixed, value: 0.2}``, ``negatives: fnc`` is ``{kind: fnc}``.
+Importing it loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from histoscope.core.config import Spec
+from histoscope.core.errors import UsageError, near_word
+
+
+class ChoiceSpec(Spec):
+    """A choice; further settings are those of its kind.
+
+    Attributes:
+        kind: its name.
+    """
+
+    kind: str = Field("", description="its name, which may stand for the whole")
+    known: ClassVar[dict[str, type[Spec]]]
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """A name alone is its kind."""
+        return {"kind": given} if isinstance(given, str) else given
+
+    @classmethod
+    def chosen(cls, given: Any) -> type[Spec]:
+        """The settings of the kind that is named."""
+        if not isinstance(given, Mapping):
+            return cls
+        own = cls.model_fields["kind"].default or next(iter(cls.known))
+        kind = str(given.get("kind", own))
+        if kind not in cls.known:
+            known = ", ".join(cls.known)
+            raise UsageError(f"unknown kind {kind!r}{near_word(kind, cls.known)}; known: {known}")
+        return cls.known[kind]
+
+
+class TemperatureSpec(ChoiceSpec):
+    """What divides cosines."""
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """A number alone is a constant temperature."""
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        return {"kind": "fixed", "value": given} if number else super().long_form(given)
+
+
+class FixedTemperature(TemperatureSpec):
+    """A constant temperature."""
+
+    kind: Literal["fixed"] = Field("fixed", description="a number alone may stand for the whole")
+    value: float = Field(0.2, gt=0, le=2, description="divides cosines; no unit")
+
+
+class AlignmentTemperature(TemperatureSpec):
+    """MACL: warmer the better views agree, and rows weighted as decoupling would."""
+
+    kind: Literal["macl"] = Field("macl", description="Huang et al. 2022")
+    value: float = Field(0.1, gt=0, le=2, description="at the threshold of agreement")
+    slope: float = Field(0.5, ge=0, le=1, description="alpha of the paper")
+    threshold: float = Field(0.0, ge=-1, le=1, description="agreement at which it is value")
+    reweight: bool = Field(True, description="rows weigh 1 / (1 - share of the positive)")
+
+
+class NegativesSpec(ChoiceSpec):
+    """What is changed about negatives."""
+
+
+class FalseNegatives(NegativesSpec):
+    """FNC: what looks like the image itself is no negative."""
+
+    kind: Literal["fnc"] = Field("fnc", description="Huynh et al. 2022")
+    way: Literal["eliminate", "attract"] = Field(
+        "eliminate", description="left out, or positives beside the own view"
+    )
+    count: int = Field(5, ge=0, description="candidates of a row, at most")
+    threshold: float = Field(0.7, ge=-1, le=2, description="least cosine to a view of the image")
+    begins: float = Field(0.1, ge=0, le=1, description="share of the run before anything is found")
+
+
+class ConsistencySpec(ChoiceSpec):
+    """What both views must agree on beside."""
+
+
+class Consistency(ConsistencySpec):
+    """CO2: both views see the same negatives alike."""
+
+    kind: Literal["co2"] = Field("co2", description="Wei et al. 2021")
+    weight: float = Field(0.3, ge=0, description="of the divergence")
+    temperature: float = Field(0.1, gt=0, description="of its softmaxes")
+    ramp: float = Field(0.1, ge=0, le=1, description="share of the run in which the weight rises")
+
+
+TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
+NegativesSpec.known = {"fnc": FalseNegatives}
+ConsistencySpec.known = {"co2": Consistency}

@@ -1,0 +1,179 @@
+"""Choices about negatives against loops, and the settings in which they change nothing."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from histoscope.core.losses.choices import (
+    alignment_temperature,
+    attracted,
+    eliminated,
+    false_negatives,
+    inconsistency,
+    reweighted,
+)
+from histoscope.core.losses.contrast import against_queue, decoupled, in_batch, infonce
+
+BATCH, DIM, ROWS = 5, 7, 11
+
+
+def rows(count, seed):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(count, DIM, generator=rng, dtype=torch.float64)
+
+
+def batch_and_queue():
+    """Both ways in which rows find columns."""
+    z1, z2 = rows(BATCH, 0), rows(BATCH, 1)
+    index = torch.tensor([0, 4, 4, 7, 8, 9, 11, 12, 13, -1, -1])
+    queue = against_queue(z1, z2, torch.arange(BATCH), rows(ROWS, 2), index)
+    return {"batch": in_batch(z1, z2), "queue": queue}
+
+
+@pytest.fixture(params=["batch", "queue"])
+def sim(request):
+    return batch_and_queue()[request.param]
+
+
+def table_of(sim):
+    """Each row's cosines, those of its other view, and what each column is to it."""
+    partner = sim.of_partner().tolist()
+    positive, ignored = sim.with_positives().tolist(), sim.ignored.tolist()
+    return [
+        list(zip(sim.logits.tolist()[r], partner[r], positive[r], ignored[r], strict=True))
+        for r in range(len(partner))
+    ]
+
+
+def test_the_partner_is_the_other_view():
+    found = batch_and_queue()
+    z1, z2 = rows(BATCH, 0), rows(BATCH, 1)
+    both, keys = normalize(torch.cat([z1, z2]), dim=1), normalize(rows(ROWS, 2), dim=1)
+    swapped = normalize(torch.cat([z2, z1]), dim=1)
+    assert torch.allclose(found["batch"].of_partner(), swapped @ both.T, rtol=1e-12)
+    assert (found["batch"].own, found["queue"].own) == (0, 1)
+    expected = normalize(z2, dim=1) @ keys.T
+    assert torch.allclose(found["queue"].of_partner()[:, 1:], expected, rtol=1e-12)
+
+
+# MACL
+
+
+def test_the_temperature_is_its_formula(sim):
+    positives = [s for row in table_of(sim) for s, _, positive, _ in row if positive]
+    mean = sum(positives) / len(positives)
+    found = alignment_temperature(sim, 0.1, 0.5, 0.2).item()
+    assert found == pytest.approx(max(0.02, 0.1 * (1 + 0.5 * (mean - 0.2))), rel=1e-12)
+    assert alignment_temperature(sim, 0.1, 0.0, 0.2).item() == pytest.approx(0.1, rel=1e-12)
+
+
+def test_the_temperature_never_turns_negative():
+    z = rows(BATCH, 0)
+    opposite = in_batch(z, -z)
+    assert alignment_temperature(opposite, 0.1, 1.0, 0.5).item() == 0.02
+    assert torch.isfinite(infonce(opposite, alignment_temperature(opposite, 0.1, 1.0, 0.5))).all()
+
+
+def test_weights_are_their_formula(sim):
+    found = reweighted(sim, 0.2).tolist()
+    for row, weight in zip(table_of(sim), found, strict=True):
+        parts = [(math.exp(s / 0.2), positive) for s, _, positive, ignored in row if not ignored]
+        share = sum(p for p, positive in parts if positive) / sum(p for p, _ in parts)
+        assert weight == pytest.approx(1 / (1 - share), rel=1e-12)
+
+
+def test_weighted_rows_have_the_gradient_of_the_decoupled_loss():
+    """Huang et al. 2022: what the weight is for."""
+    gradients = []
+    for weigh in (True, False):
+        z1, z2 = rows(BATCH, 0).requires_grad_(), rows(BATCH, 1).requires_grad_()
+        sim = in_batch(z1, z2)
+        loss = infonce(sim, 0.2) * reweighted(sim, 0.2) if weigh else decoupled(sim, 0.2)
+        loss.mean().backward()
+        gradients.append(torch.cat([z1.grad, z2.grad]))
+    assert torch.allclose(*gradients, rtol=1e-10, atol=1e-14)
+
+
+def test_without_its_weights_macl_equals_lightly():
+    from lightly.loss import MACLLoss
+
+    z1, z2 = rows(8, 3), rows(8, 4)
+    sim = in_batch(z1, z2)
+    warmth = alignment_temperature(sim, 0.1, 0.5, 0.0)
+    ours = (infonce(sim, warmth) * reweighted(sim, warmth)).mean().item()
+    assert ours == pytest.approx(MACLLoss(0.1, 0.5, 0.0)(z1, z2).item(), rel=1e-6)
+
+
+# CO2
+
+
+def test_the_inconsistency_is_its_formula(sim):
+    found = inconsistency(sim, 0.3).tolist()
+    for row, value in zip(table_of(sim), found, strict=True):
+        mine = [(s, t) for s, t, positive, ignored in row if not (positive or ignored)]
+        sums = [sum(math.exp(pair[side] / 0.3) for pair in mine) for side in (0, 1)]
+        r, p = ([math.exp(pair[side] / 0.3) / sums[side] for pair in mine] for side in (0, 1))
+        there = sum(a * math.log(a / b) for a, b in zip(p, r, strict=True))
+        back = sum(b * math.log(b / a) for a, b in zip(p, r, strict=True))
+        assert value == pytest.approx((there + back) / 2, rel=1e-12)
+
+
+def test_equal_views_are_consistent():
+    z, queue, index = rows(BATCH, 0), rows(ROWS, 2), torch.arange(100, 100 + ROWS)
+    sim = against_queue(z, z, torch.arange(BATCH), queue, index)
+    assert inconsistency(sim, 0.1).tolist() == pytest.approx([0.0] * BATCH, abs=1e-12)
+
+
+def test_no_gradient_reaches_the_other_view():
+    z1, z2 = rows(BATCH, 0).requires_grad_(), rows(BATCH, 1).requires_grad_()
+    sim = against_queue(z1, z2, torch.arange(BATCH), rows(ROWS, 2), torch.arange(50, 50 + ROWS))
+    inconsistency(sim, 0.1).sum().backward()
+    assert z2.grad is None or not z2.grad.any()
+    assert z1.grad.any()
+
+
+# FNC
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(2, -1.0), (3, 0.1), (50, 0.2)])
+def test_false_negatives_are_the_nearest_above_the_threshold(sim, count, threshold):
+    found = false_negatives(sim, count, threshold).tolist()
+    for row, those in zip(table_of(sim), found, strict=True):
+        scores = {
+            at: max(s, t)
+            for at, (s, t, positive, ignored) in enumerate(row)
+            if not (positive or ignored)
+        }
+        nearest = sorted(scores, key=lambda at: -scores[at])[:count]
+        expected = {at for at in nearest if scores[at] > threshold}
+        assert {at for at, one in enumerate(those) if one} == expected
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(0, -1.0), (5, 1.5)])
+def test_without_any_the_loss_is_that_of_the_base(sim, count, threshold):
+    those = false_negatives(sim, count, threshold)
+    assert not those.any()
+    for change in (eliminated, attracted):
+        assert torch.equal(infonce(change(sim, those), 0.2), infonce(sim, 0.2))
+
+
+def test_what_is_eliminated_is_in_no_denominator(sim):
+    those = false_negatives(sim, 2, -1.0)
+    found = infonce(eliminated(sim, those), 0.2).tolist()
+    for row, out, value in zip(table_of(sim), those.tolist(), found, strict=True):
+        kept = [c for c, gone in zip(row, out, strict=True) if not (gone or c[3])]
+        below = sum(math.exp(s / 0.2) for s, _, _, _ in kept)
+        (own,) = [s for s, _, positive, _ in kept if positive]
+        assert value == pytest.approx(-math.log(math.exp(own / 0.2) / below), rel=1e-12)
+
+
+def test_what_is_attracted_is_a_positive_and_stays_in_the_denominator(sim):
+    those = false_negatives(sim, 2, -1.0)
+    found = infonce(attracted(sim, those), 0.2).tolist()
+    for row, more, value in zip(table_of(sim), those.tolist(), found, strict=True):
+        below = sum(math.exp(s / 0.2) for s, _, _, ignored in row if not ignored)
+        wanted = [c[0] for c, also in zip(row, more, strict=True) if also or c[2]]
+        logs = [math.log(math.exp(s / 0.2) / below) for s in wanted]
+        assert value == pytest.approx(-sum(logs) / len(logs), rel=1e-12)
