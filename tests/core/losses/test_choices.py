@@ -12,6 +12,7 @@ from histoscope.core.losses.choices import (
     eliminated,
     false_negatives,
     inconsistency,
+    mixtures,
     reweighted,
 )
 from histoscope.core.losses.contrast import against_queue, decoupled, in_batch, infonce
@@ -177,3 +178,62 @@ def test_what_is_attracted_is_a_positive_and_stays_in_the_denominator(sim):
         wanted = [c[0] for c, also in zip(row, more, strict=True) if also or c[2]]
         logs = [math.log(math.exp(s / 0.2) / below) for s in wanted]
         assert value == pytest.approx(-sum(logs) / len(logs), rel=1e-12)
+
+
+# MoCHi
+
+
+def numbers_of(sim, count):
+    rng = torch.Generator().manual_seed(9)
+    return torch.rand(len(sim.logits), 3, count, generator=rng, dtype=torch.float64)
+
+
+def test_mixtures_are_their_formula(sim):
+    hardest, pairs, with_query = 4, 3, 2
+    numbers = numbers_of(sim, pairs + with_query)
+    found = mixtures(sim, hardest, pairs, with_query, numbers)
+    own = sim.own
+    assert found.own == own + pairs + with_query
+    columns, anchor = sim.columns.tolist(), sim.anchor.tolist()
+    for r, row in enumerate(table_of(sim)):
+        negatives = [
+            (row[own + at][0], at)
+            for at in range(len(columns))
+            if not (row[own + at][2] or row[own + at][3])
+        ]
+        hard = [at for _, at in sorted(negatives, reverse=True)[:hardest]]
+        for m in range(pairs + with_query):
+            one, other, share = numbers[r, :, m].tolist()
+            i, j = int(one * hardest), int(other * (hardest - 1))
+            j += j >= i
+            a, b = columns[hard[i]], columns[hard[j]]
+            if m >= pairs:
+                a, share = anchor[r], share / 2
+            mixed = [share * x + (1 - share) * y for x, y in zip(a, b, strict=True)]
+            long = math.sqrt(sum(x * x for x in mixed))
+            expected = sum(x * y / long for x, y in zip(mixed, anchor[r], strict=True))
+            assert found.logits[r, own + m].item() == pytest.approx(expected, rel=1e-10)
+    assert not found.ignored[:, own : own + pairs + with_query].any()
+    assert torch.equal(found.logits[:, :own], sim.logits[:, :own])
+    assert torch.equal(found.logits[:, own + pairs + with_query :], sim.logits[:, own:])
+    assert torch.equal(found.attraction(), sim.attraction())
+
+
+def test_without_mixtures_the_loss_is_that_of_the_base(sim):
+    found = mixtures(sim, 4, 0, 0, numbers_of(sim, 0))
+    assert torch.equal(infonce(found, 0.2), infonce(sim, 0.2))
+
+
+def test_mixtures_repel():
+    sim = batch_and_queue()["queue"]
+    found = mixtures(sim, 4, 8, 4, numbers_of(sim, 12))
+    assert (infonce(found, 0.2) > infonce(sim, 0.2)).all()
+
+
+def test_mixtures_of_what_is_no_negative_are_left_out():
+    """A queue that holds a single stranger."""
+    z, queue = rows(BATCH, 0), rows(3, 2)
+    sim = against_queue(z, z, torch.arange(BATCH), queue, torch.tensor([99, -1, -1]))
+    found = mixtures(sim, 3, 6, 4, numbers_of(sim, 10))
+    assert found.ignored[:, 1:7].all()  # there are no two of them
+    assert torch.isfinite(infonce(found, 0.2)).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.moco_v2 import MoCoV2, MoCoV2Spec
 from histoscope.core.objectives.simclr import SimCLR
@@ -42,6 +43,7 @@ CHOICES = {
     "temperature": ["macl", {"kind": "macl", "reweight": False}],
     "negatives": ["fnc", {"kind": "fnc", "way": "attract", "threshold": 0.2}],
     "consistency": ["co2"],
+    "synthetic": [{"kind": "mochi", "hardest": 8, "pairs": 4, "with_query": 2}],
     "reduction": ["decoupled"],
 }
 
@@ -141,3 +143,13 @@ def test_a_network_that_no_checkpoint_holds_is_found(monkeypatch):
     )
     with pytest.raises(AssertionError, match="is no part of the objective"):
         check_objective("simclr")
+
+
+@pytest.mark.parametrize("base", [*BUILT_IN, "follow"])
+def test_every_base_can_be_mixed(base):
+    check_objective(base, {**MORE.get(base, {}), "mixing": "unmix"})
+
+
+def test_what_has_no_answers_is_not_mixed():
+    with pytest.raises(UsageError, match="beside has no answers to what is asked"):
+        check_objective("beside", {"mixing": "unmix"})

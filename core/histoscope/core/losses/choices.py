@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from histoscope.core.losses.contrast import Similarities
 
@@ -98,3 +99,56 @@ def eliminated(sim: Similarities, those: Tensor) -> Similarities:
 def attracted(sim: Similarities, those: Tensor) -> Similarities:
     """Candidates that attract beside the own view, and stay in the denominator."""
     return replace(sim, positive=sim.with_positives() | those)
+
+
+def mixtures(
+    sim: Similarities, hardest: int, pairs: int, with_query: int, numbers: Tensor
+) -> Similarities:
+    """Add synthetic negatives, columns of one row only.
+
+    Kalantidis et al. 2020, "Hard Negative Mixing for Contrastive Learning" (MoCHi), eq. 4 and 5:
+    norm(a n_i + (1 - a) n_j) with a in (0, 1), and norm(b q + (1 - b) n_j) with b in (0, 1/2), of
+    the ``hardest`` negatives of each row. No gradient passes through them. Where a row has fewer
+    negatives, mixtures of what is none are left out.
+
+    Args:
+        sim: cosines; the first column of rows with columns of their own stays their positive.
+        hardest: N of the paper, at most the shared columns.
+        pairs, with_query: s and s' of the paper.
+        numbers: what is drawn, (rows, 3, pairs + with_query), in [0, 1): i, j, a or b.
+    """
+    shared = sim.logits.detach()[:, sim.own :]
+    shared = shared.masked_fill(sim.without_positives()[:, sim.own :], -torch.inf)
+    count = min(hardest, shared.shape[1])
+    cosines, places = shared.topk(count, dim=1)
+    barred = cosines.isneginf()
+    first = (numbers[:, 0] * count).long().clamp(max=count - 1)
+    second = (numbers[:, 1] * (count - 1)).long().clamp(max=max(0, count - 2))
+    second = (second + (second >= first)).clamp(max=count - 1)  # another one
+    share = numbers[:, 2].to(sim.logits.dtype)[..., None]
+    hard = sim.columns[places]  # (rows, count, dim)
+
+    def of(which: Tensor) -> Tensor:
+        return hard.gather(1, which[..., None].expand(-1, -1, hard.shape[2]))
+
+    ours = sim.anchor.detach()[:, None]
+    both = share[:, :pairs] * of(first[:, :pairs]) + (1 - share[:, :pairs]) * of(second[:, :pairs])
+    half = share[:, pairs:] / 2
+    near = half * ours + (1 - half) * of(second[:, pairs:])
+    made = normalize(torch.cat([both, near], dim=1), dim=2)
+    out = barred.gather(1, second)
+    out[:, :pairs] |= barred.gather(1, first[:, :pairs])
+    logits = torch.einsum("rd,rmd->rm", sim.anchor, made.to(sim.anchor.dtype))
+    return replace(
+        sim,
+        logits=_beside(sim.logits, logits, sim.own),
+        ignored=_beside(sim.ignored, out, sim.own),
+        positive=None
+        if sim.positive is None
+        else _beside(sim.positive, torch.zeros_like(out), sim.own),
+    )
+
+
+def _beside(columns: Tensor, more: Tensor, own: int) -> Tensor:
+    """Columns of one row only, then more of them, then shared ones."""
+    return torch.cat([columns[:, :own], more, columns[:, own:]], dim=1)

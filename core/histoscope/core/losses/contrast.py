@@ -21,6 +21,7 @@ class Similarities:
     Attributes:
         logits: cosines before temperature, float32 or better, (rows, columns).
         ignored: bool, disjoint from ``positive``: in neither numerator nor denominator.
+        anchor: what asks, at unit length, (rows, dim), with its gradient.
         columns: what shared columns hold, at unit length, (shared, dim), without gradient; the
             columns before them belong to one row only.
         partner: of each row its other view, at unit length, (rows, dim), without gradient.
@@ -29,6 +30,7 @@ class Similarities:
 
     logits: Tensor
     ignored: Tensor
+    anchor: Tensor
     columns: Tensor
     partner: Tensor
     positive: Tensor | None = None
@@ -91,7 +93,7 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     of = place % count if index is None else index.repeat(2)
     ignored = (of[:, None] == of[None]) & ~positive
     columns = z.detach()
-    return Similarities(z @ z.T, ignored, columns, columns[other], positive)
+    return Similarities(z @ z.T, ignored, z, columns, columns[other], positive)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -113,7 +115,8 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ keys.T], dim=1)
     first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
     ignored = (index[None] == own[:, None]) | (index[None] < 0)
-    return Similarities(logits, torch.cat([first, ignored], dim=1), keys.detach(), k.detach())
+    barred = torch.cat([first, ignored], dim=1)
+    return Similarities(logits, barred, q, keys.detach(), k.detach())
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class BarlowTwins(Objective):
 
     settings: ClassVar[type[MethodSpec]] = BarlowTwinsSpec
     needs = Needs()
+    second = VIEWS[1:]
 
     def __init__(self, encoder: Encoder, spec: BarlowTwinsSpec, setting: Setting) -> None:
         super().__init__()

@@ -99,6 +99,37 @@ class Consistency(ConsistencySpec):
     ramp: float = Field(0.1, ge=0, le=1, description="share of the run in which the weight rises")
 
 
+class MixingSpec(ChoiceSpec):
+    """What is mixed, images and what is asked of them alike."""
+
+
+class UnMix(MixingSpec):
+    """Un-Mix: two images in one view, pulled to both in their shares."""
+
+    kind: Literal["unmix"] = Field("unmix", description="Shen et al. 2022")
+    weight: float = Field(1.0, ge=0, description="of the mixed term beside the plain one")
+    alpha: float = Field(1.0, gt=0, description="of the Beta distribution of shares")
+    boxes: float = Field(
+        0.5, ge=0, le=1, description="probability that a box is pasted (CutMix) instead of a blend"
+    )
+
+
+class SyntheticSpec(ChoiceSpec):
+    """Negatives that are made."""
+
+
+class Mixtures(SyntheticSpec):
+    """MoCHi: mixtures of the hardest negatives, and of these and the row itself."""
+
+    kind: Literal["mochi"] = Field("mochi", description="Kalantidis et al. 2020")
+    hardest: int = Field(128, ge=2, description="negatives of a row that are mixed")
+    pairs: int = Field(64, ge=0, description="mixtures of two of them")
+    with_query: int = Field(16, ge=0, description="mixtures of one of them and the row itself")
+    begins: float = Field(0.1, ge=0, le=1, description="share of the run before there are any")
+
+
+MixingSpec.known = {"unmix": UnMix}
+SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
 NegativesSpec.known = {"fnc": FalseNegatives}
 ConsistencySpec.known = {"co2": Consistency}

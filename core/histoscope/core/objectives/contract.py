@@ -206,10 +206,13 @@ class Objective(nn.Module):
     Attributes:
         settings: class of its settings.
         needs: what it wants from the loader and the loop.
+        second: asks that stand for answers where it has none: what is asked of mixed images is
+            answered by the others.
     """
 
     settings: ClassVar[type[MethodSpec]]
     needs: Needs
+    second: ClassVar[Sequence[str]] = ()
 
     @property
     def published(self) -> nn.Module:

@@ -93,7 +93,7 @@ class MoCoV2(Contrastive):
         self.queue = FeatureQueue(held, spec.projector.out)
         self.spec, self.momentum = spec, spec.momentum
         orders = {name: Draw("permutation") for name in ORDERS}
-        self.needs = Needs(draws=orders, least_part=2 * spec.momentum.groups)
+        self.needs = self.wants(Needs(draws=orders, least_part=2 * spec.momentum.groups))
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
 
     def before_step(self, clock: Clock) -> None:

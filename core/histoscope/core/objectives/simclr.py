@@ -51,13 +51,14 @@ class SimCLR(Contrastive):
     """
 
     settings: ClassVar[type[MethodSpec]] = SimCLRSpec
-    needs = Needs()
+    second = VIEWS[1:]
 
     def __init__(self, encoder: Encoder, spec: SimCLRSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(encoder.dim, spec.projector)
         self.spec = spec
+        self.needs = self.wants(Needs())
 
     def project(self, views: Views) -> Projected:
         """Both views, passed one after the other, as separate BN batches."""

@@ -17,7 +17,9 @@ from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.choices import (
     ConsistencySpec,
     FixedTemperature,
+    MixingSpec,
     NegativesSpec,
+    SyntheticSpec,
     TemperatureSpec,
 )
 
@@ -30,6 +32,9 @@ class MethodSpec(Spec):
     """
 
     base: str = Field("simclr", description="the method; it has the settings that stand below it")
+    mixing: SerializeAsAny[MixingSpec] | None = Field(
+        None, description="what is mixed, over any method, name or long form"
+    )
 
     @classmethod
     def chosen(cls, given: Any) -> type[Spec]:
@@ -82,6 +87,9 @@ class ContrastSpec(MethodSpec):
     )
     negatives: SerializeAsAny[NegativesSpec] | None = Field(
         None, description="what is changed about negatives, name or long form"
+    )
+    synthetic: SerializeAsAny[SyntheticSpec] | None = Field(
+        None, description="negatives that are made, name or long form"
     )
     consistency: SerializeAsAny[ConsistencySpec] | None = Field(
         None, description="what both views must agree on beside, name or long form"

@@ -104,19 +104,19 @@ class SwAV(Objective):
         self.prototypes.weight.copy_(normalize(self.prototypes.weight, dim=1))
 
     def project(self, views: Views) -> Projected:
-        """Scores of all crops, the two coded ones first; and what a queue keeps of those."""
+        """Scores of all crops, the two coded ones first; and these as they are assigned."""
         images = [*views.families["global"], *views.families.get("local", ())]
         passed = [unit(self.projector(self.encoder(view))) for view in images]
         scores = [self.prototypes(rows.to(self.prototypes.weight.dtype)) for rows in passed]
         kept = {"coded": torch.stack([rows.detach() for rows in passed[:CODED]], 1)}
-        return Projected({"scores": torch.stack(scores, 1)}, kept if self.queues else {})
+        return Projected({"scores": torch.stack(scores, 1)}, kept)
 
     def loss(
         self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
         """Mean over coded crops and all other crops of the cross-entropy."""
-        scores = projected.asks["scores"]
-        codes = [self._codes(scores[:, crop].detach(), crop, clock) for crop in range(CODED)]
+        scores, coded = projected.asks["scores"], projected.answers["coded"]
+        codes = [self._codes(coded[:, crop], crop, clock) for crop in range(CODED)]
         parts = [
             predicted(codes[crop], scores[:, other], self.spec.temperature).mean()
             for crop in range(CODED)
@@ -142,14 +142,14 @@ class SwAV(Objective):
         ]
         return [*others, Group(still, decay=False, frozen_until=self.spec.codes.frozen)]
 
-    def _codes(self, scores: Tensor, crop: int, clock: Clock) -> Tensor:
+    def _codes(self, rows: Tensor, crop: int, clock: Clock) -> Tensor:
         """Codes of a crop; where the queue is full and it is time, even over it, too."""
         codes, full = self.spec.codes, clock.step * self._batch >= self.spec.codes.queue
+        assigned = [rows]
         if self.queues and full and clock.share >= codes.queue_from:
             queue = self.queues[crop]
             assert isinstance(queue, FeatureQueue)
-            earlier = queue.features.to(scores.dtype) @ self.prototypes.weight.detach().T.to(
-                scores.dtype
-            )
-            scores = torch.cat([scores, earlier])
+            assigned.append(queue.features.to(rows.dtype))
+        weight = self.prototypes.weight.detach().to(rows.dtype)
+        scores = torch.cat([part @ weight.T for part in assigned])
         return sinkhorn(scores, codes.epsilon, codes.rounds)[: self._batch]

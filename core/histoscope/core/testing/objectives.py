@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from histoscope.core.data.relations import near_pairs
-from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.contract import Encoder, EncoderSpec
 from histoscope.core.encoders.pixels import IDENTITY
-from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.contract import (
     Clock,
     LossReport,
@@ -24,6 +23,7 @@ from histoscope.core.objectives.contract import (
     Setting,
     Views,
 )
+from histoscope.core.objectives.mixed import make_objective
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.randomness import generator
 from histoscope.core.training.batches import numbers_of
@@ -82,7 +82,7 @@ class Rehearsal:
                 ),
                 open=lambda word: SmallEncoder().double(),
             )
-            made: Objective = OBJECTIVES.load(base)(encoder or SmallEncoder(), spec, setting)
+            made = make_objective(cast(Encoder, encoder or SmallEncoder()), spec, setting)
         self.objective = made.double().train()
 
     def batch(self, step: int) -> tuple[Views, Rows, Clock]:

@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from histoscope.core.data.order import Positions
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
-from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.contract import Objective, Setting
+from histoscope.core.objectives.mixed import make_objective
 from histoscope.core.optim.groups import make_optimiser
 from histoscope.core.runtime.device import choose_device
 from histoscope.core.runtime.fabric import make_fabric
@@ -154,8 +154,7 @@ def start_run(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        method = OBJECTIVES.load(spec.objective.base)
-        objective: Objective = method(begun.encoder, spec.objective, setting)
+        objective = make_objective(begun.encoder, spec.objective, setting)
     if training.precision == "float64":
         objective = objective.double()
     objective = objective.to(fabric.device, memory_format=memory_format(spec))  # type: ignore[call-overload]

@@ -1,0 +1,185 @@
+"""Un-Mix over any base: two images in one view, pulled to what belongs to each, in their shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from histoscope.core.encoders.contract import Encoder
+from histoscope.core.errors import UsageError
+from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.choices import UnMix
+from histoscope.core.objectives.contract import (
+    Clock,
+    Corpus,
+    Draw,
+    LossReport,
+    Objective,
+    Projected,
+    Rows,
+    Setting,
+    Views,
+)
+from histoscope.core.objectives.spec import MethodSpec
+from histoscope.core.optim.groups import Group
+
+SHARE, KIND, LEFT, TOP = "mixing, share", "mixing, kind", "mixing, left", "mixing, top"
+
+
+def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Objective:
+    """The method that settings ask for, mixed where they say so.
+
+    Raises:
+        UsageError: the method cannot be mixed, or does not suit the setting.
+    """
+    made: Objective = OBJECTIVES.load(spec.base)(encoder, spec, setting)
+    return Mixed(made, spec.mixing, spec.base) if isinstance(spec.mixing, UnMix) else made
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How two images become one.
+
+    Attributes:
+        share: of the first, (1,).
+        boxed: whether a box of the second is pasted, (1,).
+        box: its ends, shares of the side: left, right, top, bottom, (4,).
+    """
+
+    share: Tensor
+    boxed: Tensor
+    box: Tensor
+
+    def of(self, images: Tensor) -> Tensor:
+        """Each image with its neighbour, (part, 3, height, width)."""
+        others, share = _swapped(images), self.share.to(images.dtype)
+        blend = share * images + (1 - share) * others
+        sides = [
+            (torch.arange(size, device=images.device) + 0.5) / size for size in images.shape[-2:]
+        ]
+        left, right, top, bottom = self.box.unbind()
+        rows = (sides[0] >= top) & (sides[0] < bottom)
+        columns = (sides[1] >= left) & (sides[1] < right)
+        pasted = torch.where(rows[:, None] & columns, others, images)
+        return torch.where(self.boxed, pasted, blend)
+
+
+class Mixed(Objective):
+    """Shen et al. 2022, "Un-Mix": l(q, k) + w (s l(q~, k) + (1 - s) l(q~, k of the other)).
+
+    The images of a part are mixed in twos, each with its neighbour in the batch, whose order is
+    drawn (the paper reverses the batch; so parts and processes are alike). All views that ask are
+    mixed; of a base without answers, the first. One share for the batch; where a box is pasted the
+    share is that of the area left.
+
+    Args:
+        base: the method.
+        spec: of the mixture.
+        name: of the method, for messages.
+
+    Raises:
+        UsageError: the base has no answers, and no views that could stand for them.
+    """
+
+    def __init__(self, base: Objective, spec: UnMix, name: str) -> None:
+        super().__init__()
+        self.base, self.spec = base, spec
+        draws = {
+            SHARE: Draw("beta", per_row=False, low=spec.alpha, high=spec.alpha),
+            **{name: Draw("uniform", per_row=False) for name in (KIND, LEFT, TOP)},
+        }
+        needs, self._name = base.needs, name
+        least = max(2, needs.least_part + needs.least_part % 2)
+        self.needs = replace(needs, draws={**needs.draws, **draws}, least_part=least)
+
+    @property
+    def published(self) -> nn.Module:
+        """That of the base."""
+        return self.base.published
+
+    def project(self, views: Views) -> Projected:
+        """What the base makes of the views as they are, and what it asks of mixed ones."""
+        mixture = self._mixture(views.draws)
+        families = {
+            name: [mixture.of(view) for view in family] for name, family in views.families.items()
+        }
+        plain = self.base.project(views)
+        mixed = self.base.project(replace(views, families=families))
+        if not (plain.answers or self.base.second):
+            raise UsageError(f"objective.mixing: {self._name} has no answers to what is asked")
+        asks = {f"plain {name}": rows for name, rows in plain.asks.items()}
+        asks |= {f"mixed {name}": rows for name, rows in mixed.asks.items()}
+        return Projected(asks, plain.answers)
+
+    def loss(
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
+    ) -> LossReport:
+        """The base's, and that of mixed images with the answers to both."""
+        plain = self._plain(projected)
+        mixed = {
+            name: projected.asks[f"mixed {name}"]
+            for name in plain.asks
+            if name not in self.base.second
+        }
+        second = {name: plain.asks[name] for name in self.base.second}
+        swapped = {name: _swapped(rows) for name, rows in second.items()}
+        answers = {name: _swapped(rows) for name, rows in plain.answers.items()}
+        others = Rows(*map(_swapped, (rows.index, rows.partners, rows.donors)))
+        base = self.base.loss(plain, rows, draws, clock)
+        own = self.base.loss(Projected({**mixed, **second}, plain.answers), rows, draws, clock)
+        other = self.base.loss(Projected({**mixed, **swapped}, answers), others, draws, clock)
+        share = self._mixture(draws).share.squeeze(0)
+        term = share * own.loss + (1 - share) * other.loss
+        return LossReport(
+            [*base.terms, (self.spec.weight, term)], {**base.shown, "mixed": term, "share": share}
+        )
+
+    def begin_epoch(self, corpus: Corpus, clock: Clock) -> None:
+        """As the base."""
+        self.base.begin_epoch(corpus, clock)
+
+    def before_step(self, clock: Clock) -> None:
+        """As the base."""
+        self.base.before_step(clock)
+
+    def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
+        """As the base, of images as they are."""
+        self.base.after_step(self._plain(projected), rows, clock)
+
+    def groups(self) -> Iterable[Group]:
+        """Those of the base."""
+        return self.base.groups()
+
+    def _mixture(self, draws: Mapping[str, Tensor]) -> Mixture:
+        """Of the step, the same for all parts."""
+        share, boxed = draws[SHARE], draws[KIND] < self.spec.boxes
+        half = (1 - share).sqrt() / 2
+        places = torch.cat([draws[LEFT], draws[TOP]])
+        ends = torch.stack([places - half, places + half], 1).clamp(0, 1)
+        area = (ends[:, 1] - ends[:, 0]).prod()
+        return Mixture(torch.where(boxed, 1 - area, share), boxed, ends.flatten())
+
+    def _plain(self, projected: Projected) -> Projected:
+        asks = {
+            name.removeprefix("plain "): rows
+            for name, rows in projected.asks.items()
+            if name.startswith("plain ")
+        }
+        return Projected(asks, projected.answers)
+
+
+def _swapped(rows: Tensor) -> Tensor:
+    """Each row's neighbour in its place.
+
+    Raises:
+        UsageError: an odd number of rows.
+    """
+    if len(rows) % 2:
+        raise UsageError(
+            f"objective.mixing: parts of {len(rows)} images, but they are mixed in twos; give an "
+            "even training.batch_size"
+        )
+    return rows.reshape(len(rows) // 2, 2, *rows.shape[1:]).flip(1).reshape(rows.shape)
