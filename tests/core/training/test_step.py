@@ -32,6 +32,11 @@ NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
     "moco_v2": {**NARROW, "momentum": {"rows": 12, "rate": 0.5, "groups": 1}},
+    "byol": NARROW,
+    "barlow_twins": NARROW,
+    "swav": {**NARROW, "local": 2, "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.3}},
+    "dino": {**NARROW, "local": 2, "prototypes": 12},
+    "msf": {**NARROW, "neighbours": {"rows": 12, "count": 3}},
 }
 
 
@@ -126,7 +131,8 @@ def test_a_batch_in_halves_is_another_batch_to_batch_norm():
 def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
     """Three steps in float64, plain gradient descent."""
     small = {"size_px": 8, "scale": [0.2, 0.5]}
-    families = {"local": {"geometry": small}} if base == "follow" else {}
+    cropped = base in ("follow", "dino", "swav")
+    families = {"local": {"geometry": small}} if cropped else {}
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
     body = {
         "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
