@@ -30,7 +30,7 @@ def evaluated(toy_store, tmp_path):
 
 
 def test_the_difference_is_the_paired_t_interval_over_draws(evaluated):
-    one, other = evaluated("a"), evaluated("b", "random:resnet10t")
+    one, other = evaluated("a"), evaluated("b", "random:test_resnet")
     found = compare(one, other)["hue"]["auc"]
     import json
 
