@@ -119,7 +119,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(0, *slides, *second, "--out", out / "store-of-lists")
     rows = Store(out / "store").index.select(["id", "source", "case", "split"]).to_pylist()
     command(0, "stain", out / "store", "--out", given / "stain.yaml")
-    small = ("--set", "encoder=resnet10t", "--set", "training.batch_size=8", "--workers", 0)
+    small = ("--set", "encoder=test_resnet", "--set", "training.batch_size=8", "--workers", 0)
     step = ("pretrain", out / "store", "--steps", 1, *small)
     command(0, *step, "--config", given / "stain.yaml", "--out", out / "run-of-statistics")
     short = ("--set", "views.domain.stain=hed-light")
@@ -257,7 +257,7 @@ def write_operations(given: Path, out: Path) -> None:
     cut = ("prepare", "--domain", "surgery", "--size-px", 32, "--workers", 0)
     store, package = out / "store-of-operations", out / "package-of-operations"
     command(0, *cut, phantom / "labelled", "--out", store)
-    sets = ["encoder=resnet10t", "objective.base=moco_v2", "training.optimiser.kind=sgd"]
+    sets = ["encoder=test_resnet", "objective.base=moco_v2", "training.optimiser.kind=sgd"]
     sets += ["objective.momentum.rows=8", "objective.momentum.groups=2", "training.batch_size=8"]
     run = ("--steps", 1, "--workers", 0, "--out", out / "run-of-operations")
     command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
@@ -346,7 +346,7 @@ def write_demo(given: Path, out: Path) -> None:
             sampling=domain.sampling(size_px=32, tile_mpp=1),
             prepare_options=domain.options["prepare"](mpp=0.5),
             predict_options=domain.options["predict"](),
-            pretrain={"encoder": "resnet10t", "training": training, "views": views},
+            pretrain={"encoder": "test_resnet", "training": training, "views": views},
             tasks=["tissue"],
         )
 

@@ -49,7 +49,7 @@ def test_whoever_writes_gives_the_mode_of_a_new_file(mask, tmp_path):
 
 def test_a_group_reads_a_whole_package(mask, toy_store, tmp_path):
     spec = ProbeSpec(fraction=0.5, draws=1)
-    finetune(toy_store, "random:resnet10t", spec, tmp_path / "p", progress=Silent())
+    finetune(toy_store, "random:test_resnet", spec, tmp_path / "p", progress=Silent())
     assert set(modes(tmp_path / "p").values()) == {"0o640"}
 
 

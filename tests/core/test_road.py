@@ -28,7 +28,7 @@ from tests.core.training.test_resume import Killed, KilledAfter
 
 def small(steps=3, **more):
     training = {"steps": steps, "batch_size": 8, "workers": 0, "threads": 1, "checkpoint_every": 2}
-    body = {"encoder": "resnet10t", "training": {**training, **more}}
+    body = {"encoder": "test_resnet", "training": {**training, **more}}
     return build(PretrainSpec, body, "test")
 
 

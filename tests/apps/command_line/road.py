@@ -15,7 +15,7 @@ SET = ("--mpp", "0.5", *TILE, *HERE)
 FEW = ("--fraction", "0.5", "--draws", "2")
 COLOURS = {"stroma": (200, 120, 160), "tumour": (120, 70, 150)}
 SMALL = """
-encoder: resnet10t
+encoder: test_resnet
 training: {steps: 2, batch_size: 8, workers: 0, threads: 1, checkpoint_every: 1, device: cpu}
 """
 

@@ -68,7 +68,13 @@ def commands(road, tmp_path):
         *("--task", "mine", "--classes", "a,b"),
     )
     weights = ("import-weights", road.run / "encoder.safetensors")
-    commands["import-weights"] = (*weights, "--architecture", "timm:resnet10t", "--key", "network")
+    commands["import-weights"] = (
+        *weights,
+        "--architecture",
+        "timm:test_resnet",
+        "--key",
+        "network",
+    )
     return commands
 
 
@@ -116,7 +122,7 @@ def test_labels_stay_as_they_were_on_a_full_disk(road, call, tmp_path):
 def test_a_checkpoint_from_elsewhere_needs_room_for_temporary_files(road, call, tmp_path):
     file = tmp_path / "weights.pth"
     torch.save({"weight": torch.zeros(1000)}, file)
-    words = ("import-weights", file, "--architecture", "timm:resnet10t")
+    words = ("import-weights", file, "--architecture", "timm:test_resnet")
     with no_room(1000):
         answer = call(*words, "--out", tmp_path / "out")
     assert "TMPDIR" in refused_for(answer, tmp_path)

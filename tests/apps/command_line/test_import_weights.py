@@ -84,7 +84,7 @@ def test_a_package_of_imported_weights_predicts(base, call, tmp_path):
 
 
 def test_pretraining_starts_from_imported_weights(base, call, tmp_path):
-    (tmp_path / "small.yaml").write_text(SMALL.replace("encoder: resnet10t", "encoder: resnet18"))
+    (tmp_path / "small.yaml").write_text(SMALL.replace("encoder: test_resnet", "encoder: resnet18"))
     words = ("pretrain", base / "store", "--config", tmp_path / "small.yaml")
     answer = call(*words, "--init", base / "vit", "--out", tmp_path / "run")
     assert answer.code == 0, answer

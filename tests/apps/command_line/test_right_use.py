@@ -115,7 +115,7 @@ def test_results_go_to_stdout_and_talk_to_stderr(road, call, tmp_path):
 
 
 def test_a_step_of_the_stacke_recipe_on_a_small_network(road, call, tmp_path):
-    sets = ("encoder=resnet10t", "training.batch_size=8", "views.warp.distortion.steps=8")
+    sets = ("encoder=test_resnet", "training.batch_size=8", "views.warp.distortion.steps=8")
     few = [word for one in sets for word in ("--set", one)]
     out = ("--steps", 1, "--workers", 0, "--out", tmp_path / "run")
     answer = call("pretrain", road.store, "--preset", "stacke", *few, *out)
@@ -131,7 +131,7 @@ def test_a_dry_run_writes_nothing(road, call, tmp_path):
     before = {folder: snapshot(folder) for folder in (road.store, road.package)}
     plans = {
         "prepare": ["set-folders", f"1 sources; would write {out}"],
-        "pretrain": ["name: resnet10t", "16 samples; 1.0 epochs", f"would write {out}"],
+        "pretrain": ["name: test_resnet", "16 samples; 1.0 epochs", f"would write {out}"],
         "predict": ["one.tif", f"1 sources; would write {out}"],
     }
     for command, says in plans.items():

@@ -139,7 +139,7 @@ def test_a_compositor_gets_planes_and_donors_of_its_view(masked):
 
 
 CONFIG = {
-    "encoder": "resnet10t",
+    "encoder": "test_resnet",
     "training": {"steps": 3, "batch_size": 8, "threads": 1, "workers": 0, "checkpoint_every": 2},
 }
 

@@ -197,7 +197,7 @@ def test_few_labels_or_few_cases_are_not_calibrated_and_say_why():
 @pytest.mark.parametrize("method", ["probe", "knn", "uni", "probe_full"])
 def test_a_draw_sees_no_label_but_its_own(toy, toy_store, tmp_path, method):
     """Where nobody has the other labels, its heads are the same to the bit."""
-    encoder = "random:resnet10t" if method == "probe_full" else "colour"
+    encoder = "random:test_resnet" if method == "probe_full" else "colour"
     steps = {"full": {"steps": 2}} if method == "probe_full" else {}
     few = build(FinetuneSpec, {"method": method, "fraction": 0.2, "draws": 1, **steps}, "test")
     one = finetune(toy_store, encoder, few, tmp_path / "one", progress=Silent())
@@ -251,7 +251,7 @@ def test_a_fine_tuning_that_diverges_is_refused_and_leaves_nothing(
     with pytest.raises(
         Diverged, match=rf"draw 1, step \d: .* not finite; .*{method}.learning_rate"
     ):
-        finetune(toy_store, "random:resnet10t", spec, tmp_path / "p", progress=Silent())
+        finetune(toy_store, "random:test_resnet", spec, tmp_path / "p", progress=Silent())
     assert not (tmp_path / "p").exists()
 
 

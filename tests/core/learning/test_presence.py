@@ -190,7 +190,7 @@ def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, 
     body = {"method": method, "fraction": 0.5, "draws": 2, **steps.get(method, {})}
     spec = build(FinetuneSpec, body, "test")
     frozen = method in {"probe", "knn"}
-    encoder = "colour" if frozen else "random:resnet10t"
+    encoder = "colour" if frozen else "random:test_resnet"
     package = finetune(
         signs_store, encoder, spec, tmp_path / "p", tasks=("hue", "signs"), progress=Silent()
     )

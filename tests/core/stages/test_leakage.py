@@ -53,7 +53,7 @@ def cautions_of(store, tmp_path, encoder="colour"):
     return body["tasks"]["hue"]["cautions"]
 
 
-@pytest.mark.parametrize("encoder", ["colour", "random:resnet10t"])
+@pytest.mark.parametrize("encoder", ["colour", "random:test_resnet"])
 def test_copies_are_counted(store_with, tmp_path, encoder):
     cautions = cautions_of(store_with(copied=5), tmp_path, encoder)
     assert cautions[-1].startswith("LEAKAGE SUSPECTED: 5 of 24 samples look like one of the 40")

@@ -15,11 +15,13 @@ from histoscope.core.training.spec import PretrainSpec
 from tests.core.training.test_resume import Killed, KilledAfter
 from tests.full_disk import no_room
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def spec_of(**more) -> PretrainSpec:
     training = {"steps": 6, "batch_size": 8, "threads": 1, "workers": 0, "checkpoint_every": 2}
     training |= {"tensorboard": True, "monitor": {"every": 2, "images": 8}, **more}
-    return build(PretrainSpec, {"encoder": "resnet10t", "training": training}, "test")
+    return build(PretrainSpec, {"encoder": "test_resnet", "training": training}, "test")
 
 
 def events(folder) -> dict[str, list[tuple[int, float]]]:

@@ -99,7 +99,7 @@ def test_measuring_changes_nothing_of_the_network():
 def spec_of(**more):
     monitor = {"every": 2, "images": 16, **more.pop("monitor", {})}
     training = {"steps": 6, "batch_size": 8, "threads": 1, "workers": 0, "monitor": monitor}
-    body = {"encoder": "resnet10t", "training": {**training, **more}}
+    body = {"encoder": "test_resnet", "training": {**training, **more}}
     return build(PretrainSpec, body, "test")
 
 

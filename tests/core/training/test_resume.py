@@ -20,6 +20,8 @@ from histoscope.core.training.checkpoint import finished
 from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 STEPS, AN_EPOCH = 8, 5  # 40 samples, 8 a step
 OBJECTIVES = {
     "simclr": {"base": "simclr"},
@@ -95,7 +97,14 @@ def cut_off(store, toy, spec, folder, killed_after):
     return outcome(folder)
 
 
-@pytest.mark.parametrize(("kind", "numbers"), list(product(BASES, FORMATS)))
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        pytest.param(kind, numbers, marks=[pytest.mark.slow] if bf16 and kind != "lars" else [])
+        for kind, numbers in product(BASES, FORMATS)
+        for bf16 in ["bf16" in numbers]  # which a processor without it computes slowly
+    ],
+)
 def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, kind, numbers):
     spec = spec_of(kind, numbers, workers=0)
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
@@ -106,7 +115,13 @@ def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, kind, nu
         assert cut_off(toy_store, toy, spec, folder, killed_after) == whole
 
 
-@pytest.mark.parametrize(("kind", "numbers"), list(zip(BASES, FORMATS, strict=True)))
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        pytest.param(kind, numbers, marks=[pytest.mark.slow] if kind != "adamw" else [])
+        for kind, numbers in zip(BASES, FORMATS, strict=True)
+    ],
+)
 def test_workers_change_no_bit(toy, toy_store, tmp_path, kind, numbers):
     without, with_two = (spec_of(kind, numbers, workers=count) for count in (0, 2))
     pretrain(toy_store, toy.DOMAIN, without, tmp_path / "none", progress=Silent())

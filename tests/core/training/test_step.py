@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ SETTINGS = {
 def ready_of(base, network="small"):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        wide = random_encoder(TimmSpec(name="resnet10t"), 16, 0) if network != "small" else None
+        wide = random_encoder(TimmSpec(name="test_resnet"), 16, 0) if network != "small" else None
         return Rehearsal(base, SETTINGS.get(base), wide)
 
 
@@ -105,8 +106,8 @@ def test_parts_make_no_difference_without_batch_norm(base):
 
 def test_batch_norm_sees_the_parts_and_keeps_their_statistics_once():
     """Parts equal a network that is called on each half and differentiated by hand."""
-    found = trained("simclr", "resnet10t", 2)
-    ready = ready_of("simclr", "resnet10t")
+    found = trained("simclr", "test_resnet", 2)
+    ready = ready_of("simclr", "test_resnet")
     objective = ready.objective
     for step in range(2):
         views, rows, clock = ready.batch(step)
@@ -123,7 +124,7 @@ def test_batch_norm_sees_the_parts_and_keeps_their_statistics_once():
 
 def test_a_batch_in_halves_is_another_batch_to_batch_norm():
     """The comparisons can fail: without the same halves gradients differ."""
-    halves, whole = (trained("simclr", "resnet10t", parts) for parts in (2, 1))
+    halves, whole = (trained("simclr", "test_resnet", parts) for parts in (2, 1))
     with pytest.raises(AssertionError):
         assert_same(whole, halves)
 
@@ -155,7 +156,7 @@ def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
 def cases() -> list[tuple[str, str]]:
     """Every objective that is registered, without and with batch norm."""
     names = sorted(OBJECTIVES.names())
-    return [(base, encoder) for base in names for encoder in ("noisy", "resnet10t")]
+    return [(base, encoder) for base in names for encoder in ("noisy", "test_resnet")]
 
 
 def run_all(store: Path, out: Path, accumulate: int) -> None:
@@ -164,9 +165,10 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
 
     from histoscope.core.data.store import Store
 
-    for base, encoder in cases():
-        spec, folder = spec_of(base, encoder, accumulate), out / f"{base}-{encoder}"
-        pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
+    with patch("histoscope.core.stages.pretrain.draw_journal"):  # slower than the steps
+        for base, encoder in cases():
+            spec, folder = spec_of(base, encoder, accumulate), out / f"{base}-{encoder}"
+            pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
 
 
 @pytest.fixture

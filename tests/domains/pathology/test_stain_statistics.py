@@ -335,7 +335,7 @@ def test_the_command_writes_what_pretrain_takes_as_it_is(store, space, tmp_path,
     first = file.read_bytes()
     assert run(words) == 0
     assert file.read_bytes() == first
-    learn = ["--out", str(tmp_path / "run"), "--config", str(file), "--set", "encoder=resnet10t"]
+    learn = ["--out", str(tmp_path / "run"), "--config", str(file), "--set", "encoder=test_resnet"]
     short = ["--steps", "1", "--workers", "0", "--set", "training.batch_size=4"]
     assert run(["pretrain", str(store), *learn, *short]) == 0
     resolved = load_yaml(tmp_path / "run" / "config.yaml")["views"]["domain"]

@@ -164,8 +164,8 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
         return
     steps = [int(row["step"]) for row in rows]
     figure = Figure(figsize=(8, 2.2 * len(names)), layout="constrained")
-    for place, name in enumerate(names):
-        panel = figure.add_subplot(len(names), 1, place + 1)
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
         panel.plot(steps, [float(row[name]) for row in rows], linewidth=1)
         panel.set_ylabel(name.replace("_", " "))
         panel.grid(alpha=0.3)

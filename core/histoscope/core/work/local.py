@@ -96,7 +96,8 @@ class _Worker:
         self.source, self._heard = source, time.monotonic()
         try:
             self.pipe.send((source, readers))
-        except OSError:  # died while idle
+        except OSError:  # it died while idle, or with its last source
+            self.pipe.close()
             self._start()
             self.pipe.send((source, readers))
 
@@ -127,10 +128,9 @@ class _Worker:
         return None
 
     def _fail(self, reason: str) -> Outcome:
-        """A failed outcome; a new process is started."""
+        """A failed outcome; the process has ended, and the next source starts another."""
         source, self.source = self.source, None
         assert source is not None
-        self._start()
         return Outcome(source, "failed", reason=reason)
 
     def leave(self) -> None:
