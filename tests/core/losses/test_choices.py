@@ -9,11 +9,14 @@ from torch.nn.functional import normalize
 from histoscope.core.losses.choices import (
     alignment_temperature,
     attracted,
+    beside,
     eliminated,
+    elsewhere,
     false_negatives,
     inconsistency,
     mixtures,
     reweighted,
+    spared,
 )
 from histoscope.core.losses.contrast import against_queue, decoupled, in_batch, infonce
 
@@ -237,3 +240,74 @@ def test_mixtures_of_what_is_no_negative_are_left_out():
     found = mixtures(sim, 3, 6, 4, numbers_of(sim, 10))
     assert found.ignored[:, 1:7].all()  # there are no two of them
     assert torch.isfinite(infonce(found, 0.2)).all()
+
+
+# Positives beside the own view
+
+
+def test_near_views_attract_one_row_only(sim):
+    rng = torch.Generator().manual_seed(5)
+    views = torch.randn(len(sim.logits), 3, DIM, generator=rng, dtype=torch.float64)
+    known = torch.rand(len(views), 3, generator=rng) < 0.6
+    found = beside(sim, views, known)
+    assert found.own == sim.own + 3
+    losses = infonce(found, 0.2).tolist()
+    for r, row in enumerate(table_of(sim)):
+        more = [
+            cosine_of(views[r, slot], sim.anchor[r]) for slot in range(3) if bool(known[r, slot])
+        ]
+        below = sum(math.exp(s / 0.2) for s, _, _, ignored in row if not ignored)
+        below += sum(math.exp(s / 0.2) for s in more)
+        wanted = [s for s, _, positive, _ in row if positive] + more
+        expected = -sum(math.log(math.exp(s / 0.2) / below) for s in wanted) / len(wanted)
+        assert losses[r] == pytest.approx(expected, rel=1e-12)
+
+
+def cosine_of(a, b):
+    a, b = a.tolist(), b.tolist()
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(x * x for x in b))
+
+
+def test_without_a_near_view_the_loss_is_that_of_the_base(sim):
+    views = torch.ones(len(sim.logits), 2, DIM, dtype=torch.float64)
+    found = beside(sim, views, torch.zeros(len(views), 2, dtype=torch.bool))
+    assert torch.allclose(infonce(found, 0.2), infonce(sim, 0.2), rtol=1e-14)
+
+
+def test_what_shows_the_same_repels_no_more():
+    z1, z2, index = rows(BATCH, 0), rows(BATCH, 1), torch.tensor([10, 11, 12, 13, 14])
+    others = torch.tensor([[11, -1], [10, 12], [11, -1], [-1, -1], [-1, -1]])
+    for sim in (in_batch(z1, z2, index), against_queue(z1, z2, index, rows(5, 2), index)):
+        times = len(sim.logits) // BATCH
+        found = spared(sim, others.repeat(times, 1))
+        whose = [-9] * sim.own + sim.index.tolist()
+        for r in range(len(sim.logits)):
+            for column, image in enumerate(whose):
+                gone = image in others[r % BATCH].tolist() and image >= 0
+                positive = bool(sim.with_positives()[r, column])
+                before = bool(sim.ignored[r, column])
+                assert bool(found.ignored[r, column]) == (before or (gone and not positive))
+
+
+def test_the_nearest_of_another_case_attracts():
+    z1, z2, index = rows(BATCH, 0), rows(BATCH, 1), torch.arange(BATCH)
+    groups = torch.tensor([0, 0, 1, 1, 2, 0, 1, 2, 2, 0, 1, 0, 0, 0, 1, 2])
+    queue = torch.tensor([5, 6, 7, 8, 9, 10, 11, 12, -1, -1, 15])
+    for sim in (in_batch(z1, z2, index), against_queue(z1, z2, index, rows(ROWS, 2), queue)):
+        own = index.repeat(len(sim.logits) // BATCH)
+        found = elsewhere(sim, 2, groups, own)
+        partner = sim.of_partner()
+        whose = sim.index.tolist()
+        for r in range(len(sim.logits)):
+            others = [
+                (partner[r, sim.own + c].item(), c)
+                for c, image in enumerate(whose)
+                if image >= 0
+                and groups[image] != groups[own[r]]
+                and not sim.without_positives()[r, sim.own + c]
+            ]
+            expected = {c for _, c in sorted(others, reverse=True)[:2]}
+            got = found.positive[r, sim.own :] & ~sim.with_positives()[r, sim.own :]
+            assert set(torch.where(got)[0].tolist()) == expected
+        assert torch.isfinite(infonce(found, 0.2)).all()

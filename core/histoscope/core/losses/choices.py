@@ -152,3 +152,65 @@ def mixtures(
 def _beside(columns: Tensor, more: Tensor, own: int) -> Tensor:
     """Columns of one row only, then more of them, then shared ones."""
     return torch.cat([columns[:, :own], more, columns[:, own:]], dim=1)
+
+
+def beside(sim: Similarities, views: Tensor, known: Tensor) -> Similarities:
+    """Add views of other images that attract a row, columns of that row only.
+
+    They repel nobody. The own view stays a positive.
+
+    Args:
+        sim: cosines.
+        views: (rows, slots, dim).
+        known: which slots hold one, bool, (rows, slots); the others are left out.
+    """
+    unit = normalize(views if views.dtype == torch.float64 else views.float(), dim=2)
+    logits = torch.einsum("rd,rsd->rs", sim.anchor, unit.to(sim.anchor.dtype))
+    return replace(
+        sim,
+        logits=_beside(sim.logits, logits, sim.own),
+        ignored=_beside(sim.ignored, ~known, sim.own),
+        positive=_beside(sim.with_positives(), known, sim.own),
+    )
+
+
+def spared(sim: Similarities, others: Tensor) -> Similarities:
+    """Shared columns of images that show so nearly the same that they are no negatives.
+
+    Args:
+        sim: cosines, with the index of their columns.
+        others: dataset index of such images of each row, (rows, most); negative: none.
+    """
+    assert sim.index is not None
+    same = torch.zeros_like(sim.ignored[:, sim.own :])
+    for slot in others.unbind(1):
+        same |= (sim.index[None] == slot[:, None]) & (slot[:, None] >= 0)
+    same &= ~sim.with_positives()[:, sim.own :]
+    return replace(
+        sim, ignored=torch.cat([sim.ignored[:, : sim.own], sim.ignored[:, sim.own :] | same], 1)
+    )
+
+
+def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Similarities:
+    """The shared columns of other groups that are nearest to a row's other view attract, too.
+
+    Dwibedi et al. 2021, "With a Little Help from My Friends", eq. 1, but for other groups only and
+    beside the own view.
+
+    Args:
+        sim: cosines, with the index of their columns.
+        count: columns of a row, at most.
+        groups: of each dataset index, int64, (samples,).
+        own: dataset index of each row, (rows,).
+    """
+    assert sim.index is not None
+    theirs = groups[sim.index.clamp(min=0)]
+    barred = sim.without_positives()[:, sim.own :] | (theirs[None] == groups[own][:, None])
+    scores = sim.of_partner()[:, sim.own :].masked_fill(barred, -torch.inf)
+    count = min(count, scores.shape[1])
+    if not count:
+        return sim
+    least = scores.topk(count, dim=1).values[:, -1:]
+    chosen = (scores >= least) & ~barred
+    none = torch.zeros_like(sim.ignored[:, : sim.own])
+    return replace(sim, positive=sim.with_positives() | torch.cat([none, chosen], 1))

@@ -26,6 +26,7 @@ class Similarities:
             columns before them belong to one row only.
         partner: of each row its other view, at unit length, (rows, dim), without gradient.
         positive: bool, (rows, columns); None: the first column, which holds each row's own.
+        index: dataset index of each shared column, int64, (shared,); -1: nobody's; None: unknown.
     """
 
     logits: Tensor
@@ -34,6 +35,7 @@ class Similarities:
     columns: Tensor
     partner: Tensor
     positive: Tensor | None = None
+    index: Tensor | None = None
 
     @property
     def own(self) -> int:
@@ -92,8 +94,8 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     positive = other[:, None] == place[None]
     of = place % count if index is None else index.repeat(2)
     ignored = (of[:, None] == of[None]) & ~positive
-    columns = z.detach()
-    return Similarities(z @ z.T, ignored, z, columns, columns[other], positive)
+    columns, whose = z.detach(), None if index is None else index.repeat(2)
+    return Similarities(z @ z.T, ignored, z, columns, columns[other], positive, whose)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -116,7 +118,7 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
     first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
     ignored = (index[None] == own[:, None]) | (index[None] < 0)
     barred = torch.cat([first, ignored], dim=1)
-    return Similarities(logits, barred, q, keys.detach(), k.detach())
+    return Similarities(logits, barred, q, keys.detach(), k.detach(), index=index)
 
 
 def _unit(rows: Tensor) -> Tensor:

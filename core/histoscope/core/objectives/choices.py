@@ -128,6 +128,31 @@ class Mixtures(SyntheticSpec):
     begins: float = Field(0.1, ge=0, le=1, description="share of the run before there are any")
 
 
+class PositivesSpec(ChoiceSpec):
+    """What attracts beside the own view."""
+
+
+class Near(PositivesSpec):
+    """Images that lie near: neighbouring tiles, frames a moment away."""
+
+    kind: Literal["near"] = Field("near", description="as Le Bao Tran et al. 2023")
+    count: int = Field(4, ge=1, le=16, description="drawn of each image an epoch")
+    within_sides: float | None = Field(
+        None, gt=0, description="sides of a tile; relations.partner_sides"
+    )
+    within_s: float | None = Field(None, gt=0, description="seconds; relations.partner_s")
+    spare: bool = Field(True, description="what shows nearly the same is no negative")
+
+
+class OtherCase(PositivesSpec):
+    """The nearest in feature space of another case."""
+
+    kind: Literal["other_case"] = Field("other_case", description="of another case (or source)")
+    count: int = Field(1, ge=1, description="of each image")
+    begins: float = Field(0.1, ge=0, le=1, description="share of the run before there are any")
+
+
+PositivesSpec.known = {"near": Near, "other_case": OtherCase}
 MixingSpec.known = {"unmix": UnMix}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from histoscope.core.errors import UsageError
 from histoscope.core.losses.choices import (
     alignment_temperature,
     attracted,
+    beside,
     eliminated,
+    elsewhere,
     false_negatives,
     inconsistency,
     mixtures,
     reweighted,
+    spared,
 )
 from histoscope.core.losses.contrast import REDUCTIONS, Similarities
 from histoscope.core.objectives.choices import (
@@ -24,6 +30,8 @@ from histoscope.core.objectives.choices import (
     FalseNegatives,
     FixedTemperature,
     Mixtures,
+    Near,
+    OtherCase,
 )
 from histoscope.core.objectives.contract import (
     Clock,
@@ -33,6 +41,7 @@ from histoscope.core.objectives.contract import (
     Objective,
     Projected,
     Rows,
+    Setting,
 )
 from histoscope.core.objectives.spec import ContrastSpec
 
@@ -44,22 +53,34 @@ IRRATIONAL = (0.6180339887498949, 0.4142135623730950, 0.7320508075688772)
 class Contrastive(Objective):
     """A base that compares views with others.
 
-    In this order: columns are compared, false negatives found, mixtures made of the rest, the
-    temperature taken from the own views, rows reduced and weighted, consistency added (which knows
-    no mixtures: the other view has other ones).
+    In this order: columns are compared, positives beside the own view found, false negatives found,
+    mixtures made of the rest, the temperature taken from the own views, rows reduced and weighted,
+    consistency added (which knows no mixtures: the other view has other ones).
 
     Attributes:
         spec: its choices.
     """
 
     spec: ContrastSpec
+    near: Tensor | None
+    groups_of: Tensor | None
 
-    def wants(self, needs: Needs) -> Needs:
-        """What a base needs, and its choices beside."""
-        if self.spec.synthetic is None:
-            return needs
-        draws = {name: Draw("uniform") for name in MIXTURE_DRAWS}
-        return replace(needs, draws={**needs.draws, **draws})
+    def choose(self, needs: Needs, setting: Setting) -> None:
+        """Set up what the choices need beside the base: to be called when ``spec`` is there."""
+        choice, draws = self.spec.positives, dict(needs.draws)
+        if self.spec.synthetic is not None:
+            draws |= {name: Draw("uniform") for name in MIXTURE_DRAWS}
+        near = choice if isinstance(choice, Near) else None
+        spare = near is not None and near.spare
+        partners = near.count if near else 0
+        self.needs = replace(needs, draws=draws, partners=partners, relations=spare)
+        self.register_buffer("near", _table(setting) if spare else None, persistent=False)
+        groups = _groups(setting) if isinstance(choice, OtherCase) else None
+        self.register_buffer("groups_of", groups, persistent=False)
+
+    def seconds(self, projected: Projected) -> Tensor:
+        """Views of partners as they attract, (batch, partners, dim)."""
+        raise NotImplementedError
 
     def compare(self, projected: Projected, rows: Rows) -> Sequence[Similarities]:
         """Cosines of everything that asks with all that answers, one a direction."""
@@ -71,7 +92,8 @@ class Contrastive(Objective):
         """Mean over rows of all directions."""
         sims = self.compare(projected, rows)
         shown = {"positive_cosine": torch.stack([sim.attraction().mean() for sim in sims])}
-        changed = [self._negatives(sim, clock, shown) for sim in sims]
+        closer = [self._positives(sim, projected, rows, clock) for sim in sims]
+        changed = [self._negatives(sim, clock, shown) for sim in closer]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
         pairs = list(zip(sims, harder, strict=True))
         loss = torch.stack([self._reduced(sim, now, shown) for sim, now in pairs]).mean()
@@ -83,6 +105,20 @@ class Contrastive(Objective):
             terms.append((consistency.weight * ramp, term))
             shown["inconsistency"] = term
         return LossReport(terms, shown)
+
+    def _positives(
+        self, sim: Similarities, projected: Projected, rows: Rows, clock: Clock
+    ) -> Similarities:
+        choice, times = self.spec.positives, len(sim.logits) // len(rows.index)
+        if isinstance(choice, Near):
+            if self.near is not None:
+                sim = spared(sim, self.near[rows.index].repeat(times, 1))
+            views = self.seconds(projected).repeat(times, 1, 1)
+            return beside(sim, views, (rows.partners >= 0).repeat(times, 1))
+        if isinstance(choice, OtherCase) and clock.share >= choice.begins:
+            assert self.groups_of is not None
+            return elsewhere(sim, choice.count, self.groups_of, rows.index.repeat(times))
+        return sim
 
     def _negatives(self, sim: Similarities, clock: Clock, shown: dict[str, Tensor]) -> Similarities:
         choice = self.spec.negatives
@@ -117,3 +153,29 @@ class Contrastive(Objective):
             return (rows * reweighted(own, warmth) if choice.reweight else rows).mean()
         assert isinstance(choice, FixedTemperature)
         return reduce(sim, choice.value).mean()
+
+
+def _table(setting: Setting) -> Tensor:
+    """Dataset index of what shows nearly the same as each image, (samples, most); -1: none."""
+    pairs = setting.relations()
+    same = pairs.filter(pc.equal(pairs.column("kind"), "same"))
+    rows, others = (same.column(name).to_numpy() for name in ("row", "other"))
+    counts = np.bincount(rows, minlength=setting.samples)
+    slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out = np.full((setting.samples, max(1, counts.max(initial=0))), -1, np.int64)
+    out[rows, slots] = others
+    return torch.from_numpy(out)
+
+
+def _groups(setting: Setting) -> Tensor:
+    """A number for the case of each image, where it is unknown for its source, (samples,).
+
+    Raises:
+        UsageError: all are of one.
+    """
+    cases, sources = (setting.table.column(name).to_pylist() for name in ("case", "source"))
+    names = [f"case:{c}" if c else f"source:{s}" for c, s in zip(cases, sources, strict=True)]
+    known, place = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    if len(known) < 2:
+        raise UsageError("objective.positives: all images are of one case; there is no other")
+    return torch.from_numpy(place.reshape(-1).astype(np.int64))

@@ -124,7 +124,7 @@ class Mixed(Objective):
             for name in plain.asks
             if name not in self.base.second
         }
-        second = {name: plain.asks[name] for name in self.base.second}
+        second = {name: plain.asks[name] for name in self.base.second if name in plain.asks}
         swapped = {name: _swapped(rows) for name, rows in second.items()}
         answers = {name: _swapped(rows) for name, rows in plain.answers.items()}
         others = Rows(*map(_swapped, (rows.index, rows.partners, rows.donors)))

@@ -93,7 +93,7 @@ class MoCoV2(Contrastive):
         self.queue = FeatureQueue(held, spec.projector.out)
         self.spec, self.momentum = spec, spec.momentum
         orders = {name: Draw("permutation") for name in ORDERS}
-        self.needs = self.wants(Needs(draws=orders, least_part=2 * spec.momentum.groups))
+        self.choose(Needs(draws=orders, least_part=2 * spec.momentum.groups), setting)
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
 
     def before_step(self, clock: Clock) -> None:
@@ -111,11 +111,20 @@ class MoCoV2(Contrastive):
                 self._in_groups(self.slow, images[k], views.draws[ORDERS[k]].argsort())
                 for _, k in self._pairs
             ]
+            near = [
+                self._in_groups(self.slow, view, straight)
+                for view in views.families.get("partner", ())
+            ]
             keys = [normalize(key, dim=1) for key in keys]
+        answers = {f"keys {n}": rows[:, None] for n, rows in enumerate(keys)}
         return Projected(
             {f"queries {n}": rows[:, None] for n, rows in enumerate(queries)},
-            {f"keys {n}": rows[:, None] for n, rows in enumerate(keys)},
+            answers | ({"partners": torch.stack(near, 1)} if near else {}),
         )
+
+    def seconds(self, projected: Projected) -> Tensor:
+        """Keys of partners."""
+        return projected.answers["partners"]
 
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Queries of each direction with their keys and the queue."""
@@ -146,4 +155,6 @@ class MoCoV2(Contrastive):
 
 
 def _keys_of(projected: Projected) -> list[Tensor]:
-    return [answer.squeeze(1) for answer in projected.answers.values()]
+    return [
+        answer.squeeze(1) for name, answer in projected.answers.items() if name.startswith("keys")
+    ]

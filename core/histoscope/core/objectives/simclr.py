@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.contrast import Similarities, in_batch
@@ -51,19 +53,25 @@ class SimCLR(Contrastive):
     """
 
     settings: ClassVar[type[MethodSpec]] = SimCLRSpec
-    second = VIEWS[1:]
+    second = (VIEWS[1], "partners")
 
     def __init__(self, encoder: Encoder, spec: SimCLRSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(encoder.dim, spec.projector)
         self.spec = spec
-        self.needs = self.wants(Needs())
+        self.choose(Needs(), setting)
 
     def project(self, views: Views) -> Projected:
-        """Both views, passed one after the other, as separate BN batches."""
-        passed = [self.projector(self.encoder(view)) for view in views.families["global"]]
-        return Projected({name: rows[:, None] for name, rows in zip(VIEWS, passed, strict=True)})
+        """All views, passed one after the other, as separate BN batches."""
+        images = [*views.families["global"], *views.families.get("partner", ())]
+        first, second, *near = (self.projector(self.encoder(view)) for view in images)
+        beside = {"partners": torch.stack(near, 1)} if near else {}
+        return Projected({VIEWS[0]: first[:, None], VIEWS[1]: second[:, None], **beside})
+
+    def seconds(self, projected: Projected) -> Tensor:
+        """Partners, with their gradient."""
+        return projected.asks["partners"]
 
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Both views of all images with each other."""

@@ -18,7 +18,9 @@ from histoscope.core.objectives.choices import (
     ConsistencySpec,
     FixedTemperature,
     MixingSpec,
+    Near,
     NegativesSpec,
+    PositivesSpec,
     SyntheticSpec,
     TemperatureSpec,
 )
@@ -35,6 +37,11 @@ class MethodSpec(Spec):
     mixing: SerializeAsAny[MixingSpec] | None = Field(
         None, description="what is mixed, over any method, name or long form"
     )
+
+    @property
+    def relations(self) -> dict[str, float]:
+        """What it says of the domain's relations, by their names."""
+        return {}
 
     @classmethod
     def chosen(cls, given: Any) -> type[Spec]:
@@ -85,6 +92,9 @@ class ContrastSpec(MethodSpec):
     temperature: SerializeAsAny[TemperatureSpec] = Field(
         FixedTemperature(), description="number, name or long form"
     )
+    positives: SerializeAsAny[PositivesSpec] | None = Field(
+        None, description="what attracts beside the own view, name or long form"
+    )
     negatives: SerializeAsAny[NegativesSpec] | None = Field(
         None, description="what is changed about negatives, name or long form"
     )
@@ -95,3 +105,12 @@ class ContrastSpec(MethodSpec):
         None, description="what both views must agree on beside, name or long form"
     )
     projector: ProjectorSpec = Field(ProjectorSpec(), description="projection head")
+
+    @property
+    def relations(self) -> dict[str, float]:
+        """How near positives may lie."""
+        near = self.positives
+        if not isinstance(near, Near):
+            return {}
+        told = {"partner_sides": near.within_sides, "partner_s": near.within_s}
+        return {name: value for name, value in told.items() if value is not None}

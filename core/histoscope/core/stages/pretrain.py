@@ -209,7 +209,8 @@ def _donors(run: Run) -> int:
 def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -> Data:
     """Which samples, how their images were cut and kept, and in what order they come."""
     training = spec.training
-    asked = build(domain.options.get("relations", Spec), spec.relations, "relations")
+    near = {**spec.relations, **spec.objective.relations}
+    asked = build(domain.options.get("relations", Spec), near, "relations")
     table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
     how = [about["domain"], about["sampling"], scale, about["encoding"]]
