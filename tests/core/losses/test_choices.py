@@ -155,6 +155,21 @@ def test_false_negatives_are_the_nearest_above_the_threshold(sim, count, thresho
         assert {at for at, one in enumerate(those) if one} == expected
 
 
+def test_further_views_of_the_image_score_candidates_too(sim):
+    rng = torch.Generator().manual_seed(8)
+    support = normalize(torch.randn(len(sim.logits), 2, DIM, generator=rng).double(), dim=2)
+    found = false_negatives(sim, 2, -1.0, support).tolist()
+    for r, row in enumerate(table_of(sim)):
+        scores = {}
+        for at, (s, t, positive, ignored) in enumerate(row):
+            if positive or ignored:
+                continue
+            column = sim.columns[at - sim.own]
+            scores[at] = max(s, t, *(float(view @ column) for view in support[r]))
+        nearest = sorted(scores, key=lambda at: -scores[at])[:2]
+        assert {at for at, one in enumerate(found[r]) if one} == set(nearest)
+
+
 @pytest.mark.parametrize(("count", "threshold"), [(0, -1.0), (5, 1.5)])
 def test_without_any_the_loss_is_that_of_the_base(sim, count, threshold):
     those = false_negatives(sim, count, threshold)

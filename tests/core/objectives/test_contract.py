@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from histoscope.core.errors import UsageError
+from histoscope.core.config import build
+from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.moco_v2 import MoCoV2, MoCoV2Spec
 from histoscope.core.objectives.simclr import SimCLR
+from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "simclr"]
@@ -54,7 +56,8 @@ def test_every_choice_keeps_the_contract_and_all_together_do(base):
     for key, values in CHOICES.items():
         for value in values:
             check_objective(base, {key: value})
-    check_objective(base, {key: values[0] for key, values in CHOICES.items()})
+    every = {key: values[0] for key, values in CHOICES.items()}
+    check_objective(base, {**every, "temperature": {"kind": "macl", "reweight": False}})
 
 
 def planted(monkeypatch, kind: type, base: str, said: str) -> None:
@@ -154,3 +157,35 @@ def test_every_base_can_be_mixed(base):
 def test_what_has_no_answers_is_not_mixed():
     with pytest.raises(UsageError, match="beside has no answers to what is asked"):
         check_objective("beside", {"mixing": "unmix"})
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "said"),
+    [
+        (
+            "simclr",
+            {"reduction": "decoupled", "temperature": "macl"},
+            "set one of them: temperature.reweight=false",
+        ),
+        ("simclr", {"temperature": {"kind": "macl", "slope": 1}}, "less than 1"),
+        ("simclr", {"negatives": {"kind": "fnc", "support": 0}}, "greater than or equal to 1"),
+        ("byol", {"temperature": "macl"}, "temperature"),
+        ("barlow_twins", {"negatives": "fnc"}, "negatives"),
+        ("dino", {"consistency": "co2"}, "consistency"),
+        ("simclr", {"negatives": "fnx"}, "did you mean 'fnc'"),
+        ("simclr", {"negatives": ["fnc", "fnc"]}, "negatives"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_key(base, more, said):
+    with pytest.raises(ConfigError) as fault:
+        build(MethodSpec, {"base": base, **more}, "objective")
+    assert said in str(fault.value)
+    assert len(str(fault.value).splitlines()) == 1
+
+
+def test_choices_that_want_more_negatives_are_refused():
+    with pytest.raises(UsageError, match=r"--set objective.synthetic.hardest=30$"):
+        Rehearsal("simclr", {"synthetic": "mochi"})  # of 16 images
+    few = {"momentum": {"rows": 1}, "consistency": "co2"}
+    with pytest.raises(UsageError, match="of 1 negatives nothing can be consistent"):
+        Rehearsal("moco_v2", few)

@@ -70,7 +70,9 @@ def inconsistency(sim: Similarities, temperature: float) -> Tensor:
     return rows.masked_fill(alone[:, 0], 0)
 
 
-def false_negatives(sim: Similarities, count: int, threshold: float) -> Tensor:
+def false_negatives(
+    sim: Similarities, count: int, threshold: float, support: Tensor | None = None
+) -> Tensor:
     """Negatives that look like the image itself, bool, (rows, columns).
 
     Huynh et al. 2022, "Boosting Contrastive Self-Supervised Learning with False Negative
@@ -81,8 +83,12 @@ def false_negatives(sim: Similarities, count: int, threshold: float) -> Tensor:
         sim: cosines.
         count: k of the paper.
         threshold: t of the paper.
+        support: further views of the row's image, at unit length, (rows, views, dim).
     """
     scores = torch.maximum(sim.logits.detach(), sim.of_partner().to(sim.logits.dtype))
+    if support is not None:
+        more = torch.einsum("rvd,cd->rvc", support.to(scores.dtype), sim.columns.to(scores.dtype))
+        scores[:, sim.own :] = torch.maximum(scores[:, sim.own :], more.amax(1))
     scores = scores.masked_fill(sim.without_positives(), -torch.inf)
     count = min(count, scores.shape[1])
     if not count:

@@ -65,7 +65,7 @@ class AlignmentTemperature(TemperatureSpec):
 
     kind: Literal["macl"] = Field("macl", description="Huang et al. 2022")
     value: float = Field(0.1, gt=0, le=2, description="at the threshold of agreement")
-    slope: float = Field(0.5, ge=0, le=1, description="alpha of the paper")
+    slope: float = Field(0.5, ge=0, lt=1, description="alpha of the paper")
     threshold: float = Field(0.0, ge=-1, le=1, description="agreement at which it is value")
     reweight: bool = Field(True, description="rows weigh 1 / (1 - share of the positive)")
 
@@ -80,6 +80,9 @@ class FalseNegatives(NegativesSpec):
     kind: Literal["fnc"] = Field("fnc", description="Huynh et al. 2022")
     way: Literal["eliminate", "attract"] = Field(
         "eliminate", description="left out, or positives beside the own view"
+    )
+    support: int = Field(
+        2, ge=1, le=16, description="further views of an image that candidates are compared with"
     )
     count: int = Field(5, ge=0, description="candidates of a row, at most")
     threshold: float = Field(0.7, ge=-1, le=2, description="least cosine to a view of the image")

@@ -45,6 +45,8 @@ from histoscope.core.objectives.contract import (
 )
 from histoscope.core.objectives.spec import ContrastSpec
 
+PARTNERS = "partner"  # family of views of second images
+SUPPORT = "support"  # family of further views of an image, as the usual one unless told
 MIXTURE_DRAWS = ("mixture, one", "mixture, other", "mixture, share")
 # one number a row is drawn, its mixtures take further ones by these steps (Kronecker's sequence)
 IRRATIONAL = (0.6180339887498949, 0.4142135623730950, 0.7320508075688772)
@@ -65,18 +67,46 @@ class Contrastive(Objective):
     near: Tensor | None
     groups_of: Tensor | None
 
-    def choose(self, needs: Needs, setting: Setting) -> None:
-        """Set up what the choices need beside the base: to be called when ``spec`` is there."""
+    def choose(self, needs: Needs, setting: Setting, negatives: int) -> None:
+        """Set up what the choices need beside the base: to be called when ``spec`` is there.
+
+        Args:
+            needs: of the base.
+            setting: of the run.
+            negatives: that a row has at most.
+
+        Raises:
+            UsageError: too few negatives, or cases, for a choice.
+        """
+        self._check(negatives)
         choice, draws = self.spec.positives, dict(needs.draws)
+        families = dict(needs.families)
+        if isinstance(self.spec.negatives, FalseNegatives):
+            families[SUPPORT] = self.spec.negatives.support
         if self.spec.synthetic is not None:
             draws |= {name: Draw("uniform") for name in MIXTURE_DRAWS}
         near = choice if isinstance(choice, Near) else None
         spare = near is not None and near.spare
         partners = near.count if near else 0
-        self.needs = replace(needs, draws=draws, partners=partners, relations=spare)
+        self.needs = replace(
+            needs, families=families, draws=draws, partners=partners, relations=spare
+        )
         self.register_buffer("near", _table(setting) if spare else None, persistent=False)
         groups = _groups(setting) if isinstance(choice, OtherCase) else None
         self.register_buffer("groups_of", groups, persistent=False)
+
+    def _check(self, negatives: int) -> None:
+        synthetic, consistency = self.spec.synthetic, self.spec.consistency
+        if isinstance(synthetic, Mixtures) and synthetic.hardest > negatives:
+            raise UsageError(
+                f"objective.synthetic.hardest: {synthetic.hardest}, but a row has {negatives} "
+                f"negatives; --set objective.synthetic.hardest={negatives}"
+            )
+        if isinstance(consistency, Consistency) and negatives < 2:
+            raise UsageError(
+                f"objective.consistency: of {negatives} negatives nothing can be consistent; give "
+                "a larger batch or queue"
+            )
 
     def seconds(self, projected: Projected) -> Tensor:
         """Views of partners as they attract, (batch, partners, dim)."""
@@ -93,7 +123,7 @@ class Contrastive(Objective):
         sims = self.compare(projected, rows)
         shown = {"positive_cosine": torch.stack([sim.attraction().mean() for sim in sims])}
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
-        changed = [self._negatives(sim, clock, shown) for sim in closer]
+        changed = [self._negatives(sim, projected, clock, shown) for sim in closer]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
         pairs = list(zip(sims, harder, strict=True))
         loss = torch.stack([self._reduced(sim, now, shown) for sim, now in pairs]).mean()
@@ -120,12 +150,16 @@ class Contrastive(Objective):
             return elsewhere(sim, choice.count, self.groups_of, rows.index.repeat(times))
         return sim
 
-    def _negatives(self, sim: Similarities, clock: Clock, shown: dict[str, Tensor]) -> Similarities:
+    def _negatives(
+        self, sim: Similarities, projected: Projected, clock: Clock, shown: dict[str, Tensor]
+    ) -> Similarities:
         choice = self.spec.negatives
         if not isinstance(choice, FalseNegatives):
             return sim
         count = choice.count if clock.share >= choice.begins else 0
-        those = false_negatives(sim, count, choice.threshold)
+        views = projected.answers[SUPPORT]
+        views = views.repeat(len(sim.logits) // len(views), 1, 1)
+        those = false_negatives(sim, count, choice.threshold, views)
         shown["false_negatives"] = those.sum(1).double().mean()
         return (eliminated if choice.way == "eliminate" else attracted)(sim, those)
 

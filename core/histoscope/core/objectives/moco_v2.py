@@ -25,7 +25,7 @@ from histoscope.core.objectives.contract import (
     Setting,
     Views,
 )
-from histoscope.core.objectives.contrastive import Contrastive
+from histoscope.core.objectives.contrastive import PARTNERS, SUPPORT, Contrastive
 from histoscope.core.objectives.heads import plain_projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 from histoscope.core.optim.ema import move_towards
@@ -93,7 +93,8 @@ class MoCoV2(Contrastive):
         self.queue = FeatureQueue(held, spec.projector.out)
         self.spec, self.momentum = spec, spec.momentum
         orders = {name: Draw("permutation") for name in ORDERS}
-        self.choose(Needs(draws=orders, least_part=2 * spec.momentum.groups), setting)
+        needs = Needs(draws=orders, least_part=2 * spec.momentum.groups)
+        self.choose(needs, setting, negatives=held)
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
 
     def before_step(self, clock: Clock) -> None:
@@ -111,20 +112,20 @@ class MoCoV2(Contrastive):
                 self._in_groups(self.slow, images[k], views.draws[ORDERS[k]].argsort())
                 for _, k in self._pairs
             ]
-            near = [
-                self._in_groups(self.slow, view, straight)
-                for view in views.families.get("partner", ())
-            ]
-            keys = [normalize(key, dim=1) for key in keys]
-        answers = {f"keys {n}": rows[:, None] for n, rows in enumerate(keys)}
+            others = {
+                name: torch.stack([self._in_groups(self.slow, v, straight) for v in family], 1)
+                for name, family in views.families.items()
+                if name in (PARTNERS, SUPPORT)
+            }
+        answers = {f"keys {n}": normalize(rows, dim=1)[:, None] for n, rows in enumerate(keys)}
         return Projected(
             {f"queries {n}": rows[:, None] for n, rows in enumerate(queries)},
-            answers | ({"partners": torch.stack(near, 1)} if near else {}),
+            answers | {name: normalize(rows, dim=2) for name, rows in others.items()},
         )
 
     def seconds(self, projected: Projected) -> Tensor:
         """Keys of partners."""
-        return projected.answers["partners"]
+        return projected.answers[PARTNERS]
 
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Queries of each direction with their keys and the queue."""

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.contrast import Similarities, in_batch
+from histoscope.core.losses.regression import unit
 from histoscope.core.objectives.contract import Needs, Projected, Rows, Setting, Views
-from histoscope.core.objectives.contrastive import Contrastive
+from histoscope.core.objectives.contrastive import PARTNERS, SUPPORT, Contrastive
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 
@@ -53,25 +54,30 @@ class SimCLR(Contrastive):
     """
 
     settings: ClassVar[type[MethodSpec]] = SimCLRSpec
-    second = (VIEWS[1], "partners")
+    second = (VIEWS[1], PARTNERS)
 
     def __init__(self, encoder: Encoder, spec: SimCLRSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(encoder.dim, spec.projector)
         self.spec = spec
-        self.choose(Needs(), setting)
+        self.choose(Needs(), setting, negatives=2 * setting.batch_size - 2)
 
     def project(self, views: Views) -> Projected:
         """All views, passed one after the other, as separate BN batches."""
-        images = [*views.families["global"], *views.families.get("partner", ())]
+        images = [*views.families["global"], *views.families.get(PARTNERS, ())]
         first, second, *near = (self.projector(self.encoder(view)) for view in images)
-        beside = {"partners": torch.stack(near, 1)} if near else {}
-        return Projected({VIEWS[0]: first[:, None], VIEWS[1]: second[:, None], **beside})
+        beside = {PARTNERS: torch.stack(near, 1)} if near else {}
+        asks = {VIEWS[0]: first[:, None], VIEWS[1]: second[:, None], **beside}
+        if SUPPORT not in views.families:
+            return Projected(asks)
+        with torch.no_grad():
+            more = [unit(self.projector(self.encoder(view))) for view in views.families[SUPPORT]]
+        return Projected(asks, {SUPPORT: torch.stack(more, 1)})
 
     def seconds(self, projected: Projected) -> Tensor:
         """Partners, with their gradient."""
-        return projected.asks["partners"]
+        return projected.asks[PARTNERS]
 
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Both views of all images with each other."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from histoscope.core.config import Spec
 from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.choices import (
+    AlignmentTemperature,
     ConsistencySpec,
     FixedTemperature,
     MixingSpec,
@@ -105,6 +106,17 @@ class ContrastSpec(MethodSpec):
         None, description="what both views must agree on beside, name or long form"
     )
     projector: ProjectorSpec = Field(ProjectorSpec(), description="projection head")
+
+    @model_validator(mode="after")
+    def _weighted_once(self) -> Self:
+        warm = self.temperature
+        weighted = isinstance(warm, AlignmentTemperature) and warm.reweight
+        if weighted and self.reduction == "decoupled":
+            raise ValueError(
+                "reduction decoupled has the gradient that temperature.reweight gives; set one of "
+                "them: temperature.reweight=false"
+            )
+        return self
 
     @property
     def relations(self) -> dict[str, float]:

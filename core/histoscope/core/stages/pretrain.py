@@ -27,6 +27,7 @@ from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, remove_left, write_text
+from histoscope.core.objectives.contrastive import SUPPORT
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import info_of, open_encoder
@@ -334,6 +335,8 @@ def _check_needs(run: Run) -> None:
         run.plans.setdefault(PARTNER, run.plans[GLOBAL])
     elif run.spec.relations and not needs.relations:
         raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
+    if SUPPORT in wanted:
+        run.plans.setdefault(SUPPORT, run.plans[GLOBAL])
     if donors := _donors(run):
         wanted[DONOR] = donors
         run.plans.setdefault(DONOR, run.plans[GLOBAL])

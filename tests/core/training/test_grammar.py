@@ -1,0 +1,155 @@
+"""Every pair of choices, over each base, trains the same in two processes, or is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from histoscope.core.config import build
+from histoscope.core.errors import ConfigError, UsageError
+from histoscope.core.objectives import OBJECTIVES, choices
+from histoscope.core.objectives.choices import ChoiceSpec
+from histoscope.core.progress import Silent
+from histoscope.core.stages.pretrain import pretrain
+from histoscope.core.tensors import load_tensors
+from histoscope.core.training.spec import PretrainSpec
+from tests.core.training.test_step import HOUSE, PLUGIN, SETTINGS
+
+KEYS = {  # of the objective, and the class whose kinds it takes
+    "temperature": choices.TemperatureSpec,
+    "negatives": choices.NegativesSpec,
+    "synthetic": choices.SyntheticSpec,
+    "consistency": choices.ConsistencySpec,
+    "positives": choices.PositivesSpec,
+    "mixing": choices.MixingSpec,
+}
+SMALL = {"mochi": {"hardest": 8, "pairs": 4, "with_query": 2}}
+EARLY = {"begins": 0.0, "ramp": 0.0}
+
+
+def forms(spec: type[ChoiceSpec]) -> list[dict[str, Any]]:
+    """Each kind, so set that three steps see it."""
+    return [
+        {
+            "kind": kind,
+            **SMALL.get(kind, {}),
+            **{name: value for name, value in EARLY.items() if name in its.model_fields},
+        }
+        for kind, its in spec.known.items()
+        if kind != "fixed"
+    ]
+
+
+def pairs() -> list[dict[str, Any]]:
+    """Settings of every base with every pair of choices."""
+    known = [(key, one) for key, spec in KEYS.items() for one in forms(spec)]
+    known += [("reduction", "decoupled")]
+    bases = [n for n, place in OBJECTIVES.targets().items() if place.startswith("histoscope.")]
+    return [
+        {"base": base, **SETTINGS.get(base, {}), one[0]: one[1], other[0]: other[1]}
+        for base in bases
+        for one, other in combinations(known, 2)
+        if one[0] != other[0]
+    ]
+
+
+def spec_of(settings: dict[str, Any], accumulate: int) -> PretrainSpec:
+    """Three steps in float64."""
+    small = {"size_px": 8, "scale": [0.2, 0.5]}
+    families = {"local": {"geometry": small}} if "local" in settings else {}
+    body = {
+        "encoder": {"kind": "noisy"},
+        "objective": settings,
+        "views": {"families": families},
+        "training": {
+            "steps": 3,
+            "batch_size": 16,
+            "precision": "float64",
+            "threads": 1,
+            "workers": 0,
+            "accumulate": accumulate,
+            "optimiser": {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0},
+            "monitor": {"every": 0},
+        },
+    }
+    return build(PretrainSpec, body, "test")
+
+
+def train_all(store: Path, out: Path, accumulate: int) -> None:
+    """Train every pair that is not refused; of the others keep what was said."""
+    import toy_domain
+
+    from histoscope.core.data.store import Store
+
+    with patch("histoscope.core.stages.pretrain.draw_journal"):
+        for number, settings in enumerate(pairs()):
+            folder = out / str(number)
+            try:
+                spec = spec_of(settings, accumulate)
+                pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
+            except (ConfigError, UsageError) as fault:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "refused.txt").write_text(str(fault), encoding="utf-8")
+
+
+def in_two_processes(store: Path, out: Path) -> None:
+    """One launch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(PLUGIN), str(HOUSE), *sys.path])
+    usual = {**os.environ, "PYTHONPATH": path, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
+    usual |= {"TORCHELASTIC_RUN_ID": "test"}
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tests.core.training.test_grammar import train_all; "
+        "train_all(Path(sys.argv[1]), Path(sys.argv[2]), 1)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(store), str(out)],
+            env={**usual, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=3000) for process in started] == [0, 0]  # one that hangs
+
+
+@pytest.mark.slow
+def test_every_pair_trains_alike_in_two_processes_or_is_refused(toy_store, tmp_path):
+    in_two_processes(toy_store.path, tmp_path / "two")
+    train_all(toy_store.path, tmp_path / "one", 2)
+    refused = {}
+    for number, settings in enumerate(pairs()):
+        folders = [tmp_path / name / str(number) for name in ("two", "one")]
+        said = [folder / "refused.txt" for folder in folders]
+        if said[1].is_file():
+            one, other = (file.read_text(encoding="utf-8") for file in said)
+            assert one == other
+            assert len(one.splitlines()) == 1
+            refused[number] = one
+            continue
+        found, expected = (
+            load_tensors(folder / "checkpoints" / "step-000003" / "model.safetensors")
+            for folder in folders
+        )
+        for name, value in expected.items():
+            if "running" in name or "num_batches" in name:
+                continue  # two parts are two steps of the running statistics
+            apart = (found[name] - value).abs().max().item() if value.numel() else 0.0
+            assert apart <= 1e-9, (settings, name, apart)
+    contrast = {"simclr", "moco_v2"}
+    for number, settings in enumerate(pairs()):
+        own = {"mixing"} | (KEYS.keys() | {"reduction"} if settings["base"] in contrast else set())
+        foreign = (KEYS.keys() | {"reduction"}) & settings.keys() - own
+        twice = {"reduction", "temperature"} <= settings.keys()  # MACL weighs as decoupling does
+        assert (number in refused) == bool(foreign or twice), (settings, refused.get(number))
