@@ -14,13 +14,16 @@ from unittest.mock import patch
 import pytest
 
 from histoscope.core.config import build
+from histoscope.core.data.store import Store
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.objectives import OBJECTIVES, choices
 from histoscope.core.objectives.choices import ChoiceSpec
 from histoscope.core.progress import Silent
+from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.tensors import load_tensors
 from histoscope.core.training.spec import PretrainSpec
+from histoscope.core.work.local import Local
 from tests.core.training.test_step import HOUSE, PLUGIN, SETTINGS
 
 KEYS = {  # of the objective, and the class whose kinds it takes
@@ -87,8 +90,6 @@ def train_all(store: Path, out: Path, accumulate: int) -> None:
     """Train every pair that is not refused; of the others keep what was said."""
     import toy_domain
 
-    from histoscope.core.data.store import Store
-
     with patch("histoscope.core.stages.pretrain.draw_journal"):
         for number, settings in enumerate(pairs()):
             folder = out / str(number)
@@ -96,8 +97,14 @@ def train_all(store: Path, out: Path, accumulate: int) -> None:
                 spec = spec_of(settings, accumulate)
                 pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
             except (ConfigError, UsageError) as fault:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "refused.txt").write_text(str(fault), encoding="utf-8")
+                file = refusal_of(out, number, os.environ.get("RANK", "0"))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(str(fault), encoding="utf-8")
+
+
+def refusal_of(out: Path, number: int, rank: str) -> Path:
+    """Where a process keeps what was said of a pair."""
+    return out / f"refused-{rank}" / f"{number}.txt"
 
 
 def in_two_processes(store: Path, out: Path) -> None:
@@ -124,19 +131,34 @@ def in_two_processes(store: Path, out: Path) -> None:
     assert [process.wait(timeout=3000) for process in started] == [0, 0]  # one that hangs
 
 
+@pytest.fixture
+def two_cases(toy, tmp_path):
+    """A store whose training images are of two cases."""
+    folder = tmp_path / "two-cases"
+    folder.mkdir()
+    for seed, name in enumerate(("a0-train", "a1-train", "a2-test")):
+        toy.write_stack(folder / f"{name}.npy", 20, seed)
+    roots, out = {"input": folder}, tmp_path / "two-cases-store"
+    options, engine = toy.ToyOptions(with_cases=True), Local(0)
+    sampling = toy.ToySampling()
+    prepare(toy.DOMAIN, roots, sampling, options, out, engine=engine, progress=Silent())
+    return Store(out)
+
+
 @pytest.mark.slow
-def test_every_pair_trains_alike_in_two_processes_or_is_refused(toy_store, tmp_path):
-    in_two_processes(toy_store.path, tmp_path / "two")
-    train_all(toy_store.path, tmp_path / "one", 2)
+def test_every_pair_trains_alike_in_two_processes_or_is_refused(two_cases, tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    in_two_processes(two_cases.path, two)
+    train_all(two_cases.path, one, 2)
     refused = {}
     for number, settings in enumerate(pairs()):
-        folders = [tmp_path / name / str(number) for name in ("two", "one")]
-        said = [folder / "refused.txt" for folder in folders]
-        if said[1].is_file():
-            one, other = (file.read_text(encoding="utf-8") for file in said)
-            assert one == other
-            assert len(one.splitlines()) == 1
-            refused[number] = one
+        folders = [out / str(number) for out in (two, one)]
+        places = ((one, "0"), (two, "0"), (two, "1"))
+        said = [refusal_of(out, number, rank) for out, rank in places]
+        if said[0].is_file():
+            (text,) = {file.read_text(encoding="utf-8") for file in said}
+            assert len(text.splitlines()) == 1
+            refused[number] = text
             continue
         found, expected = (
             load_tensors(folder / "checkpoints" / "step-000003" / "model.safetensors")
