@@ -11,7 +11,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
@@ -20,6 +20,7 @@ from histoscope.core.config import Spec
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives import OBJECTIVES
+from histoscope.core.objectives.choices import ChoiceSpec
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.registry import Registry
 
@@ -54,7 +55,12 @@ def rows(
     """Rows of a model and of those in it, without ``others``."""
     for name, field in spec.model_fields.items():
         kind = field.annotation
-        if kind is MethodSpec:
+        if choice := choice_of(kind):
+            kinds = [known for known in choice.known.values() if issubclass(known, Spec)]
+            yield from rows_of_kinds(kinds, f"{above}{name}.", absent, always=False)
+            if type(None) in get_args(kind):
+                yield f"| `{above}{name}` | null, may be absent |  | null | {field.description} |\n"
+        elif kind is MethodSpec:
             yield from rows_of_methods(OBJECTIVES, f"{above}{name}.", "")
         elif isinstance(kind, type) and issubclass(kind, Spec):
             yield from rows(kind, {}, absent, f"{above}{name}.")
@@ -72,6 +78,22 @@ def rows_of_methods(
     """Rows of the settings of all methods of the program, each key once, as it stands first."""
     names = [n for n, place in methods.targets().items() if place.startswith("histoscope.")]
     every = [*first, *(methods.load(name).settings for name in sorted(names, reverse=True))]
+    yield from rows_of_kinds(every, above, absent, always=True)
+
+
+def choice_of(kind: Any) -> type[ChoiceSpec] | None:
+    """The choice that a field takes, maybe None."""
+    for one in (kind, *get_args(kind)):
+        plain = get_args(one)[0] if get_origin(one) is Annotated else one
+        if isinstance(plain, type) and issubclass(plain, ChoiceSpec):
+            return plain
+    return None
+
+
+def rows_of_kinds(
+    every: Sequence[type[Spec]], above: str, absent: str, *, always: bool
+) -> Iterator[str]:
+    """Rows of several kinds of one thing; what not all of them have may be absent."""
     cells: dict[str, list[list[str]]] = {}
     for settings in every:
         for row in rows(settings, {}, absent, above):
@@ -80,7 +102,8 @@ def rows_of_methods(
     for key, found in cells.items():
         type_, _, default, meaning = found[0]
         values = ", ".join(dict.fromkeys(one[1] for one in found))
-        some = "" if absent or len(found) == len(every) else ", may be absent"
+        told = absent or ", may be absent" in type_ or (always and len(found) == len(every))
+        some = "" if told else ", may be absent"
         yield f"| {key} | {type_}{some} | {values} | {default} | {meaning} |\n"
 
 
