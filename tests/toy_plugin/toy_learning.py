@@ -41,8 +41,11 @@ class Noisy(nn.Module):
     def forward(self, images):
         return self.network(self._normalise(images)).mean(dim=(2, 3))
 
-    def encode(self, images, want):
+    def encode(self, images, want, masked=None):
         place = self.network(self._normalise(images))
+        if masked is not None:
+            hidden = masked.places.reshape(len(place), 1, *place.shape[2:])
+            place = torch.where(hidden, masked.token[:, None, None], place)
         tokens = place.flatten(2).transpose(1, 2)
         return {"map": place, "tokens": tokens, "pooled": place.mean(dim=(2, 3))}[want]
 

@@ -17,7 +17,7 @@ from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "simclr"]
-BUILT_IN = ["barlow_twins", "byol", "dino", "moco_v2", "msf", "simclr", "swav"]
+BUILT_IN = ["barlow_twins", "byol", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
 MORE = {"swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}}}
 
 
@@ -31,7 +31,7 @@ def test_it_keeps_its_contract(base):
     check_objective(base, MORE.get(base))
 
 
-@pytest.mark.parametrize("base", ["dino", "swav"])
+@pytest.mark.parametrize("base", ["dino", "ibot", "swav"])
 def test_it_keeps_its_contract_with_small_crops(base):
     check_objective(base, {**MORE.get(base, {}), "local": 2})
 

@@ -37,6 +37,7 @@ SETTINGS = {
     "barlow_twins": NARROW,
     "swav": {**NARROW, "local": 2, "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.3}},
     "dino": {**NARROW, "local": 2, "prototypes": 12},
+    "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
     "msf": {**NARROW, "neighbours": {"rows": 12, "count": 3}},
 }
 
@@ -131,14 +132,15 @@ def test_a_batch_in_halves_is_another_batch_to_batch_norm():
 
 def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
     """Three steps in float64, plain gradient descent."""
-    small = {"size_px": 8, "scale": [0.2, 0.5]}
-    cropped = base in ("follow", "dino", "swav")
+    patches = encoder == "test_vit"  # of 16 px
+    small = {"size_px": 16 if patches else 8, "scale": [0.2, 0.5]}
+    cropped = base in ("follow", "dino", "swav", "ibot")
     families = {"local": {"geometry": small}} if cropped else {}
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
     body = {
         "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
         "objective": {"base": base, **SETTINGS.get(base, {})},
-        "views": {"families": families},
+        "views": {"families": families, **({"geometry": {"size_px": 32}} if patches else {})},
         "training": {
             "steps": 3,
             "batch_size": 16,
@@ -156,7 +158,10 @@ def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
 def cases() -> list[tuple[str, str]]:
     """Every objective that is registered, without and with batch norm."""
     names = sorted(OBJECTIVES.names())
-    return [(base, encoder) for base in names for encoder in ("noisy", "test_resnet")]
+    normed = {"ibot": "test_vit"}  # which wants patches
+    return [
+        (base, encoder) for base in names for encoder in ("noisy", normed.get(base, "test_resnet"))
+    ]
 
 
 def run_all(store: Path, out: Path, accumulate: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from histoscope.core.encoders.contract import EncoderSpec, Want
+from histoscope.core.encoders.contract import EncoderSpec, Masked, Want
 from histoscope.core.encoders.pixels import IDENTITY
 from histoscope.core.errors import UsageError
 
@@ -45,8 +45,10 @@ class ColourEncoder(nn.Module):
         rows = [_statistics(image) for image in pixels]
         return torch.from_numpy(np.stack(rows)).to(images.device)
 
-    def encode(self, images: Tensor, want: Want) -> Tensor:
+    def encode(self, images: Tensor, want: Want, masked: Masked | None = None) -> Tensor:
         """Pooled only."""
+        if masked is not None:
+            raise UsageError("encoder colour: has no patches that can be masked")
         if want != "pooled":
             raise UsageError(f"encoder colour: has no {want}, only pooled features")
         return self.forward(images)

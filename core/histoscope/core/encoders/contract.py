@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -54,6 +54,18 @@ class EncoderSpec(Spec):
         return settings
 
 
+class Masked(NamedTuple):
+    """Patches that are hidden: another token stands for each.
+
+    Attributes:
+        places: which patches, bool, (batch, patches), row by row.
+        token: what stands for them, (channels,).
+    """
+
+    places: torch.Tensor
+    token: torch.Tensor
+
+
 class Encoder(Protocol):
     """Images to features; a ``torch.nn.Module`` that normalises for itself.
 
@@ -75,11 +87,14 @@ class Encoder(Protocol):
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """RGB in 0..1, (batch, 3, height, width), to pooled features, (batch, dim), float32."""
 
-    def encode(self, images: torch.Tensor, want: Want) -> torch.Tensor:
+    def encode(
+        self, images: torch.Tensor, want: Want, masked: Masked | None = None
+    ) -> torch.Tensor:
         """As the call, but what is wanted.
 
         Args:
             images: RGB in 0..1, (batch, 3, height, width).
+            masked: patches that are hidden from the network.
             want: ``pooled`` (batch, dim); ``map`` (batch, channels, rows, columns); ``tokens``
                 (batch, tokens, channels), the rows of the map one after the other, behind those
                 that stand for no place (a class token) where the network has any.

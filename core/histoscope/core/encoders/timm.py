@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from histoscope.core.encoders.contract import EncoderSpec, Want
+from histoscope.core.encoders.contract import EncoderSpec, Masked, Want
 from histoscope.core.encoders.pixels import Normalisation, Normalise, at_least_float32
 from histoscope.core.errors import DataError, UsageError, near_word
 
@@ -57,11 +58,12 @@ class TimmEncoder(nn.Module):
         """RGB in 0..1, (batch, 3, height, width), to (batch, dim), float32."""
         return at_least_float32(cast(Tensor, self.network(self._normalise(images))))
 
-    def encode(self, images: Tensor, want: Want) -> Tensor:
-        """As the call, but pooled features, a map or tokens."""
-        if want == "pooled":
-            return self.forward(images)
-        features: Any = self.network.forward_features(self._normalise(images))
+    def encode(self, images: Tensor, want: Want, masked: Masked | None = None) -> Tensor:
+        """As the call, but pooled features, a map or tokens; some patches may be hidden."""
+        with self._hiding(masked):
+            if want == "pooled":
+                return self.forward(images)
+            features: Any = self.network.forward_features(self._normalise(images))
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise UsageError(f"encoder {self.spec.architecture}: has no {want}")
         if features.ndim == 3:
@@ -69,6 +71,27 @@ class TimmEncoder(nn.Module):
         if features.shape[1] != self.network.num_features:  # channels stand last
             features = features.permute(0, 3, 1, 2)
         return at_least_float32(features if want == "map" else features.flatten(2).transpose(1, 2))
+
+    @contextmanager
+    def _hiding(self, masked: Masked | None) -> Iterator[None]:
+        """Another token stands for some patches, before places are told."""
+        if masked is None:
+            yield
+            return
+        embed = getattr(self.network, "patch_embed", None)
+        if not isinstance(embed, nn.Module):
+            raise UsageError(f"encoder {self.spec.architecture}: has no patches that can be masked")
+
+        def swap(module: nn.Module, given: object, patches: Tensor) -> Tensor:
+            flat = patches.reshape(len(patches), -1, patches.shape[-1])  # also of a grid
+            hidden = torch.where(masked.places[..., None], masked.token.to(flat.dtype), flat)
+            return hidden.reshape(patches.shape)
+
+        hook = embed.register_forward_hook(swap)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _map_of(self, tokens: Tensor) -> Tensor:
         """Tokens of a square image on their grid."""

@@ -10,6 +10,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "barlow_twins": "histoscope.core.objectives.barlow_twins:BarlowTwins",
         "byol": "histoscope.core.objectives.byol:BYOL",
         "dino": "histoscope.core.objectives.dino:DINO",
+        "ibot": "histoscope.core.objectives.ibot:IBOT",
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
         "msf": "histoscope.core.objectives.msf:MSF",
         "simclr": "histoscope.core.objectives.simclr:SimCLR",

@@ -27,8 +27,10 @@ def plain_projector(dim: int, spec: ProjectorSpec) -> nn.Module:
     )
 
 
-def layered(widths: Sequence[int]) -> nn.Module:
+def layered(widths: Sequence[int], *, norm: bool = True) -> nn.Module:
     """Linear layers, each but the last followed by batch norm and ReLU, the last with a bias.
+
+    Without batch norm by GELU, as the heads of Caron et al. 2021 (DINO) for transformers.
 
     With three widths the projector and the predictor of Grill et al. 2020 (BYOL); with four the
     projector of Zbontar et al. 2021 (Barlow Twins) but for that bias, which standardising undoes.
@@ -36,5 +38,8 @@ def layered(widths: Sequence[int]) -> nn.Module:
     *hidden, out = widths[1:]
     layers: list[nn.Module] = []
     for before, after in zip(widths, hidden, strict=False):
-        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+        if norm:
+            layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+        else:
+            layers += [nn.Linear(before, after), nn.GELU()]
     return nn.Sequential(*layers, nn.Linear(widths[-2], out))

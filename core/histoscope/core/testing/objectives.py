@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from histoscope.core.data.relations import near_pairs
-from histoscope.core.encoders.contract import Encoder, EncoderSpec
+from histoscope.core.encoders.contract import Encoder, EncoderSpec, Masked, Want
 from histoscope.core.encoders.pixels import IDENTITY
 from histoscope.core.objectives.contract import (
     Clock,
@@ -52,6 +52,14 @@ class SmallEncoder(nn.Module):
         """(batch, 3, height, width) to (batch, 12)."""
         out: Tensor = self.network(images)
         return out
+
+    def encode(self, images: Tensor, want: Want, masked: Masked | None = None) -> Tensor:
+        """Its places are its patches."""
+        assert want == "tokens"
+        tokens: Tensor = self.network[:-2](images).flatten(2).transpose(1, 2)
+        if masked is None:
+            return tokens
+        return torch.where(masked.places[..., None], masked.token.to(tokens.dtype), tokens)
 
 
 class Rehearsal:
