@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.jackknife import jackknife, pseudo_values, sign_flip
+from histoscope.core.evaluation.jackknife import jackknife, jackknife_ends, pseudo_values, sign_flip
 from histoscope.core.evaluation.units import Units
 
 
@@ -81,3 +81,12 @@ def test_drawn_sign_flips_are_near_all_of_them():
     assert least == 1 / 20_001
     assert sign_flip(values) == (p, least)
     assert np.isnan(sign_flip(np.array([0.1, np.nan]))).all()
+
+
+def test_ends_of_a_metric_stay_within_its_range():
+    rare = np.array([0.0, 0, 0, 0, 0, 0.2])
+    found = jackknife(mean_of(rare), 6, 1)
+    assert found.low < 0
+    assert jackknife_ends(mean_of(rare), 6, 1) == (0, found.high)
+    assert jackknife_ends(mean_of(1 - rare), 6, 1)[1] == 1
+    assert np.isnan(jackknife_ends(mean_of(rare[:4]), 4, 1)).all()

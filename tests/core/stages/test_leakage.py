@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from histoscope.core.data.store import Store
+from histoscope.core.evaluation.cautions import CENTRES
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.progress import Silent
-from histoscope.core.stages.evaluate import CENTRES, evaluate
+from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.work.local import Local

@@ -47,9 +47,10 @@ def jackknife(metric: Metric, units: int, draws: int) -> Difference:
 
 
 def jackknife_ends(metric: Metric, units: int, draws: int) -> tuple[float, float]:
-    """Ends of the interval of :func:`jackknife`."""
+    """Ends of the interval of :func:`jackknife`, of a metric that lies within 0 and 1."""
     found = jackknife(metric, units, draws)
-    return found.low, found.high
+    low, high = np.clip([found.low, found.high], 0, 1)
+    return float(low), float(high)
 
 
 def _values(

@@ -118,12 +118,12 @@ def evaluate(
 def write_evaluation(
     out: Path, body: Mapping[str, Any], scored: Sequence[tuple[Examples, Scores]]
 ) -> None:
-    """Write what was said of each example, ``metrics.json``, and pictures of exclusive classes."""
+    """Write ``metrics.json``, what was said of each example, and pictures of exclusive classes."""
     for old in (*out.glob("confusion-*.png"), *out.glob("scored-*.parquet")):
         old.unlink()
+    write_json(out / "metrics.json", *METRICS, body)  # first: it says whose the folder is
     for test, scores in scored:
         write_predictions(out, test, scores)
-    write_json(out / "metrics.json", *METRICS, body)
     for name, one in body["tasks"].items():
         if one["exclusive"]:
             picture = out / f"confusion-{name}.png"
