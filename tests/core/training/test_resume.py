@@ -32,6 +32,7 @@ FORMATS = {
     "float32 channels-last": {"precision": "float32", "memory_format": "channels_last"},
     "bf16 channels-last": {"precision": "bf16", "memory_format": "channels_last"},
 }
+SLOW = pytest.mark.slow  # bf16, which a processor without it computes slowly, and workers' starts
 BASES = {"adamw": "simclr", "sgd": "moco_v2", "lars": "simclr"}
 
 
@@ -100,9 +101,8 @@ def cut_off(store, toy, spec, folder, killed_after):
 @pytest.mark.parametrize(
     ("kind", "numbers"),
     [
-        pytest.param(kind, numbers, marks=[pytest.mark.slow] if bf16 and kind != "lars" else [])
+        pytest.param(kind, numbers, marks=SLOW if "bf16" in numbers and kind != "lars" else ())
         for kind, numbers in product(BASES, FORMATS)
-        for bf16 in ["bf16" in numbers]  # which a processor without it computes slowly
     ],
 )
 def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, kind, numbers):
@@ -118,7 +118,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, kind, nu
 @pytest.mark.parametrize(
     ("kind", "numbers"),
     [
-        pytest.param(kind, numbers, marks=[pytest.mark.slow] if kind != "adamw" else [])
+        pytest.param(kind, numbers, marks=SLOW if kind != "adamw" else ())
         for kind, numbers in zip(BASES, FORMATS, strict=True)
     ],
 )

@@ -79,7 +79,7 @@ ONE_WORKER = Local()
 
 
 class _Worker:
-    """A process and the pipe to it; started again after a crash."""
+    """A process and the pipe to it; where it has ended, the next source starts another."""
 
     def __init__(self, job: Job, deadline_s: float) -> None:
         self._job, self._deadline_s = job, deadline_s
