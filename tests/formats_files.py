@@ -258,7 +258,7 @@ def write_operations(given: Path, out: Path) -> None:
     store, package = out / "store-of-operations", out / "package-of-operations"
     command(0, *cut, phantom / "labelled", "--out", store)
     sets = ["encoder=test_resnet", "objective.base=moco_v2", "training.optimiser.kind=sgd"]
-    sets += ["objective.momentum.rows=8", "objective.momentum.groups=2", "training.batch_size=8"]
+    sets += ["objective.momentum.rows=8", "objective.momentum.groups=1", "training.batch_size=8"]
     run = ("--steps", 1, "--workers", 0, "--out", out / "run-of-operations")
     command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--fraction", 1)

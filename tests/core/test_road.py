@@ -150,9 +150,7 @@ def test_a_run_of_another_configuration_is_refused(toy, toy_store, tmp_path):
 
 def test_a_memory_of_more_than_half_of_the_samples_is_refused(toy, toy_store, tmp_path):
     spec = small(2).model_copy(update={"objective": MoCoV2Spec()})
-    with pytest.raises(
-        UsageError, match=r"1024 keys are more than half of 40 samples; --set .*=20"
-    ):
+    with pytest.raises(UsageError, match=r"1024 are more than half of 40 samples; --set .*=20"):
         run(toy_store, toy, spec, tmp_path / "run")
 
 

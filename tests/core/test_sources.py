@@ -224,7 +224,7 @@ def test_what_is_about_sources_is_refused_where_samples_are_asked_for(toy, store
     task = store.labels("green").task
     with pytest.raises(UsageError, match="suggest chooses samples; 'green' asks of a source"):
         suggest(store, None, task, frozenset(), 5, progress=Silent())
-    watched = {"training": {"steps": 1, "batch_size": 4, "monitor": {"every": 1, "task": "green"}}}
+    watched = {"training": {"steps": 1, "batch_size": 8, "monitor": {"every": 1, "task": "green"}}}
     spec = build(PretrainSpec, {"encoder": "test_resnet", **watched}, "test")
     with pytest.raises(DataError, match="'green' has no single class a sample"):
         rehearse(store, toy.DOMAIN, spec, tmp_path / "run")

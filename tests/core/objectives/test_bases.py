@@ -296,8 +296,3 @@ def test_memories_of_the_own_image_are_no_neighbours():
     same = replace(rows, index=ready.objective.memory.index[:BATCH].clone())
     fewer = ready.objective.loss(projected, same, draws, clock).shown["neighbours"].item()
     assert fewer < free
-
-
-def test_a_memory_of_more_than_half_of_the_samples_is_refused():
-    with pytest.raises(UsageError, match=f"neighbours.rows={SAMPLES // 2}"):
-        Rehearsal("msf", {**HEAD, "neighbours": {"rows": SAMPLES}})

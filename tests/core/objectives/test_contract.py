@@ -14,7 +14,7 @@ from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.moco_v2 import MoCoV2, MoCoV2Spec
 from histoscope.core.objectives.simclr import SimCLR
 from histoscope.core.objectives.spec import MethodSpec
-from histoscope.core.testing.objectives import Rehearsal, check_objective
+from histoscope.core.testing.objectives import SAMPLES, Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "simclr"]
 BUILT_IN = ["barlow_twins", "byol", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
@@ -183,9 +183,17 @@ def test_what_does_not_go_together_is_refused_with_the_key(base, more, said):
     assert len(str(fault.value).splitlines()) == 1
 
 
-def test_choices_that_want_more_negatives_are_refused():
+def test_choices_that_want_more_negatives_are_refused(monkeypatch):
     with pytest.raises(UsageError, match=r"--set objective.synthetic.hardest=30$"):
         Rehearsal("simclr", {"synthetic": "mochi"})  # of 16 images
-    few = {"momentum": {"rows": 1}, "consistency": "co2"}
-    with pytest.raises(UsageError, match="of 1 negatives nothing can be consistent"):
-        Rehearsal("moco_v2", few)
+    monkeypatch.setattr("histoscope.core.testing.objectives.BATCH", 1)
+    with pytest.raises(UsageError, match="of 0 negatives nothing can be consistent"):
+        Rehearsal("simclr", {"consistency": "co2"})
+
+
+@pytest.mark.parametrize(("base", "key"), [("moco_v2", "momentum"), ("msf", "neighbours")])
+def test_a_memory_holds_a_batch_and_at_most_half_of_the_samples(base, key):
+    with pytest.raises(UsageError, match=f"{key}.rows: 15 hold no batch of 16"):
+        Rehearsal(base, {key: {"rows": 15}})
+    with pytest.raises(UsageError, match=f"--set objective.{key}.rows={SAMPLES // 2}$"):
+        Rehearsal(base, {key: {"rows": SAMPLES}})

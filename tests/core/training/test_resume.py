@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 STEPS, AN_EPOCH = 8, 5  # 40 samples, 8 a step
 OBJECTIVES = {
     "simclr": {"base": "simclr"},
-    "moco_v2": {"base": "moco_v2", "momentum": {"rows": 12, "groups": 2}},
+    "moco_v2": {"base": "moco_v2", "momentum": {"rows": 12, "groups": 1}},
 }
 FORMATS = {
     "float32": {"precision": "float32", "memory_format": "contiguous"},
@@ -150,9 +150,9 @@ def test_threads_are_those_of_the_checkpoint(toy, toy_store, tmp_path, monkeypat
 
 
 def test_parts_are_said_and_must_divide_the_batch(toy, toy_store, tmp_path):
-    spec = spec_of("adamw", "float32", workers=0, accumulate=2, steps=2)
+    spec = spec_of("adamw", "float32", workers=0, accumulate=2, steps=2, batch_size=16)
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
-    assert "batch 8 in 2 parts: batch norm sees 4 images" in (tmp_path / "run/log.txt").read_text()
+    assert "batch 16 in 2 parts: batch norm sees 8 images" in (tmp_path / "run/log.txt").read_text()
     spec = spec_of("adamw", "float32", workers=0, accumulate=3)
     with pytest.raises(UsageError, match="8 does not divide by 3"):
         pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "other", progress=Silent())
@@ -161,7 +161,11 @@ def test_parts_are_said_and_must_divide_the_batch(toy, toy_store, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "accumulate", "said"),
-    [("adamw", 8, "parts of 1, but simclr needs 2"), ("sgd", 4, "parts of 2, but moco_v2 needs 4")],
+    [
+        ("adamw", 2, r"parts of 4, but simclr needs 8 \(batch norm\)"),
+        ("adamw", 8, "parts of 1, but simclr needs 8"),
+        ("sgd", 2, "parts of 4, but moco_v2 needs 8"),
+    ],
 )
 def test_parts_too_small_for_batch_norm_are_refused(
     toy, toy_store, tmp_path, kind, accumulate, said
@@ -202,7 +206,7 @@ def test_a_run_may_go_on_elsewhere_and_write_more_often(toy, toy_store, tmp_path
 
 
 KEPT = [
-    ({"batch_size": 4}, r"\(training.batch_size: 8 there, 4 now\); give the same again, or an"),
+    ({"batch_size": 16}, r"\(training.batch_size: 8 there, 16 now\); give the same again, or an"),
     ({"steps": 9, "seed": 3}, "training.steps: 8 there, 9 now; training.seed: 0 there, 3 now"),
     ({"precision": "bf16"}, "training.precision: float32 there, bf16 now"),
     ({"threads": 2}, "was trained on 1 threads, training.threads is now 2: other numbers give"),

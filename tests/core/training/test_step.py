@@ -32,13 +32,13 @@ HOUSE = HERE.parents[2]
 NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
-    "moco_v2": {**NARROW, "momentum": {"rows": 12, "rate": 0.5, "groups": 1}},
+    "moco_v2": {**NARROW, "momentum": {"rows": 16, "rate": 0.5, "groups": 1}},
     "byol": NARROW,
     "barlow_twins": NARROW,
     "swav": {**NARROW, "local": 2, "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.3}},
     "dino": {**NARROW, "local": 2, "prototypes": 12},
     "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
-    "msf": {**NARROW, "neighbours": {"rows": 12, "count": 3}},
+    "msf": {**NARROW, "neighbours": {"rows": 16, "count": 3}},
 }
 
 

@@ -5,7 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from histoscope.core.errors import UsageError
+
 NOBODY = -1
+
+
+def check_rows(name: str, rows: int, samples: int, batch: int) -> None:
+    """See that a memory of images suits a run.
+
+    Args:
+        name: of the setting.
+        rows: that it holds.
+        samples: images of the run.
+        batch: of them a step.
+
+    Raises:
+        UsageError: more rows than half of the samples, so that an image would meet itself; fewer
+            than a batch, of which some would be forgotten at once.
+    """
+    half = samples // 2
+    if rows > half:
+        raise UsageError(
+            f"{name}: {rows} are more than half of {samples} samples; --set {name}={half}"
+        )
+    if rows < batch:
+        raise UsageError(f"{name}: {rows} hold no batch of {batch}; give more, or a smaller batch")
 
 
 class FeatureQueue(nn.Module):

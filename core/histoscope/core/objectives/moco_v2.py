@@ -13,9 +13,8 @@ from torch.nn.functional import normalize
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.errors import UsageError
 from histoscope.core.losses.contrast import Similarities, against_queue
-from histoscope.core.memory.queue import FeatureQueue
+from histoscope.core.memory.queue import FeatureQueue, check_rows
 from histoscope.core.objectives.contract import (
     Clock,
     Draw,
@@ -73,19 +72,15 @@ class MoCoV2(Contrastive):
         setting: how many samples there are.
 
     Raises:
-        UsageError: the queue holds more than half of the samples: a query would meet itself.
+        UsageError: the queue holds more than half of the samples, or less than a batch.
     """
 
     settings: ClassVar[type[MethodSpec]] = MoCoV2Spec
 
     def __init__(self, encoder: Encoder, spec: MoCoV2Spec, setting: Setting) -> None:
         super().__init__()
-        held, half = spec.momentum.rows, setting.samples // 2
-        if held > half:
-            raise UsageError(
-                f"objective.momentum.rows: {held} keys are more than half of {setting.samples} "
-                f"samples; --set objective.momentum.rows={half}"
-            )
+        held = spec.momentum.rows
+        check_rows("objective.momentum.rows", held, setting.samples, setting.batch_size)
         self.encoder = encoder
         self.projector = plain_projector(encoder.dim, spec.projector)
         network = nn.Sequential(cast(nn.Module, self.encoder), self.projector)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.errors import UsageError
 from histoscope.core.losses.regression import unit
-from histoscope.core.memory.queue import FeatureQueue
+from histoscope.core.memory.queue import FeatureQueue, check_rows
 from histoscope.core.objectives.contract import (
     Clock,
     LossReport,
@@ -63,7 +62,7 @@ class MSF(Objective):
         setting: how many samples there are.
 
     Raises:
-        UsageError: the memory holds more than half of the samples.
+        UsageError: the memory holds more than half of the samples, or less than a batch.
     """
 
     settings: ClassVar[type[MethodSpec]] = MSFSpec
@@ -71,12 +70,8 @@ class MSF(Objective):
 
     def __init__(self, encoder: Encoder, spec: MSFSpec, setting: Setting) -> None:
         super().__init__()
-        held, half = spec.neighbours.rows, setting.samples // 2
-        if held > half:
-            raise UsageError(
-                f"objective.neighbours.rows: {held} are more than half of {setting.samples} "
-                f"samples; --set objective.neighbours.rows={half}"
-            )
+        held = spec.neighbours.rows
+        check_rows("objective.neighbours.rows", held, setting.samples, setting.batch_size)
         hidden, out = spec.projector.hidden, spec.projector.out
         self.encoder = encoder
         self.projector = layered([encoder.dim, hidden, out])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build, dump, load_yaml
@@ -48,6 +49,7 @@ from histoscope.core.views.plan import GLOBAL
 from histoscope.core.work.folder import differences
 
 # of the training: where and how a run goes on; the checkpoint itself knows of threads
+NORMED = 4  # times as many images at once as a method needs: statistics of 2 are no statistics
 MAY_CHANGE = ("workers", "threads", "device", "checkpoint_every", "tensorboard")
 
 
@@ -329,7 +331,8 @@ def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
 def _check_needs(run: Run) -> None:
     """Refuse parts too small for batch norm, and families of views that do not fit."""
     needs = run.objective.needs
-    least, wanted = needs.least_part, dict(needs.families)
+    normed = any(isinstance(part, _BatchNorm) for part in run.objective.modules())
+    least, wanted = needs.least_part * (NORMED if normed else 1), dict(needs.families)
     if needs.partners:
         wanted[PARTNER] = needs.partners
         run.plans.setdefault(PARTNER, run.plans[GLOBAL])
@@ -349,8 +352,8 @@ def _check_needs(run: Run) -> None:
     if run.part_size < least:
         raise UsageError(
             f"training.batch_size: parts of {run.part_size}, but {run.spec.objective.base} needs "
-            f"{least} (batch norm); set a larger batch, or fewer processes, training.accumulate or "
-            "groups of the objective"
+            f"{least}{' (batch norm)' * normed}; set a larger batch, or fewer processes, "
+            "training.accumulate or groups of the objective"
         )
 
 

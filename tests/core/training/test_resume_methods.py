@@ -1,0 +1,63 @@
+"""A run of any method that was cut off within an epoch ends as an unbroken one, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from histoscope.core.config import build
+from histoscope.core.progress import Silent
+from histoscope.core.stages.pretrain import pretrain
+from histoscope.core.training.spec import PretrainSpec
+from tests.core.training.test_resume import AN_EPOCH, STEPS, cut_off, outcome
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+NARROW = {"projector": {"hidden": 16, "out": 8}}
+MIXTURES = {"kind": "mochi", "hardest": 8, "pairs": 4, "with_query": 2, "begins": 0.2}
+METHODS = {
+    "moco_v2, mochi, unmix": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "synthetic": MIXTURES,
+        "mixing": "unmix",
+    },
+    "swav with its queue": {
+        "base": "swav",
+        "local": 2,
+        "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.2},
+    },
+    "dino": {"base": "dino", "local": 2, "prototypes": 12},
+    "ibot": {"base": "ibot", "local": 2, "prototypes": 12, "spread": 0.1},
+    "simclr, near": {"base": "simclr", "positives": "near"},
+}
+
+
+def spec_of(method: str) -> PretrainSpec:
+    """More than an epoch, on a network with batch norm or, where patches are hidden, a ViT."""
+    patches = METHODS[method]["base"] == "ibot"
+    views = {"geometry": {"size_px": 32 if patches else 48}}
+    if "local" in METHODS[method]:
+        views["families"] = {"local": {"geometry": {"size_px": 16, "scale": [0.2, 0.5]}}}
+    training = {
+        "steps": STEPS,
+        "batch_size": 8,
+        "threads": 1,
+        "workers": 0,
+        "checkpoint_every": 2,
+        "memory_format": "contiguous",
+    }
+    body = {
+        "encoder": "test_vit" if patches else "test_resnet",
+        "objective": {**NARROW, **METHODS[method]},
+        "views": views,
+        "training": training,
+    }
+    return build(PretrainSpec, body, "test")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, method):
+    spec = spec_of(method)
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    found = cut_off(toy_store, toy, spec, tmp_path / "killed", AN_EPOCH + 2)
+    assert found == outcome(tmp_path / "whole")
