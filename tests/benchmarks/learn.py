@@ -144,9 +144,8 @@ def main(pcam: Path, out: Path, steps: int, rows: str | None, page: Path | None)
         row = ROWS[name]
         folder = out / f"{name.replace(', ', '-')}-{steps}"
         about = trained(store, row, steps, folder)
-        network = row.get("encoder", "resnet18")
-        word = f"random:{network if isinstance(network, str) else network['name']}"
-        base = scored(store, word, out / word.replace(":", "-"))
+        kind = "wide" if "encoder" in row else "usual"
+        base = scored(store, f"random:{folder / 'run'}", out / f"random-{kind}")
         lines.append(line(name, scored(store, folder / "run", folder), base, about))
         click.echo(lines[-1])
     if page:

@@ -51,6 +51,17 @@ def test_a_map_is_its_tokens_on_a_grid(name):
     assert torch.equal(encoder.encode(images(64), "pooled"), encoder(images(64)))
 
 
+def test_a_transformer_has_patches_of_the_side_that_is_asked_for(tmp_path):
+    encoder = random_encoder(TimmSpec(name=VIT, patch_px=8), 64, 0).eval()
+    assert encoder.encode(images(64), "map").shape == (2, 192, 8, 8)
+    save_encoder(tmp_path, encoder, EncoderInfo(network=encoder.spec, dim=encoder.dim), frozenset())
+    again = load_encoder(tmp_path)
+    assert again.info.network.patch_px == 8
+    assert torch.equal(again.module(images(64)), encoder(images(64)))
+    with pytest.raises(UsageError, match="cannot be made like that"):
+        random_encoder(TimmSpec(name="resnet10t", patch_px=8), 64, 0)
+
+
 def test_where_a_network_has_a_map_its_mean_is_what_it_pools():
     encoder = random_encoder(TimmSpec(name="resnet10t"), 64, 0).eval()
     pooled = encoder.encode(images(64), "map").mean(dim=(2, 3))

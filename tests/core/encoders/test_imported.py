@@ -94,6 +94,23 @@ def test_a_transformer_of_224_px_is_made_for_images_of_64(tmp_path, store):
     assert loaded.encoder(torch.rand(2, 3, 64, 64)).shape == (2, 192)
 
 
+def test_the_network_of_a_folder_with_new_weights(tmp_path, store):
+    import_weights(safe(tmp_path / "a.safetensors", trained()), Asked(RESNET), tmp_path / "out")
+    opened = store()
+    found, again, other = (
+        open_encoder(f"random:{tmp_path / 'out'}", opened, seed) for seed in (3, 3, 4)
+    )
+    loaded = load_encoder(tmp_path / "out")
+    assert found.info.network == loaded.info.network
+    assert found.info.provenance == {"kind": "random", "seed": 3}
+    assert not found.seen
+    mine, same = (one.module.state_dict() for one in (found, again))
+    assert all(torch.equal(mine[key], same[key]) for key in mine)
+    for apart in (other, loaded):
+        its = apart.module.state_dict()
+        assert not all(torch.equal(mine[key], its[key]) for key in mine)
+
+
 def test_a_network_of_any_size_takes_the_stores_scale_and_stays(tmp_path, store):
     state, opened = trained(), store()
     import_weights(safe(tmp_path / "a.safetensors", state), Asked(RESNET), tmp_path / "out")

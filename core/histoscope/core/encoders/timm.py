@@ -20,6 +20,9 @@ class TimmSpec(EncoderSpec):
     """A network of timm."""
 
     kind: Literal["timm"] = Field("timm", description="timm's networks")
+    patch_px: int | None = Field(
+        None, ge=2, description="side of a patch of a transformer; default: that of its name"
+    )
 
 
 class TimmEncoder(nn.Module):
@@ -133,7 +136,8 @@ def _create(spec: TimmSpec, pretrained: bool, weights: Mapping[str, Tensor] | No
     import timm
 
     _check_name(spec.name)
-    asked: dict[str, Any] = {} if spec.pool is None else {"global_pool": spec.pool}
+    told = {"global_pool": spec.pool, "patch_size": spec.patch_px}
+    asked: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
     if weights is not None:  # a copy, as timm takes out what it does not need
         asked["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     sizes: list[dict[str, Any]] = [{}]

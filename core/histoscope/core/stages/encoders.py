@@ -30,8 +30,8 @@ def open_encoder(
     """The encoder that a word of the command line names.
 
     Args:
-        word: the folder of a run, a package or imported weights, ``timm:NAME``, ``random:NAME`` or
-            ``colour``.
+        word: the folder of a run, a package or imported weights, ``timm:NAME``, ``random:NAME``
+            (also of such a folder: the same network with new weights) or ``colour``.
         store: what it will read; a folder's encoder must have the same scale, where it knows one.
         seed: for ``random:NAME``.
         progress: who is told how weights from elsewhere were fitted to the store.
@@ -44,7 +44,8 @@ def open_encoder(
     provenance = dict[str, Scalar](kind=kind, seed=seed)
     encoder: Any
     if kind == "random" and name:
-        spec = EncoderSpec.model_validate(name)
+        like = Path(name)  # the network of a folder, or one by its name
+        spec = open_folder(like, FORMS).info.network if like.is_dir() else EncoderSpec.model_validate(name)
         encoder = random_encoder(spec, store.sampling.size_px, seed)
     elif kind == "timm" and name:
         encoder = pretrained_encoder(name, store.sampling.size_px)
