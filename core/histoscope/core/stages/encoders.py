@@ -45,7 +45,11 @@ def open_encoder(
     encoder: Any
     if kind == "random" and name:
         like = Path(name)  # the network of a folder, or one by its name
-        spec = open_folder(like, FORMS).info.network if like.is_dir() else EncoderSpec.model_validate(name)
+        spec = (
+            open_folder(like, FORMS).info.network
+            if like.is_dir()
+            else EncoderSpec.model_validate(name)
+        )
         encoder = random_encoder(spec, store.sampling.size_px, seed)
     elif kind == "timm" and name:
         encoder = pretrained_encoder(name, store.sampling.size_px)
