@@ -45,11 +45,22 @@ def test_infonce_equals_lightly():
     assert infonce(in_batch(z1, z2), 0.2).mean().item() == pytest.approx(theirs, rel=1e-6)
 
 
+def test_decoupled_equals_lightly():
+    from lightly.loss import DCLLoss
+
+    z1, z2 = pair(dtype=torch.float32)
+    theirs = DCLLoss(temperature=0.2)(z1, z2).item()
+    assert decoupled(in_batch(z1, z2), 0.2).mean().item() == pytest.approx(theirs, rel=1e-6)
+
+
 def test_one_pair_and_one_stranger_by_hand():
     z = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     # cosine 1 to the own view, 0 to both others: -log(e / (e + 2))
     expected = -math.log(math.e / (math.e + 2))
     assert infonce(in_batch(z, z), 1.0).mean().item() == pytest.approx(expected, rel=1e-12)
+    # without the own view below the line: -1 + log 2
+    found = decoupled(in_batch(z, z), 1.0).mean().item()
+    assert found == pytest.approx(math.log(2) - 1, rel=1e-12)
 
 
 def test_half_precision_is_computed_in_float32():

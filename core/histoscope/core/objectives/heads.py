@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from lightly.models.modules.heads import ProjectionHead
@@ -31,7 +32,7 @@ def layered(widths: Sequence[int], *, norm: bool = True) -> nn.Module:
     With three widths the projector and the predictor of Grill et al. 2020 (BYOL); with four the
     projector of Zbontar et al. 2021 (Barlow Twins) but for that bias, which standardising undoes.
     """
-    *hidden, last = zip(widths, widths[1:], strict=False)
+    *hidden, last = pairwise(widths)
     blocks: list[tuple[Any, ...]] = [
         (before, after, nn.BatchNorm1d(after), nn.ReLU())
         if norm

@@ -1,0 +1,43 @@
+"""A choice that is set to do nothing leaves the base as it is, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from histoscope.core.testing.objectives import Rehearsal
+
+NOTHING = {
+    "macl": {"temperature": {"kind": "macl", "value": 0.2, "slope": 0, "reweight": False}},
+    "co2": {"consistency": {"kind": "co2", "weight": 0, "ramp": 0}},
+    "fnc, none": {"negatives": {"kind": "fnc", "count": 0, "begins": 0}},
+    "fnc, never": {"negatives": {"kind": "fnc", "threshold": 1.5, "begins": 0}},
+    "fnc, none attracts": {
+        "negatives": {"kind": "fnc", "way": "attract", "threshold": 1.5, "begins": 0}
+    },
+    "mochi": {"synthetic": {"kind": "mochi", "hardest": 8, "pairs": 0, "with_query": 0}},
+    "other case": {"positives": {"kind": "other_case", "begins": 1}},
+}
+
+
+def trained(base, more):
+    """Losses of four steps, and the network they leave."""
+    momentum = {"momentum": {"rows": 32, "groups": 1}} if base == "moco_v2" else {}
+    ready = Rehearsal(base, {"temperature": 0.2, **momentum, **more})
+    losses = [ready.step(number) for number in range(4)]
+    return losses, dict(ready.objective.named_parameters())
+
+
+@pytest.mark.parametrize("base", ["simclr", "moco_v2"])
+@pytest.mark.parametrize("choice", NOTHING)
+def test_it_is_the_base(base, choice):
+    losses, network = trained(base, NOTHING[choice])
+    expected, its = trained(base, {})
+    assert losses == expected
+    assert network.keys() == its.keys()
+    assert all(torch.equal(network[name], its[name]) for name in its)
+
+
+def test_the_comparison_can_fail():
+    early = {"positives": {"kind": "other_case", "begins": 0.3}}
+    assert trained("simclr", early)[0] != trained("simclr", {})[0]
