@@ -36,13 +36,17 @@ def reweighted(sim: Similarities, temperature: float | Tensor) -> Tensor:
 
     Huang et al. 2022, eq. 10: rows weigh as if their gradient were that of the decoupled loss.
     1 where a row has no negative.
+
+    Args:
+        sim: with the own view as the only positive of a row.
+        temperature: divides cosines.
     """
-    logits = (sim.logits.detach() / temperature).masked_fill(sim.ignored, -torch.inf)
-    others = logits.masked_fill(sim.without_positives(), -torch.inf)
-    alone = others.isneginf().all(dim=1)
-    whole = torch.logsumexp(logits, dim=1)
-    rest = torch.logsumexp(others.masked_fill(alone[:, None], 0), dim=1)
-    return (whole - rest).exp().masked_fill(alone, 1)
+    logits = sim.logits.detach() / temperature
+    barred = sim.without_positives()
+    alone = barred.all(dim=1)
+    others = logits.masked_fill(barred & ~alone[:, None], -torch.inf)
+    share = (sim.over_positives(logits) - torch.logsumexp(others, dim=1)).exp()
+    return (1 + share).masked_fill(alone, 1)
 
 
 def inconsistency(sim: Similarities, temperature: float) -> Tensor:

@@ -132,7 +132,7 @@ def infonce(sim: Similarities, temperature: float | Tensor) -> Tensor:
     Chen et al. 2020, eq. 1.
     """
     logits = (sim.logits / temperature).masked_fill(sim.ignored, -torch.inf)
-    return sim.over_positives(torch.logsumexp(logits, dim=1, keepdim=True) - logits)
+    return torch.logsumexp(logits, dim=1) - sim.over_positives(logits)
 
 
 def decoupled(sim: Similarities, temperature: float | Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def decoupled(sim: Similarities, temperature: float | Tensor) -> Tensor:
     """
     logits, left_out = sim.logits / temperature, sim.without_positives()
     alone = left_out.all(dim=1)  # nothing repels: nothing to learn
-    others = logits.masked_fill(left_out, -torch.inf).masked_fill(alone[:, None], 0)
+    others = logits.masked_fill(left_out & ~alone[:, None], -torch.inf)
     rows = torch.logsumexp(others, dim=1) - sim.over_positives(logits)
     return rows.masked_fill(alone, 0)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.losses.clusters import predicted
+from histoscope.core.losses.clusters import across
 from histoscope.core.losses.regression import unit
 from histoscope.core.objectives.contract import (
     Clock,
@@ -131,14 +131,9 @@ class DINO(Objective):
         answers = answers if answers.dtype == torch.float64 else answers.float()
         sharp = self.spec.teacher.temperature_at(clock.share)
         targets = ((answers - self.centre) / sharp).softmax(-1)
-        parts = [
-            predicted(targets[:, large], asks[:, crop], self.spec.temperature).mean()
-            for large in range(LARGE)
-            for crop in range(asks.shape[1])
-            if crop != large
-        ]
+        loss = across(targets, asks, self.spec.temperature)
         entropy = -(targets * targets.clamp(min=1e-12).log()).sum(-1).mean()
-        return LossReport([(1, torch.stack(parts).mean())], {"teacher_entropy": entropy})
+        return LossReport([(1, loss)], {"teacher_entropy": entropy})
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Centre <- kept · centre + (1 - kept) · mean answer (eq. 4)."""

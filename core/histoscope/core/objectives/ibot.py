@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder, Masked
 from histoscope.core.errors import UsageError
-from histoscope.core.losses.clusters import predicted
+from histoscope.core.losses.clusters import across, predicted
 from histoscope.core.losses.spread import crowding
 from histoscope.core.objectives.contract import (
     Clock,
@@ -158,13 +158,7 @@ class IBOT(Objective):
         asks, answers = projected.asks["asks"], _exact(projected.answers["answers"])
         sharp = self.spec.teacher.temperature_at(clock.share)
         targets = ((answers - self.centre) / sharp).softmax(-1)
-        pairs = [
-            predicted(targets[:, large], asks[:, crop], self.spec.temperature).mean()
-            for large in range(LARGE)
-            for crop in range(asks.shape[1])
-            if crop != large
-        ]
-        terms = [(1.0, torch.stack(pairs).mean())]
+        terms = [(1.0, across(targets, asks, self.spec.temperature))]
         hidden = self._hidden_patches(projected, sharp)
         terms.append((self.spec.masking.weight, hidden))
         if self.spec.spread:

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.errors import UsageError
-from histoscope.core.losses.clusters import predicted, sinkhorn
+from histoscope.core.losses.clusters import across, sinkhorn
 from histoscope.core.losses.regression import unit
 from histoscope.core.memory.queue import FeatureQueue
 from histoscope.core.objectives.contract import (
@@ -116,16 +116,12 @@ class SwAV(Objective):
     ) -> LossReport:
         """Mean over coded crops and all other crops of the cross-entropy."""
         scores, coded = projected.asks["scores"], projected.answers["coded"]
-        codes = [self._codes(coded[:, crop], crop, clock) for crop in range(CODED)]
-        parts = [
-            predicted(codes[crop], scores[:, other], self.spec.temperature).mean()
-            for crop in range(CODED)
-            for other in range(scores.shape[1])
-            if other != crop
-        ]
-        used = torch.stack([code.mean(0) for code in codes]).mean(0)
+        each = [self._codes(coded[:, crop], crop, clock) for crop in range(CODED)]
+        codes = torch.stack(each, 1)
+        used = codes.mean((0, 1))
         spread = -(used * used.clamp(min=1e-12).log()).sum()
-        return LossReport([(1, torch.stack(parts).mean())], {"used_prototypes": spread.exp()})
+        loss = across(codes, scores, self.spec.temperature)
+        return LossReport([(1, loss)], {"used_prototypes": spread.exp()})
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Enqueue the coded crops of this step."""
