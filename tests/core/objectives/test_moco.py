@@ -34,7 +34,8 @@ def by_loops(q, k, own, keys, index, temperature, positive_below):
 @pytest.mark.parametrize(("reduce", "positive_below"), [(infonce, True), (decoupled, False)])
 def test_the_loss_is_its_formula(reduce, positive_below):
     rng = np.random.default_rng(0)
-    q, k, keys = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), rng.normal(size=(9, 7))
+    q, k, keys = (rng.normal(size=(rows, 7)) for rows in (5, 5, 9))
+    k, keys = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (k, keys))
     own, index = np.arange(5), np.array([0, 4, 4, 7, 8, 9, 11, -1, -1])
     sim = against_queue(*(torch.tensor(a) for a in (q, k, own, keys, index)))
     found = reduce(sim, 0.2).mean().item()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from histoscope.core.losses.contrast import Similarities
+from histoscope.core.losses.contrast import NONE, Similarities, odds
 
 COLDEST = 0.02  # below it exponents of float32 overflow
 
@@ -32,7 +33,7 @@ def alignment_temperature(
 
 
 def reweighted(sim: Similarities, temperature: float | Tensor) -> Tensor:
-    """Weights 1 / (1 - P) of rows, P the share of the positive view; without gradient, (rows,).
+    """Weights 1 / (1 - P) of rows, P the share of the own view; without gradient, (rows,).
 
     Huang et al. 2022, eq. 10: rows weigh as if their gradient were that of the decoupled loss.
     1 where a row has no negative.
@@ -41,43 +42,42 @@ def reweighted(sim: Similarities, temperature: float | Tensor) -> Tensor:
         sim: with the own view as the only positive of a row.
         temperature: divides cosines.
     """
-    logits = sim.logits.detach() / temperature
-    barred = sim.without_positives()
-    alone = barred.all(dim=1)
-    others = logits.masked_fill(barred & ~alone[:, None], -torch.inf)
-    share = (sim.over_positives(logits) - torch.logsumexp(others, dim=1)).exp()
-    return (1 + share).masked_fill(alone, 1)
+    return _weights(odds(sim, temperature).detach())
+
+
+def weighted(sim: Similarities, temperature: float | Tensor) -> Tensor:
+    """Rows of InfoNCE times :func:`reweighted`, (rows,), of one sum over columns."""
+    less = odds(sim, temperature)
+    return torch.logaddexp(less, torch.zeros_like(less)) * _weights(less.detach())
+
+
+def _weights(less: Tensor) -> Tensor:
+    return (1 + (-less).exp()).masked_fill(less < NONE, 1)
 
 
 def inconsistency(sim: Similarities, temperature: float) -> Tensor:
     """Half of KL(p || r) + KL(r || p) over negatives, (rows,).
 
     Wei et al. 2021, "CO2: Consistent Contrast", eq. 4 and 5: r are the softmax shares of a row's
-    negatives, p those of its other view, without gradient. 0 where a row has none.
+    negatives, p those of its other view, without gradient. 0 where a row has none. Columns of one
+    row only are left out: the other view has others.
 
     Args:
         sim: cosines.
         temperature: of both softmaxes.
     """
-    barred = sim.without_positives()
-    alone = barred.all(dim=1, keepdim=True)
-    shares = [
-        (cosines / temperature)
-        .masked_fill(barred, -torch.inf)
-        .masked_fill(alone, 0)
-        .log_softmax(dim=1)
-        for cosines in (sim.logits, sim.of_partner().to(sim.logits.dtype))
-    ]
-    r, p = (share.masked_fill(barred, 0) for share in shares)
-    kept = ~barred
-    rows = 0.5 * ((p.exp() - r.exp()) * (p - r) * kept).sum(1)
-    return rows.masked_fill(alone[:, 0], 0)
+    low = torch.finfo(sim.logits.dtype).min / 4
+    r, p = (
+        (cosines / temperature).masked_fill_(sim.ignored, low).log_softmax(dim=1)
+        for cosines in (sim.logits, sim.of_partner())
+    )
+    return 0.5 * ((p.exp() - r.exp()) * (p - r)).masked_fill_(sim.ignored, 0).sum(1)
 
 
 def false_negatives(
     sim: Similarities, count: int, threshold: float, support: Tensor | None = None
-) -> Tensor:
-    """Negatives that look like the image itself, bool, (rows, columns).
+) -> tuple[Tensor, Tensor]:
+    """Shared negatives that look like the image itself: (rows, count), and which there are, bool.
 
     Huynh et al. 2022, "Boosting Contrastive Self-Supervised Learning with False Negative
     Cancellation", section 3.2: the score of a candidate is the largest cosine to any view of the
@@ -89,26 +89,29 @@ def false_negatives(
         threshold: t of the paper.
         support: further views of the row's image, at unit length, (rows, views, dim).
     """
-    scores = torch.maximum(sim.logits.detach(), sim.of_partner().to(sim.logits.dtype))
-    if support is not None:
-        more = torch.einsum("rvd,cd->rvc", support.to(scores.dtype), sim.columns.to(scores.dtype))
-        scores[:, sim.own :] = torch.maximum(scores[:, sim.own :], more.amax(1))
-    scores = scores.masked_fill(sim.without_positives(), -torch.inf)
-    count = min(count, scores.shape[1])
-    if not count:
-        return torch.zeros_like(sim.ignored)
-    least = scores.topk(count, dim=1).values[:, -1:]
-    return (scores >= least) & (scores > threshold)
+    scores = torch.maximum(sim.logits.detach(), sim.of_partner())
+    for view in () if support is None else support.to(scores.dtype).unbind(1):
+        scores = torch.maximum(scores, view @ sim.columns.T.to(scores.dtype))
+    return _nearest(scores, sim.ignored, count, threshold)
 
 
-def eliminated(sim: Similarities, those: Tensor) -> Similarities:
-    """Candidates that are neither positive nor negative any more."""
-    return replace(sim, ignored=sim.ignored | those)
+def _nearest(
+    scores: Tensor, barred: Tensor, count: int, threshold: float = -math.inf
+) -> tuple[Tensor, Tensor]:
+    """Columns with the highest scores, (rows, count), and which of them are above the threshold."""
+    best = scores.masked_fill_(barred, -torch.inf).topk(min(count, scores.shape[1]), dim=1)
+    return best.indices, best.values > threshold
 
 
-def attracted(sim: Similarities, those: Tensor) -> Similarities:
-    """Candidates that attract beside the own view, and stay in the denominator."""
-    return replace(sim, positive=sim.with_positives() | those)
+def eliminated(sim: Similarities, places: Tensor, known: Tensor) -> Similarities:
+    """Shared columns, (rows, count), that are no negatives any more, as far as ``known``."""
+    return sim.without(torch.zeros_like(sim.ignored).scatter_(1, places, known))
+
+
+def attracted(sim: Similarities, places: Tensor, known: Tensor) -> Similarities:
+    """Shared columns that attract beside the own view, and stay in the denominator."""
+    own = sim.own.with_columns(sim.logits.gather(1, places), known, attract=True)
+    return eliminated(replace(sim, own=own), places, known)
 
 
 def mixtures(
@@ -122,46 +125,30 @@ def mixtures(
     negatives, mixtures of what is none are left out.
 
     Args:
-        sim: cosines; the first column of rows with columns of their own stays their positive.
+        sim: cosines.
         hardest: N of the paper, at most the shared columns.
         pairs, with_query: s and s' of the paper.
         numbers: what is drawn, (rows, 3, pairs + with_query), in [0, 1): i, j, a or b.
     """
-    shared = sim.logits.detach()[:, sim.own :]
-    shared = shared.masked_fill(sim.without_positives()[:, sim.own :], -torch.inf)
-    count = min(hardest, shared.shape[1])
-    cosines, places = shared.topk(count, dim=1)
-    barred = cosines.isneginf()
+    count = min(hardest, sim.logits.shape[1])
+    places, known = _nearest(sim.logits.detach().clone(), sim.ignored, count)
     first = (numbers[:, 0] * count).long().clamp(max=count - 1)
     second = (numbers[:, 1] * (count - 1)).long().clamp(max=max(0, count - 2))
     second = (second + (second >= first)).clamp(max=count - 1)  # another one
     share = numbers[:, 2].to(sim.logits.dtype)[..., None]
-    hard = sim.columns[places]  # (rows, count, dim)
 
     def of(which: Tensor) -> Tensor:
-        return hard.gather(1, which[..., None].expand(-1, -1, hard.shape[2]))
+        return sim.columns[places.gather(1, which)]  # (rows, mixtures, dim)
 
     ours = sim.anchor.detach()[:, None]
     both = share[:, :pairs] * of(first[:, :pairs]) + (1 - share[:, :pairs]) * of(second[:, :pairs])
     half = share[:, pairs:] / 2
     near = half * ours + (1 - half) * of(second[:, pairs:])
-    made = normalize(torch.cat([both, near], dim=1), dim=2)
-    out = barred.gather(1, second)
-    out[:, :pairs] |= barred.gather(1, first[:, :pairs])
-    logits = torch.einsum("rd,rmd->rm", sim.anchor, made.to(sim.anchor.dtype))
-    return replace(
-        sim,
-        logits=_beside(sim.logits, logits, sim.own),
-        ignored=_beside(sim.ignored, out, sim.own),
-        positive=None
-        if sim.positive is None
-        else _beside(sim.positive, torch.zeros_like(out), sim.own),
-    )
-
-
-def _beside(columns: Tensor, more: Tensor, own: int) -> Tensor:
-    """Columns of one row only, then more of them, then shared ones."""
-    return torch.cat([columns[:, :own], more, columns[:, own:]], dim=1)
+    made = normalize(torch.cat([both, near], dim=1), dim=2).to(sim.anchor.dtype)
+    both_known = known.gather(1, second)
+    both_known[:, :pairs] &= known.gather(1, first[:, :pairs])
+    logits = torch.einsum("rd,rmd->rm", sim.anchor, made)
+    return replace(sim, own=sim.own.with_columns(logits, both_known, attract=False))
 
 
 def beside(sim: Similarities, views: Tensor, known: Tensor) -> Similarities:
@@ -176,12 +163,7 @@ def beside(sim: Similarities, views: Tensor, known: Tensor) -> Similarities:
     """
     unit = normalize(views if views.dtype == torch.float64 else views.float(), dim=2)
     logits = torch.einsum("rd,rsd->rs", sim.anchor, unit.to(sim.anchor.dtype))
-    return replace(
-        sim,
-        logits=_beside(sim.logits, logits, sim.own),
-        ignored=_beside(sim.ignored, ~known, sim.own),
-        positive=_beside(sim.with_positives(), known, sim.own),
-    )
+    return replace(sim, own=sim.own.with_columns(logits, known, attract=True))
 
 
 def spared(sim: Similarities, others: Tensor) -> Similarities:
@@ -192,13 +174,10 @@ def spared(sim: Similarities, others: Tensor) -> Similarities:
         others: dataset index of such images of each row, (rows, most); negative: none.
     """
     assert sim.index is not None
-    same = torch.zeros_like(sim.ignored[:, sim.own :])
+    same = torch.zeros_like(sim.ignored)
     for slot in others.unbind(1):
         same |= (sim.index[None] == slot[:, None]) & (slot[:, None] >= 0)
-    same &= ~sim.with_positives()[:, sim.own :]
-    return replace(
-        sim, ignored=torch.cat([sim.ignored[:, : sim.own], sim.ignored[:, sim.own :] | same], 1)
-    )
+    return sim.without(same)
 
 
 def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Similarities:
@@ -215,12 +194,5 @@ def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Sim
     """
     assert sim.index is not None
     theirs = groups[sim.index.clamp(min=0)]
-    barred = sim.without_positives()[:, sim.own :] | (theirs[None] == groups[own][:, None])
-    scores = sim.of_partner()[:, sim.own :].masked_fill(barred, -torch.inf)
-    count = min(count, scores.shape[1])
-    if not count:
-        return sim
-    least = scores.topk(count, dim=1).values[:, -1:]
-    chosen = (scores >= least) & ~barred
-    none = torch.zeros_like(sim.ignored[:, : sim.own])
-    return replace(sim, positive=sim.with_positives() | torch.cat([none, chosen], 1))
+    barred = sim.ignored | (theirs[None] == groups[own][:, None])
+    return attracted(sim, *_nearest(sim.of_partner(), barred, count))

@@ -5,7 +5,7 @@ Formulas are means over rows of -log p(positive), with the softmax in float32 or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,69 +13,73 @@ from torch.nn.functional import normalize
 
 from histoscope.core.errors import UsageError
 
+NONE = -1e30  # no logarithm of a sum is below it
+
 
 @dataclass(frozen=True)
-class Similarities:
-    """Rows are queries, columns are candidates.
+class Own:
+    """Columns of one row only, as its other view; some may be missing from a row.
 
     Attributes:
         logits: cosines before temperature, float32 or better, (rows, columns).
-        ignored: bool, disjoint from ``positive``: in neither numerator nor denominator.
+        known: bool, which of them a row has.
+        positive: bool, which of them attract, (rows, columns); the others repel.
+    """
+
+    logits: Tensor
+    known: Tensor
+    positive: Tensor
+
+    def with_columns(self, logits: Tensor, known: Tensor, *, attract: bool) -> Own:
+        """With more columns behind."""
+        positive = torch.full_like(known, attract)
+        return Own(
+            torch.cat([self.logits, logits], 1),
+            torch.cat([self.known, known], 1),
+            torch.cat([self.positive, positive], 1),
+        )
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Rows are queries, columns are candidates; each row has its other view as a positive.
+
+    Attributes:
+        own: columns of one row only.
+        logits: cosines with the columns of all rows, which repel, float32 or better,
+            (rows, shared).
+        ignored: bool, which of these a row leaves out, (rows, shared).
         anchor: what asks, at unit length, (rows, dim), with its gradient.
-        columns: what shared columns hold, at unit length, (shared, dim), without gradient; the
-            columns before them belong to one row only.
+        columns: what shared columns hold, at unit length, (shared, dim), without gradient.
         partner: of each row its other view, at unit length, (rows, dim), without gradient.
-        positive: bool, (rows, columns); None: the first column, which holds each row's own.
         index: dataset index of each shared column, int64, (shared,); -1: nobody's; None: unknown.
     """
 
+    own: Own
     logits: Tensor
     ignored: Tensor
     anchor: Tensor
     columns: Tensor
     partner: Tensor
-    positive: Tensor | None = None
     index: Tensor | None = None
 
-    @property
-    def own(self) -> int:
-        """How many columns belong to one row only."""
-        return self.logits.shape[1] - len(self.columns)
-
     def of_partner(self) -> Tensor:
-        """Cosines of each row's other view with the columns, those of one row only 1."""
-        shared = self.partner @ self.columns.T
-        return torch.cat([shared.new_ones(len(shared), self.own), shared], dim=1)
-
-    def with_positives(self) -> Tensor:
-        """Which columns attract, bool, (rows, columns)."""
-        if self.positive is not None:
-            return self.positive
-        out = torch.zeros_like(self.ignored)
-        out[:, 0] = True
-        return out
+        """Cosines of each row's other view with the shared columns."""
+        cosines = self.partner @ self.columns.T
+        return cosines.to(self.logits.dtype)
 
     def attraction(self) -> Tensor:
         """Mean over the positives of each row of its cosine, (rows,)."""
-        return self.logits[:, 0] if self.positive is None else self.over_positives(self.logits)
+        pulls = self.own.known & self.own.positive
+        return self.own.logits.masked_fill(~pulls, 0).sum(1) / pulls.sum(1)
 
-    def over_positives(self, values: Tensor) -> Tensor:
-        """Mean over the positives of each row, of (rows, columns), (rows,)."""
-        if self.positive is None:
-            return values[:, 0].contiguous()  # a mean over it sums in the order of rows
-        return values.masked_fill(~self.positive, 0).sum(1) / self.positive.sum(1)
-
-    def without_positives(self) -> Tensor:
-        """Which columns are no negatives, bool, (rows, columns)."""
-        if self.positive is not None:
-            return self.ignored | self.positive
-        out = self.ignored.clone()
-        out[:, 0] = True
-        return out
+    def without(self, those: Tensor) -> Similarities:
+        """Some shared columns left out, bool, (rows, shared)."""
+        return replace(self, ignored=self.ignored | those)
 
 
 def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similarities:
-    """All 2·batch projections against all; self is ignored, the other view is the positive.
+    """All 2·batch projections against all; the other view is the positive, own ones do not repel.
 
     Args:
         z1, z2: projections, (batch, dim); row i of both comes from the same image.
@@ -91,38 +95,42 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     z = _unit(torch.cat([z1, z2]))
     place = torch.arange(2 * count, device=z.device)
     other = (place + count) % (2 * count)
-    positive = other[:, None] == place[None]
     of = place % count if index is None else index.repeat(2)
-    ignored = (of[:, None] == of[None]) & ~positive
+    ignored = of[:, None] == of[None]
     columns, whose = z.detach(), None if index is None else index.repeat(2)
-    return Similarities(z @ z.T, ignored, z, columns, columns[other], positive, whose)
+    return Similarities(_pair(z, z[other]), z @ z.T, ignored, z, columns, columns[other], whose)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
-    """Each query against its own key (column 0) and the rows of a queue.
+    """Each query against its own key and the rows of a queue.
 
     Rows of the queue that hold nothing yet (index -1), or an older key of the query's own image,
     are ignored.
 
     Args:
         q: queries, (batch, dim).
-        k: keys of the same images, (batch, dim), without gradient.
+        k: keys of the same images, at unit length, (batch, dim), without gradient.
         own: dataset index of each query, int64, (batch,).
-        keys: the queue, (rows, dim), without gradient.
+        keys: the queue, at unit length, (rows, dim), without gradient.
         index: dataset index of each row of it, int64, (rows,).
 
     Source: He et al. 2020, algorithm 1. Differs: own images in the queue are no negatives.
     """
-    q, k, keys = (_unit(part) for part in (q, k, keys))
-    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ keys.T], dim=1)
-    first = torch.zeros(len(q), 1, dtype=torch.bool, device=q.device)
-    ignored = (index[None] == own[:, None]) | (index[None] < 0)
-    barred = torch.cat([first, ignored], dim=1)
-    return Similarities(logits, barred, q, keys.detach(), k.detach(), index=index)
+    q = _unit(q)
+    k, keys = k.detach().to(q.dtype), keys.detach().to(q.dtype)
+    ignored = index[None] == own[:, None]
+    ignored |= (index < 0)[None]
+    return Similarities(_pair(q, k), q @ keys.T, ignored, q, keys, k, index)
 
 
 def _unit(rows: Tensor) -> Tensor:
     return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
+
+
+def _pair(anchor: Tensor, partner: Tensor) -> Own:
+    cosines = (anchor * partner).sum(1, keepdim=True)
+    yes = torch.ones_like(cosines, dtype=torch.bool)
+    return Own(cosines, yes, yes)
 
 
 def infonce(sim: Similarities, temperature: float | Tensor) -> Tensor:
@@ -131,8 +139,7 @@ def infonce(sim: Similarities, temperature: float | Tensor) -> Tensor:
     0 where a row has no negative. Source: van den Oord et al. 2018, eq. 4, with temperature as in
     Chen et al. 2020, eq. 1.
     """
-    logits = (sim.logits / temperature).masked_fill(sim.ignored, -torch.inf)
-    return torch.logsumexp(logits, dim=1) - sim.over_positives(logits)
+    return _log_sum(sim, temperature, sim.own.known) - sim.attraction() / temperature
 
 
 def decoupled(sim: Similarities, temperature: float | Tensor) -> Tensor:
@@ -140,11 +147,29 @@ def decoupled(sim: Similarities, temperature: float | Tensor) -> Tensor:
 
     Source: Yeh et al. 2021, "Decoupled Contrastive Learning", eq. 5 (DCL, without weights).
     """
-    logits, left_out = sim.logits / temperature, sim.without_positives()
-    alone = left_out.all(dim=1)  # nothing repels: nothing to learn
-    others = logits.masked_fill(left_out & ~alone[:, None], -torch.inf)
-    rows = torch.logsumexp(others, dim=1) - sim.over_positives(logits)
-    return rows.masked_fill(alone, 0)
+    rows = odds(sim, temperature)
+    return rows.masked_fill(rows < NONE, 0)
+
+
+def odds(sim: Similarities, temperature: float | Tensor) -> Tensor:
+    """Log of the sum over negatives, by the mean positive, (rows,); below NONE without negatives.
+
+    With one positive P is the softmax's share of it where these are log((1 - P) / P).
+    """
+    others = _log_sum(sim, temperature, sim.own.known & ~sim.own.positive)
+    return others - sim.attraction() / temperature
+
+
+def _log_sum(sim: Similarities, temperature: float | Tensor, own: Tensor) -> Tensor:
+    """Log of the sum over shared columns and those of ``own``; very low where there is none."""
+    shared = (sim.logits / temperature).masked_fill_(sim.ignored, _low(sim.logits))
+    logits = (sim.own.logits / temperature).masked_fill(~own, _low(sim.logits))
+    return torch.logsumexp(torch.cat([torch.logsumexp(shared, 1, keepdim=True), logits], 1), 1)
+
+
+def _low(rows: Tensor) -> float:
+    """Stands for -inf, of which alone there would be no gradient; its exponential is 0."""
+    return torch.finfo(rows.dtype).min / 4
 
 
 REDUCTIONS = {"infonce": infonce, "decoupled": decoupled}

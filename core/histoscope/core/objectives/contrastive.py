@@ -22,6 +22,7 @@ from histoscope.core.losses.choices import (
     mixtures,
     reweighted,
     spared,
+    weighted,
 )
 from histoscope.core.losses.contrast import REDUCTIONS, Similarities
 from histoscope.core.objectives.choices import (
@@ -139,7 +140,7 @@ class Contrastive(Objective):
     def _positives(
         self, sim: Similarities, projected: Projected, rows: Rows, clock: Clock
     ) -> Similarities:
-        choice, times = self.spec.positives, len(sim.logits) // len(rows.index)
+        choice, times = self.spec.positives, len(sim.anchor) // len(rows.index)
         if isinstance(choice, Near):
             if self.near is not None:
                 sim = spared(sim, self.near[rows.index].repeat(times, 1))
@@ -158,10 +159,11 @@ class Contrastive(Objective):
             return sim
         count = choice.count if clock.share >= choice.begins else 0
         views = projected.answers[SUPPORT]
-        views = views.repeat(len(sim.logits) // len(views), 1, 1)
-        those = false_negatives(sim, count, choice.threshold, views)
-        shown["false_negatives"] = those.sum(1).double().mean()
-        return (eliminated if choice.way == "eliminate" else attracted)(sim, those)
+        views = views.repeat(len(sim.anchor) // len(views), 1, 1)
+        places, known = false_negatives(sim, count, choice.threshold, views)
+        shown["false_negatives"] = known.sum(1).double().mean()
+        change = eliminated if choice.way == "eliminate" else attracted
+        return change(sim, places, known)
 
     def _synthetic(
         self, sim: Similarities, draws: Mapping[str, Tensor], clock: Clock
@@ -170,7 +172,7 @@ class Contrastive(Objective):
         if not isinstance(choice, Mixtures) or clock.share < choice.begins:
             return sim
         drawn = torch.stack([draws[name] for name in MIXTURE_DRAWS], 1)  # (batch, 3)
-        rows = drawn.repeat(len(sim.logits) // len(drawn), 1)
+        rows = drawn.repeat(len(sim.anchor) // len(drawn), 1)
         count = choice.pairs + choice.with_query
         steps = torch.arange(count, device=rows.device, dtype=rows.dtype)
         jumps = torch.tensor(IRRATIONAL, device=rows.device, dtype=rows.dtype)
@@ -183,6 +185,8 @@ class Contrastive(Objective):
         if isinstance(choice, AlignmentTemperature):
             warmth = alignment_temperature(own, choice.value, choice.slope, choice.threshold)
             shown["temperature"] = warmth
+            if choice.reweight and sim is own:
+                return weighted(sim, warmth).mean()
             rows = reduce(sim, warmth)
             return (rows * reweighted(own, warmth) if choice.reweight else rows).mean()
         assert isinstance(choice, FixedTemperature)
