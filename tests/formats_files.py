@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,37 @@ def command(code: int, *words: object) -> None:
     assert run([str(word) for word in words]) == code, words
 
 
+METHODS = {  # settings of the objective, so that together they write every key of it
+    "byol": ("base=byol",),
+    "barlow-twins": ("base=barlow_twins",),
+    "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
+    "dino": ("base=dino", "local=1", "prototypes=16"),
+    "ibot": ("base=ibot", "prototypes=16"),
+    "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
+}
+REMEMBERING = {  # of more images than the slides' tiles
+    "msf": ("base=msf", "neighbours.rows=8"),
+    "other-choices": (
+        "base=moco_v2",
+        "momentum.rows=8",
+        "momentum.groups=1",
+        "positives=other_case",
+        "consistency=co2",
+        "synthetic={kind: mochi, hardest: 4}",
+    ),
+}
+SMALL_CROPS = "views.families={local: {geometry: {size_px: 16, scale: [0.1, 0.4]}}}"
+
+
+def write_runs(step: Sequence[object], methods: Mapping[str, Sequence[str]], out: Path) -> None:
+    """A step of each way of learning, and of each choice."""
+    for name, settings in methods.items():
+        sets = [f"objective.{setting}" for setting in settings]
+        sets += [SMALL_CROPS] * ("local=1" in settings) + ["encoder=test_vit"] * (name == "ibot")
+        words = [word for one in sets for word in ("--set", one)]
+        command(0, *step, *words, "--out", out / f"run-of-{name}")
+
+
 def write_by_commands(given: Path, out: Path) -> None:
     """Each command on inputs that reach all of its files; 1: a slide is broken."""
     from histoscope.core.config import build, dump
@@ -126,6 +158,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
     watched += ("--set", "training.tensorboard=true")
     command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
+    write_runs(step, METHODS, out)
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
@@ -261,6 +294,8 @@ def write_operations(given: Path, out: Path) -> None:
     sets += ["objective.momentum.rows=8", "objective.momentum.groups=1", "training.batch_size=8"]
     run = ("--steps", 1, "--workers", 0, "--out", out / "run-of-operations")
     command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
+    small = ("--set", "encoder=test_resnet", "--set", "training.batch_size=8", "--workers", 0)
+    write_runs(("pretrain", store, "--steps", 1, *small), REMEMBERING, out)
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--fraction", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
     scored = ("--out", out / "evaluation-of-operations", "--record")

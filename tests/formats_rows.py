@@ -17,6 +17,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from histoscope.core.config import Spec
+from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.objectives import OBJECTIVES
@@ -60,6 +62,8 @@ def rows(
             yield from rows_of_kinds(kinds, f"{above}{name}.", absent, always=False)
             if type(None) in get_args(kind):
                 yield f"| `{above}{name}` | null, may be absent |  | null | {field.description} |\n"
+        elif kind is EncoderSpec:
+            yield from rows_of_kinds([kind, TimmSpec], f"{above}{name}.", "", always=True)
         elif kind is MethodSpec:
             yield from rows_of_methods(OBJECTIVES, f"{above}{name}.", "")
         elif isinstance(kind, type) and issubclass(kind, Spec):

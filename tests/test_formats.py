@@ -13,7 +13,14 @@ import pytest
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.errors import HistoscopeError
 from tests.formats_comparison import Comparison
-from tests.formats_files import write_by_commands, write_demo, write_inputs, write_operations
+from tests.formats_files import (
+    METHODS,
+    REMEMBERING,
+    write_by_commands,
+    write_demo,
+    write_inputs,
+    write_operations,
+)
 from tests.formats_page import DOMAINS, GIVEN, Page
 from tests.formats_rows import TABLE, rewritten
 
@@ -25,6 +32,8 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "store-of-frames": ("Store", "surgery"),
     "run-of-statistics": ("Run", "pathology"),
     "run-of-short-forms": ("Run", "pathology"),
+    **{f"run-of-{name}": ("Run", "pathology") for name in METHODS},
+    **{f"run-of-{name}": ("Run", "surgery") for name in REMEMBERING},
     "run-of-operations": ("Run", "surgery"),
     "imported": ("Imported weights", "pathology"),
     "package-of-imported": ("Package", "pathology"),

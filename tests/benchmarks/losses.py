@@ -162,8 +162,10 @@ def other_case(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Ten
 
 def simclr(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     z = normalize(torch.cat([given["view 0"][:, 0], given["view 1"][:, 0]]), dim=1)
-    logits = (z @ z.T / 0.2).masked_fill(torch.eye(2 * IMAGES, dtype=torch.bool), -torch.inf)
-    return cross_entropy(logits, torch.arange(2 * IMAGES).roll(IMAGES))
+    whose, other = rows.index.repeat(2), torch.arange(2 * IMAGES).roll(IMAGES)
+    own = whose[:, None] == whose[None]  # also where an image comes twice
+    own[torch.arange(2 * IMAGES), other] = False
+    return cross_entropy((z @ z.T / 0.2).masked_fill(own, -torch.inf), other)
 
 
 def byol(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
@@ -218,11 +220,11 @@ def swav(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
 
 def msf(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     target, asked = given["target"][:, 0], normalize(given["asked"][:, 0], dim=1)
-    cosines = bar(target @ objective.memory.features.T, objective.memory.index, rows.index)
+    columns = torch.cat([target, objective.memory.features])
+    cosines = bar(target @ columns.T, torch.cat([rows.index, objective.memory.index]), rows.index)
     best = cosines.topk(objective.spec.neighbours.count - 1, 1).indices
-    near_ = torch.cat([target[:, None], objective.memory.features[best]], 1)
-    near_ = near_[:, : objective.spec.neighbours.count]
-    return (2 - 2 * (near_ @ asked[:, :, None])).mean()
+    nearest = torch.cat([target[:, None], columns[best]], 1)
+    return (2 - 2 * (nearest @ asked[:, :, None])).mean()
 
 
 def lightly_moco(memory: Tensor) -> Callable[[Embeddings], Tensor]:

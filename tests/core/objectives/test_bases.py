@@ -85,11 +85,12 @@ def test_a_slow_copy_forgets_within_a_tenth_of_any_run(steps):
 
 def test_barlow_twins_sees_the_whole_batch():
     """Its formula stands in test_decorrelation; scaled as asked."""
-    from histoscope.core.losses.decorrelation import decorrelated
+    from histoscope.core.losses.decorrelation import cross_correlation, decorrelated
 
     loss, projected, _ = loss_of(ready_of("barlow_twins", scale=0.1, redundancy=0.02), 4)
     views = [projected.asks[f"view {place}"][:, 0] for place in (0, 1)]
-    assert loss == pytest.approx(0.1 * decorrelated(*views, 0.02).item(), rel=1e-12)
+    expected = 0.1 * decorrelated(cross_correlation(*views), 0.02).item()
+    assert loss == pytest.approx(expected, rel=1e-12)
 
 
 # SwAV

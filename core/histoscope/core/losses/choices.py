@@ -99,7 +99,7 @@ def _nearest(
     scores: Tensor, barred: Tensor, count: int, threshold: float = -math.inf
 ) -> tuple[Tensor, Tensor]:
     """Columns with the highest scores, (rows, count), and which of them are above the threshold."""
-    best = scores.masked_fill_(barred, -torch.inf).topk(min(count, scores.shape[1]), dim=1)
+    best = scores.masked_fill(barred, -torch.inf).topk(min(count, scores.shape[1]), dim=1)
     return best.indices, best.values > threshold
 
 
@@ -131,7 +131,7 @@ def mixtures(
         numbers: what is drawn, (rows, 3, pairs + with_query), in [0, 1): i, j, a or b.
     """
     count = min(hardest, sim.logits.shape[1])
-    places, known = _nearest(sim.logits.detach().clone(), sim.ignored, count)
+    places, known = _nearest(sim.logits.detach(), sim.ignored, count)
     first = (numbers[:, 0] * count).long().clamp(max=count - 1)
     second = (numbers[:, 1] * (count - 1)).long().clamp(max=max(0, count - 2))
     second = (second + (second >= first)).clamp(max=count - 1)  # another one
@@ -141,9 +141,8 @@ def mixtures(
         return sim.columns[places.gather(1, which)]  # (rows, mixtures, dim)
 
     ours = sim.anchor.detach()[:, None]
-    both = share[:, :pairs] * of(first[:, :pairs]) + (1 - share[:, :pairs]) * of(second[:, :pairs])
-    half = share[:, pairs:] / 2
-    near = half * ours + (1 - half) * of(second[:, pairs:])
+    both = torch.lerp(of(second[:, :pairs]), of(first[:, :pairs]), share[:, :pairs])
+    near = torch.lerp(of(second[:, pairs:]), ours, share[:, pairs:] / 2)
     made = normalize(torch.cat([both, near], dim=1), dim=2).to(sim.anchor.dtype)
     both_known = known.gather(1, second)
     both_known[:, :pairs] &= known.gather(1, first[:, :pairs])

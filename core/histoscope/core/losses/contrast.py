@@ -93,12 +93,12 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     if count < 2:
         raise UsageError("in-batch negatives need at least 2 images a batch")
     z = _unit(torch.cat([z1, z2]))
-    place = torch.arange(2 * count, device=z.device)
-    other = (place + count) % (2 * count)
-    of = place % count if index is None else index.repeat(2)
+    other = torch.cat([z[count:], z[:count]])
+    of = (torch.arange(count, device=z.device) if index is None else index).repeat(2)
     ignored = of[:, None] == of[None]
-    columns, whose = z.detach(), None if index is None else index.repeat(2)
-    return Similarities(_pair(z, z[other]), z @ z.T, ignored, z, columns, columns[other], whose)
+    whose = None if index is None else of
+    pair = _pair(z, other)
+    return Similarities(pair, z @ z.T, ignored, z, z.detach(), other.detach(), whose)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -109,18 +109,19 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
 
     Args:
         q: queries, (batch, dim).
-        k: keys of the same images, at unit length, (batch, dim), without gradient.
+        k: keys of the same images, at unit length, (batch, dim).
         own: dataset index of each query, int64, (batch,).
-        keys: the queue, at unit length, (rows, dim), without gradient.
+        keys: the queue, at unit length, (rows, dim).
         index: dataset index of each row of it, int64, (rows,).
 
     Source: He et al. 2020, algorithm 1. Differs: own images in the queue are no negatives.
     """
     q = _unit(q)
-    k, keys = k.detach().to(q.dtype), keys.detach().to(q.dtype)
+    k, keys = k.to(q.dtype), keys.to(q.dtype)
     ignored = index[None] == own[:, None]
     ignored |= (index < 0)[None]
-    return Similarities(_pair(q, k), q @ keys.T, ignored, q, keys, k, index)
+    pair = _pair(q, k)
+    return Similarities(pair, q @ keys.T, ignored, q, keys.detach(), k.detach(), index)
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -24,13 +24,12 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     return standardised(z1).T @ standardised(z2) / len(z1)
 
 
-def decorrelated(z1: Tensor, z2: Tensor, weight: float) -> Tensor:
+def decorrelated(correlation: Tensor, weight: float) -> Tensor:
     """sum_i (1 - C_ii)^2 + weight sum_{i != j} C_ij^2 (Zbontar et al. 2021, eq. 1).
 
     Args:
-        z1, z2: (batch, dim).
+        correlation: of the features of two views, (dim, dim).
         weight: lambda of the paper.
     """
-    square = cross_correlation(z1, z2)
-    own = torch.diagonal(square)
-    return (1 - own).square().sum() + weight * (square.square().sum() - own.square().sum())
+    own = torch.diagonal(correlation)
+    return (1 - own).square().sum() + weight * (correlation.square().sum() - own.square().sum())

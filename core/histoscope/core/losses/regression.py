@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 
 def unit(rows: Tensor) -> Tensor:
@@ -19,4 +19,7 @@ def regressed(asked: Tensor, target: Tensor) -> Tensor:
         asked: (..., dim).
         target: (..., dim); without gradient it stays where it is.
     """
-    return 2 - 2 * (unit(asked) * unit(target)).sum(-1)
+    asked, target = (
+        rows if rows.dtype == torch.float64 else rows.float() for rows in (asked, target)
+    )
+    return 2 - 2 * cosine_similarity(asked, target, dim=-1)

@@ -73,6 +73,7 @@ class BarlowTwins(Objective):
     ) -> LossReport:
         """Of the whole batch at once."""
         first, second = (projected.asks[name].squeeze(1) for name in VIEWS)
-        loss = decorrelated(first, second, self.spec.redundancy)
-        agreement = cross_correlation(first.detach(), second.detach()).diagonal().mean()
+        correlation = cross_correlation(first, second)
+        loss = decorrelated(correlation, self.spec.redundancy)
+        agreement = correlation.detach().diagonal().mean()
         return LossReport([(self.spec.scale, loss)], {"agreement": agreement})

@@ -108,14 +108,13 @@ class MSF(Objective):
         target = target.to(asked.dtype)
         columns = torch.cat([target, self.memory.features.to(asked.dtype)])
         index = torch.cat([rows.index, self.memory.index])
-        own = torch.eye(len(target), len(columns), dtype=torch.bool, device=target.device)
-        barred = (index[None] == rows.index[:, None]) | (index[None] < 0)
-        near = (target @ columns.T).masked_fill(barred & ~own, -torch.inf)
-        near = near.masked_fill(own, torch.inf)  # its own neighbour, and the first
+        barred = (index[None] == rows.index[:, None]) | (index < 0)[None]
         count = 1 if clock.share < self.spec.neighbours.alone else self.spec.neighbours.count
-        values, places = near.topk(min(count, near.shape[1]), dim=1)
-        away = 2 - 2 * torch.einsum("bd,bkd->bk", asked, columns[places])
-        known = values > -torch.inf
+        others = (target @ columns.T).masked_fill_(barred, -torch.inf)
+        values, places = others.topk(min(count - 1, len(columns)), dim=1)
+        nearest = torch.cat([target[:, None], columns[places]], 1)  # its own neighbour, and first
+        known = torch.cat([torch.ones_like(barred[:, :1]), values > -torch.inf], 1)
+        away = 2 - 2 * torch.einsum("bd,bkd->bk", asked, nearest)
         loss = (away.masked_fill(~known, 0).sum(1) / known.sum(1)).mean()
         return LossReport([(1, loss)], {"neighbours": known.sum(1).double().mean()})
 
