@@ -78,6 +78,10 @@ def test_alarms():
     assert "span 20.0 of 512" in alarms(low, low, 512)[0]
     assert "fell from 60.0 to 10.0" in alarms({**fine, "effective_rank": 10.0}, fine, 128)[0]
     assert "hardly differ" in alarms({**fine, "embedding_std": 0.05}, None, 512)[0]
+    flat = {**fine, "projection_std": 0.02}
+    assert alarms(flat, None, 512) == alarms(flat, fine, 512) == []
+    assert alarms({**fine, "projection_std": 0.4}, flat, 512) == []
+    assert alarms(flat, flat, 512) == ["projections hardly differ (projection_std 0.020)"]
 
 
 def test_measuring_changes_nothing_of_the_network():

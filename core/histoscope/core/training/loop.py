@@ -83,7 +83,8 @@ def train(
 
 def _watch(run: Run, monitor: Monitor, journal: Journal, done: int, progress: Progress) -> None:
     """Measure, write down, and say what looks like a collapse."""
-    now, alarming = monitor.measure(run.objective.published, run.fabric.device)
+    projections = run.stepper.projections
+    now, alarming = monitor.measure(run.objective.published, run.fabric.device, projections)
     if now:
         journal.measured({"step": done, **now})
     for line in alarming:

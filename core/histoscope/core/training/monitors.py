@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from histoscope.core.data.store import Store
 from histoscope.core.data.truth import Truth
@@ -70,7 +71,7 @@ def neighbour_accuracy(features: Features, truth: Truth) -> float:
 def alarms(now: Mapping[str, float], before: Mapping[str, float] | None, most: int) -> list[str]:
     """What looks like a collapse, in words.
 
-    A low rank must be seen twice: random weights have one, too.
+    A low rank and projections that hardly differ must be seen twice: random weights have them, too.
 
     Args:
         now, before: measurements.
@@ -79,6 +80,9 @@ def alarms(now: Mapping[str, float], before: Mapping[str, float] | None, most: i
     found = []
     if now["embedding_std"] < LEAST_STD:
         found.append(f"features hardly differ (embedding_std {now['embedding_std']:.3f})")
+    heads = [float(one.get("projection_std", 1)) for one in (now, before or {})]
+    if max(heads) < LEAST_STD:
+        found.append(f"projections hardly differ (projection_std {heads[0]:.3f})")
     if before and max(now["effective_rank"], before["effective_rank"]) < LEAST_RANK * most:
         found.append(f"features span {now['effective_rank']:.1f} of {most} dimensions")
     if before and now["effective_rank"] * FALL < before["effective_rank"]:
@@ -103,8 +107,17 @@ class Monitor:
     truth: Truth | None
     last: dict[str, float] | None = None
 
-    def measure(self, encoder: Any, device: torch.device) -> tuple[dict[str, float], list[str]]:
-        """The numbers of ``monitors.csv``, and what is alarming about them."""
+    def measure(
+        self, encoder: Any, device: torch.device, projections: Tensor | None = None
+    ) -> tuple[dict[str, float], list[str]]:
+        """The numbers of ``monitors.csv``, and what is alarming about them.
+
+        Args:
+            encoder: whose features are measured.
+            device: that it is on.
+            projections: of the last step, (batch, dim): heads may collapse under features that do
+                not, as random features do not.
+        """
         was_training = encoder.training
         encoder.eval()
         features = Runner(encoder, device).features(self.images)
@@ -116,6 +129,8 @@ class Monitor:
             "embedding_std": embedding_std(features),
             "feature_energy": feature_energy(features),
         }
+        if projections is not None:
+            now["projection_std"] = embedding_std(projections.float().cpu().numpy())
         if self.truth is not None:
             known = self.truth.known
             now["neighbour_accuracy"] = neighbour_accuracy(features[known], self.truth.take(known))

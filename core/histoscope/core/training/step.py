@@ -63,6 +63,7 @@ class Stepper:
         self._network = fabric.setup(objective, move_to_device=False)
         self._seed = seed
         self._last: tuple[Projected, Rows] | None = None
+        self.projections: Tensor | None = None
 
     def gradient(self, batch: Batch, clock: Clock) -> LossReport:
         """Add the mean gradient of the global batch to the parameters' ``grad``.
@@ -106,6 +107,7 @@ class Stepper:
         """To be called after the optimiser's step: processes agree on batch norm's statistics."""
         assert self._last is not None
         self.objective.after_step(*self._last, clock)
+        self.projections = next(iter(self._last[0].asks.values()))[:, 0]
         self._last = None
         if self._fabric.world_size > 1:
             for statistic in _statistics(self.objective):
