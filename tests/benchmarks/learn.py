@@ -1,11 +1,15 @@
 """What each way of learning without labels gains over its network's random weights.
 
-    python -m tests.benchmarks.learn PCAM OUT [--steps 150] [--rows "NAME;NAME"] [--page PAGE]
+    python -m tests.benchmarks.learn PCAM OUT [--places FOLDER] [--steps 150] [--rows "NAME;NAME"]
+        [--page PAGE]
 
-PCAM is a folder of PatchCamelyon's h5 files. Row by row: ``pretrain`` on its training part, then
-probes on all labels and on 1 % of them (ten draws) and nearest neighbours on all, scored on the
-``valid`` part. A row that is finished is not made again; a run that was cut off goes on. Each row
-is a process of its own, whose peak of memory is measured.
+PCAM is a folder of PatchCamelyon's tiles as ``train.zip``, ``valid.zip`` and ``test.zip``. Row by
+row: ``pretrain`` on its training part, then probes on all labels and on 1 % of them (ten draws) and
+nearest neighbours on all, scored on the ``valid`` part. A row that is finished is not made again; a
+run that was cut off goes on. Each row is a process of its own, whose peak of memory is measured.
+
+FOLDER holds whole mounts with cases and places: ``slides``, ``drawings`` and ``slides.csv``. On its
+training slides are learnt the ways that need places or cases, scored on its test slides.
 """
 
 from __future__ import annotations
@@ -14,43 +18,52 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from histoscope.core.evaluation.comparison import Compared
 from histoscope.core.stages.compare import compare
 from histoscope.core.training.journal import read_metrics
 
-SMALL_CROPS = {"families": {"local": {"geometry": {"size_px": 32, "scale": [0.1, 0.4]}}}}
+NETWORK = "resnet10t"  # half the arithmetic of ResNet-18, so that all rows take hours, not a day
+LOCAL = {"families": {"local": {"geometry": {"size_px": 32, "scale": [0.1, 0.4]}}}}
 WIDE = {"kind": "timm", "name": "vit_tiny_patch16_224", "patch_px": 8}
+SIMCLR, MOCO = {"base": "simclr"}, {"base": "moco_v2"}
 ROWS: dict[str, dict[str, Any]] = {
-    "simclr": {"objective": {"base": "simclr"}},
-    "simclr, decoupled": {"objective": {"base": "simclr", "reduction": "decoupled"}},
-    "simclr, macl": {"objective": {"base": "simclr", "temperature": "macl"}},
-    "simclr, co2": {"objective": {"base": "simclr", "consistency": "co2"}},
-    "simclr, fnc": {"objective": {"base": "simclr", "negatives": "fnc"}},
-    "simclr, unmix": {"objective": {"base": "simclr", "mixing": "unmix"}},
-    "moco_v2": {"objective": {"base": "moco_v2", "momentum": {"rate": 0.93}}},
-    "moco_v2, mochi": {
-        "objective": {"base": "moco_v2", "momentum": {"rate": 0.93}, "synthetic": "mochi"}
-    },
+    "simclr": {"objective": SIMCLR},
+    "simclr, decoupled": {"objective": {**SIMCLR, "reduction": "decoupled"}},
+    "simclr, macl": {"objective": {**SIMCLR, "temperature": "macl"}},
+    "simclr, co2": {"objective": {**SIMCLR, "consistency": "co2"}},
+    "simclr, fnc": {"objective": {**SIMCLR, "negatives": "fnc"}},
+    "simclr, unmix": {"objective": {**SIMCLR, "mixing": "unmix"}},
+    "moco_v2": {"objective": MOCO},
+    "moco_v2, mochi": {"objective": {**MOCO, "synthetic": "mochi"}},
     "byol": {"objective": {"base": "byol"}},
-    "swav": {
-        "objective": {"base": "swav", "local": 4, "codes": {"queue": 640}},
-        "views": SMALL_CROPS,
-    },
+    "swav": {"objective": {"base": "swav", "local": 4, "codes": {"queue": 640}}, "views": LOCAL},
     "barlow_twins": {"objective": {"base": "barlow_twins"}},
-    "dino": {"objective": {"base": "dino", "local": 4}, "views": SMALL_CROPS},
+    "dino": {"objective": {"base": "dino", "local": 4}, "views": LOCAL},
     "msf": {"objective": {"base": "msf"}},
-    "ibot": {
-        "encoder": WIDE,
-        "objective": {"base": "ibot", "local": 4},
-        "views": SMALL_CROPS,
+    "ibot": {"encoder": WIDE, "objective": {"base": "ibot", "local": 4}, "views": LOCAL},
+    "simclr, rate x 100": {
+        "objective": SIMCLR,
+        "training": {"optimiser": {"learning_rate": 0.1}},
     },
+}
+OF_PLACES = {  # need places, or cases
+    "simclr": {"objective": SIMCLR},
+    "simclr, decoupled": {"objective": {**SIMCLR, "reduction": "decoupled"}},
+    "simclr, decoupled, near": {
+        "objective": {
+            **SIMCLR,
+            "reduction": "decoupled",
+            "positives": {"kind": "near", "within_sides": 1.5},
+        }
+    },
+    "simclr, other_case": {"objective": {**SIMCLR, "positives": "other_case"}},
 }
 WAYS = {  # of learning from labels
     "all": {"method": "probe", "fraction": 1.0, "draws": 1},
@@ -69,40 +82,82 @@ def call(*words: object) -> float:
     return usage.ru_maxrss / 2**20
 
 
-def scored(store: Path, encoder: object, out: Path) -> dict[str, Path]:
-    """Evaluations of an encoder by each way, on ``valid``."""
+@dataclass(frozen=True)
+class Ground:
+    """What is learnt from and scored on.
+
+    Attributes:
+        store: its store.
+        train, scored: what each stage reads.
+        rows: the ways, by their name.
+    """
+
+    store: Path
+    train: str
+    scored: str
+    rows: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of_tiles(cls, pcam: Path, out: Path) -> Ground:
+        """Prepare PatchCamelyon's tiles."""
+        names = ("--layout", "zip", "--class-names", "0=normal,1=tumour")
+        prepare(pcam, out / "tiles", *names, "--mpp", 0.972, "--tile-mpp", 1.458, "--size-px", 64)
+        return cls(out / "tiles", "train", "valid", ROWS)
+
+    @classmethod
+    def of_places(cls, folder: Path, out: Path) -> Ground:
+        """Prepare whole mounts."""
+        cases = folder / "slides.csv"
+        told = ("--annotations", folder / "drawings", "--rest-is", "normal", "--cases", cases)
+        scale = ("--default-mpp", 4, "--tile-mpp", 4, "--size-px", 50, "--coordinates", "level0")
+        prepare(folder / "slides", out / "mounts", *told, *scale)
+        return cls(out / "mounts", f"{cases}:train", f"{cases}:test", OF_PLACES)
+
+
+def prepare(source: Path, store: Path, *words: object) -> None:
+    """Prepare a store that is not there."""
+    if not (store / "store.json").is_file():
+        call("prepare", source, "--domain", "pathology", *words, "--out", store)
+
+
+def scored(ground: Ground, encoder: object, out: Path) -> dict[str, Path]:
+    """Evaluations of an encoder by each way of learning from labels."""
     found = {}
     for way, settings in WAYS.items():
         folder = out / way
         if not (folder / "evaluation" / "report.html").is_file():
             sets = [w for k, v in settings.items() for w in ("--set", f"{k}={v}")]
             if not (folder / "package" / "SHA256SUMS").is_file():
-                asked = ("--encoder", encoder, *sets, "--out", folder / "package")
-                call("finetune", store, *asked)
-            more = ("--split", "valid", "--out", folder / "evaluation")
-            call("evaluate", folder / "package", store, *more)
+                asked = ("--encoder", encoder, "--split", ground.train, *sets)
+                call("finetune", ground.store, *asked, "--out", folder / "package")
+            more = ("--split", ground.scored, "--out", folder / "evaluation")
+            call("evaluate", folder / "package", ground.store, *more)
         found[way] = folder / "evaluation"
     return found
 
 
-def trained(store: Path, row: Mapping[str, Any], steps: int, out: Path) -> dict[str, float]:
+def trained(ground: Ground, row: Mapping[str, Any], steps: int, out: Path) -> dict[str, float]:
     """Train a row; its speed and the process's peak of memory."""
     told = out / "trained.json"
     if told.is_file():
         return dict(json.loads(told.read_text(encoding="utf-8")))
     out.mkdir(parents=True, exist_ok=True)
-    body = {"encoder": "resnet18", **row}
-    body["training"] = {"steps": steps, "batch_size": 128, "checkpoint_every": 25}
+    body = {"encoder": NETWORK, **row}
+    sizes = {"steps": steps, "batch_size": 128, "checkpoint_every": 25}
+    body["training"] = {**sizes, **row.get("training", {})}
     (out / "settings.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
-    peak = call("pretrain", store, "--config", out / "settings.yaml", "--out", out / "run")
+    asked = ("--config", out / "settings.yaml", "--split", ground.train, "--out", out / "run")
+    peak = call("pretrain", ground.store, *asked)
     rows = read_metrics(out / "run" / "metrics.csv")
-    monitors = read_metrics(out / "run" / "monitors.csv")
+    last = read_metrics(out / "run" / "monitors.csv")[-1]
     seconds = sorted(float(one["seconds"]) for one in rows)
-    last = monitors[-1]
+    said = (out / "run" / "log.txt").read_text(encoding="utf-8")
     found = {
         "loss": float(rows[-1]["loss"]),
         "std": float(last["embedding_std"]),
+        "projections": float(last["projection_std"]),
         "rank": float(last["effective_rank"]),
+        "alarms": float(said.count("may have collapsed")),
         "speed": 128 / seconds[len(seconds) // 2],
         "peak": peak,
     }
@@ -110,47 +165,58 @@ def trained(store: Path, row: Mapping[str, Any], steps: int, out: Path) -> dict[
     return found
 
 
+SHOWN = ("loss", "std", "projections", "rank", "alarms", "speed", "peak")
+HEAD = ("way", "all labels", "1 %", "neighbours", "loss", "std", "of projections", "RankMe")
+HEAD += ("alarms", "images/s", "GiB")
+
+
 def line(
     name: str, ours: Mapping[str, Path], theirs: Mapping[str, Path], about: Mapping[str, float]
 ) -> str:
-    """A row of the table."""
+    """A row of the table: value, and gain over random weights with its interval."""
     cells = [name]
     for way in WAYS:
-        (found,) = [one for one in compare([(ours[way], theirs[way])]) if one.task]
-        cells.append(difference(found))
-    numbers = [f"{about[k]:.3g}" for k in ("loss", "std", "rank", "speed", "peak")]
-    return f"| {' | '.join([*cells, *numbers])} |"
+        (found,) = compare([(ours[way], theirs[way])])
+        cells.append(f"{found.values[0]:.3f}, {found.gap.mean:+.3f} ({found.gap.ends})")
+    return f"| {' | '.join([*cells, *(f'{about[k]:.3g}' for k in SHOWN)])} |"
 
 
-def difference(found: Compared) -> str:
-    """Value and gain, with its interval."""
-    return f"{found.values[0]:.3f}, {found.gap.mean:+.3f} ({found.gap.ends})"
+def table(ground: Ground, names: Sequence[str], steps: int, out: Path) -> Iterator[str]:
+    """The table of a ground, line by line."""
+    yield f"| {' | '.join(HEAD)} |"
+    yield "| --- " * len(HEAD) + "|"
+    for name in names:
+        row = ground.rows[name]
+        folder = out / f"{ground.store.name}-{name.replace(', ', '-').replace(' ', '-')}-{steps}"
+        about = trained(ground, row, steps, folder)
+        network = "wide" if "encoder" in row else "usual"
+        random = scored(
+            ground, f"random:{folder / 'run'}", out / f"{ground.store.name}-random-{network}"
+        )
+        yield line(name, scored(ground, folder / "run", folder), random, about)
 
 
 @click.command(help=__doc__)
 @click.argument("pcam", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--places", type=click.Path(path_type=Path, exists=True))
 @click.option("--steps", default=150)
 @click.option("--rows", help="names, between semicolons; default: all")
-@click.option("--page", type=click.Path(path_type=Path), help="append the table there")
-def main(pcam: Path, out: Path, steps: int, rows: str | None, page: Path | None) -> None:
+@click.option("--page", type=click.Path(path_type=Path), help="append the tables there")
+def main(
+    pcam: Path, out: Path, places: Path | None, steps: int, rows: str | None, page: Path | None
+) -> None:
     """Train, score, print."""
-    store = out / "store"
-    if not (store / "store.json").is_file():
-        call("prepare", pcam, "--domain", "pathology", "--size-px", 64, "--out", store)
-    head = ("way", "all labels", "1 %", "neighbours", "loss", "std", "rank", "images/s", "GiB")
-    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
-    for name in rows.split(";") if rows else ROWS:
-        row = ROWS[name]
-        folder = out / f"{name.replace(', ', '-')}-{steps}"
-        about = trained(store, row, steps, folder)
-        kind = "wide" if "encoder" in row else "usual"
-        base = scored(store, f"random:{folder / 'run'}", out / f"random-{kind}")
-        lines.append(line(name, scored(store, folder / "run", folder), base, about))
-        click.echo(lines[-1])
-    if page:
-        with page.open("a", encoding="utf-8") as file:
-            file.write("\n".join(["", *lines, ""]))
+    grounds = [Ground.of_tiles(pcam, out)] + ([Ground.of_places(places, out)] if places else [])
+    for ground in grounds:
+        names = [n for n in (rows.split(";") if rows else ground.rows) if n in ground.rows]
+        lines = []
+        for one in table(ground, names, steps, out):
+            lines.append(one)
+            click.echo(one)
+        if page:
+            with page.open("a", encoding="utf-8") as file:
+                file.write("\n".join(["", f"{ground.store.name}, {steps} steps:", "", *lines, ""]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from histoscope.core.losses.contrast import against_queue, decoupled, infonce
 from histoscope.core.memory.queue import FeatureQueue
+from histoscope.core.objectives.contract import Clock
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import Rehearsal
 
@@ -121,6 +122,19 @@ def test_the_slow_copy_moves_by_its_rate_and_gets_no_gradient():
         assert torch.allclose(slow, 0.9 * old + 0.1 * now, atol=1e-12)
         assert slow.grad is None
     assert all(parameter.grad is not None for parameter in objective.encoder.parameters())
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(5, 0.0), (150, 1 - 1 / 15), (10_000, 0.99)])
+def test_its_rate_is_by_the_runs_length(steps, kept):
+    objective = made(rate=None).objective
+    before = [p.clone() for p in objective.slow.parameters()]
+    with torch.no_grad():
+        for parameter in objective.encoder.parameters():
+            parameter.add_(1.0)
+        objective.before_step(Clock(1, steps, 0))
+    fast = [*objective.encoder.parameters(), *objective.projector.parameters()]
+    for slow, old, now in zip(objective.slow.parameters(), before, fast, strict=True):
+        assert torch.allclose(slow, kept * old + (1 - kept) * now, atol=1e-12)
 
 
 def test_keys_come_back_in_the_order_of_their_images():

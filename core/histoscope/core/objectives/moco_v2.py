@@ -35,7 +35,13 @@ ORDERS = ("keys of view 0", "keys of view 1")
 class MomentumSpec(Spec):
     """The slow copy of the network whose keys fill a queue."""
 
-    rate: float = Field(0.99, ge=0, lt=1, description="part of the slow copy kept each step")
+    rate: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="part of the slow copy kept each step; default by the run's length: "
+        "1 - 10 / steps, at most 0.99",
+    )
     rows: int = Field(1024, ge=1, description="keys in the queue, at most half of the samples")
     groups: int = Field(
         4, ge=1, description="batch norm sees this part of a batch, keys in another order"
@@ -95,7 +101,9 @@ class MoCoV2(Contrastive):
     def before_step(self, clock: Clock) -> None:
         """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""
         fast = [*cast(nn.Module, self.encoder).parameters(), *self.projector.parameters()]
-        move_towards(self.slow.parameters(), fast, 1 - self.momentum.rate)
+        rate = self.momentum.rate
+        kept = max(0.0, min(0.99, 1 - 10 / clock.steps)) if rate is None else rate
+        move_towards(self.slow.parameters(), fast, 1 - kept)
 
     def project(self, views: Views) -> Projected:
         """Queries of the views that ask, keys of the views that answer, at unit length."""
