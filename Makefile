@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint type format formats lock phantom-study suggest-study benchmarks gpu-check stain-sheet faults image image-smoke clean
+.PHONY: help setup demo test test-slow lint type format formats lock phantom-study suggest-study learn benchmarks gpu-check stain-sheet faults image image-smoke clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ phantom-study: setup ## ten draws: what pretraining gains on the phantom (at mos
 
 suggest-study: setup ## 40 suggested labels against 40 random ones, on what phantom-study left (and STORE, ENCODER)
 	$(BIN)/python -m tests.benchmarks.suggest_study $(or $(STORE),out/phantom-study/store) $(or $(ENCODER),out/phantom-study/run) $(if $(TASK),--task $(TASK))
+
+learn: setup ## what each way of learning gains on PCAM (and PLACES), row by row; hours
+	$(BIN)/python -m tests.benchmarks.learn $(PCAM) out/learn $(if $(PLACES),--places $(PLACES)) --page docs/learn.md
 
 benchmarks: setup ## ratios, each measured in one run
 	$(BIN)/python -m tests.benchmarks
