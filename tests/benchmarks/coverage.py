@@ -69,7 +69,9 @@ def plain(gap: intervals.Metric, units: int, draws: int) -> Difference:
 
 
 def alone(gap: intervals.Metric, units: int, draws: int) -> Difference:
-    """Student's interval over draws, as if the cases were all there are."""
+    """Student's interval over draws, as if the cases were all there are; none of one draw."""
+    if draws < 2:
+        return Difference(*[float("nan")] * 4, units, draws)
     whole = np.ones((1, units))
     values = [float(gap(draw, whole)[0]) for draw in range(draws)]
     return over_draws(values, [0.0] * draws)
@@ -95,7 +97,7 @@ def coverage(cases: int, draws: int, repetitions: int) -> dict[str, tuple[float,
             found = way(gap, cases, draws)
             hits[name][repetition] = found.low <= GAP <= found.high
             widths[name][repetition] = found.high - found.low
-    return {name: (float(hits[name].mean()), float(np.nanmean(widths[name]))) for name in WAYS}
+    return {name: (float(hits[name].mean()), float(widths[name].mean())) for name in WAYS}
 
 
 def equal_pair(number: int, cases: int, draws: int = 5, dim: int = 16) -> Difference:
@@ -155,7 +157,10 @@ def main(repetitions: int, pairs: int) -> None:
     click.echo("| --- " * (3 + len(WAYS)) + "|")
     for cases, draws in ((7, 10), (7, 1), (12, 10), (30, 10), (30, 1), (60, 10)):
         found = coverage(cases, draws, repetitions)
-        cells = [f"{share:.3f} ({width:.3f})" for share, width in found.values()]
+        cells = [
+            "" if np.isnan(width) else f"{share:.3f} ({width:.3f})"
+            for share, width in found.values()
+        ]
         flips = null_flips(repetitions, cases, draws)
         click.echo(f"| {cases} | {draws} | {' | '.join(cells)} | {flips:.3f} |")
     for cases in (8, 30):

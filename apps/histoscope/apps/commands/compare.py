@@ -105,8 +105,8 @@ def _lines(one: Compared, margin: float | None) -> list[str]:
     ]
     if one.flip:
         lines.append(
-            f"  p is of sign flips of {gap.units} {one.over}, at least {one.flip[1]:.2g}; by "
-            f"Student's t {_p(gap.p)}"
+            f"  p is the larger of sign flips of {gap.units} {one.over}, {_p(one.flip[0])} (at "
+            f"least {one.flip[1]:.2g}), and Student's t, {_p(gap.p)}"
         )
     if one.draws_alone:
         lines.append(f"  over draws alone 95 % interval {one.draws_alone.ends}")

@@ -77,8 +77,11 @@ class Compared:
 
     @property
     def p(self) -> float:
-        """Of no difference, before any correction."""
-        return self.flip[0] if self.flip else self.gap.p
+        """Of no difference, before any correction; of folds the larger of both tests.
+
+        Sign flips know nothing of draws, Student's t takes cases for normal.
+        """
+        return float(np.maximum(self.flip[0], self.gap.p)) if self.flip else self.gap.p
 
     def told(self) -> dict[str, Any]:
         """All but what each case says, for JSON; what is undefined is null."""

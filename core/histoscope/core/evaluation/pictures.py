@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from histoscope.core.evaluation.comparison import Compared
 from histoscope.core.files import atomic_path
 
-NAMED = 3  # dots that carry their case's name
+NAMED, LINE = 3, 0.08  # dots that carry their case's name; what a line of it takes
 
 
 def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
@@ -38,7 +38,8 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
 def draw_difference(found: Compared, path: Path) -> None:
     """Draw each case's difference as a dot, below them that of all with its interval, as PNG.
 
-    A dot's area is the case's number of samples; those furthest from 0 are named.
+    A dot's area is the case's number of samples; those furthest from 0 are named, where a name has
+    room.
     """
     from matplotlib.figure import Figure
 
@@ -51,7 +52,7 @@ def draw_difference(found: Compared, path: Path) -> None:
     heights = np.linspace(0.15, 1, len(order)) if len(order) > 1 else np.full(len(order), 0.5)
     sizes = 20 + 180 * cases.samples[order] / max(1, cases.samples.max())
     panel.scatter(apart[order], heights, s=sizes, color="#1f4e79", alpha=0.55, linewidths=0)
-    for place in np.argsort(-np.abs(apart[order]), kind="stable")[:NAMED]:
+    for place in _named(apart[order], heights):
         name = cases.names[order[place]].partition(":")[2] or cases.names[order[place]]
         panel.annotate(
             name,
@@ -70,3 +71,12 @@ def draw_difference(found: Compared, path: Path) -> None:
     panel.spines[["top", "right", "left"]].set_visible(False)
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=110)
+
+
+def _named(apart: NDArray[np.float64], heights: NDArray[np.float64]) -> list[int]:
+    """The dots furthest from 0 whose names do not lie on each other."""
+    out: list[int] = []
+    for place in np.argsort(-np.abs(apart), kind="stable"):
+        if all(abs(heights[place] - heights[other]) >= LINE for other in out):
+            out.append(int(place))
+    return out[:NAMED]
