@@ -83,16 +83,20 @@ def test_the_partner_is_the_other_view():
 def test_the_temperature_is_its_formula(sim):
     positives = [s for row in table_of(sim) for s, _, positive, _ in row if positive]
     mean = sum(positives) / len(positives)
-    found = alignment_temperature(sim, 0.1, 0.5, 0.2).item()
+    found = alignment_temperature(sim.attraction().mean(), 0.1, 0.5, 0.2).item()
     assert found == pytest.approx(max(0.02, 0.1 * (1 + 0.5 * (mean - 0.2))), rel=1e-12)
-    assert alignment_temperature(sim, 0.1, 0.0, 0.2).item() == pytest.approx(0.1, rel=1e-12)
+    assert alignment_temperature(sim.attraction().mean(), 0.1, 0.0, 0.2).item() == pytest.approx(
+        0.1, rel=1e-12
+    )
 
 
 def test_the_temperature_never_turns_negative():
     z = rows(BATCH, 0)
     opposite = in_batch(z, -z)
-    assert alignment_temperature(opposite, 0.1, 1.0, 0.5).item() == 0.02
-    assert torch.isfinite(infonce(opposite, alignment_temperature(opposite, 0.1, 1.0, 0.5))).all()
+    assert alignment_temperature(opposite.attraction().mean(), 0.1, 1.0, 0.5).item() == 0.02
+    assert torch.isfinite(
+        infonce(opposite, alignment_temperature(opposite.attraction().mean(), 0.1, 1.0, 0.5))
+    ).all()
 
 
 def test_weights_are_their_formula(sim):
@@ -120,7 +124,7 @@ def test_without_its_weights_macl_equals_lightly():
 
     z1, z2 = rows(8, 3), rows(8, 4)
     sim = in_batch(z1, z2)
-    warmth = alignment_temperature(sim, 0.1, 0.5, 0.0)
+    warmth = alignment_temperature(sim.attraction().mean(), 0.1, 0.5, 0.0)
     ours = (infonce(sim, warmth) * reweighted(sim, warmth)).mean().item()
     assert ours == pytest.approx(MACLLoss(0.1, 0.5, 0.0)(z1, z2).item(), rel=1e-6)
 

@@ -41,3 +41,22 @@ def test_it_is_the_base(base, choice):
 def test_the_comparison_can_fail():
     early = {"positives": {"kind": "other_case", "begins": 0.3}}
     assert trained("simclr", early)[0] != trained("simclr", {})[0]
+
+
+@pytest.mark.parametrize("base", ["simclr", "moco_v2"])
+def test_weighted_rows_have_the_decoupled_gradient_also_of_what_is_left(base):
+    """Where false negatives are left out they weigh nothing."""
+    left_out = {"negatives": {"kind": "fnc", "count": 3, "threshold": -1, "begins": 0}}
+    weighed = {"temperature": {"kind": "macl", "value": 0.2, "slope": 0}}
+    _, network = trained(base, {**left_out, **weighed})
+    _, its = trained(base, {**left_out, "reduction": "decoupled"})
+    assert all(torch.allclose(network[name], its[name], rtol=1e-9, atol=1e-12) for name in its)
+
+
+def test_two_directions_have_one_temperature():
+    momentum = {"rows": 32, "groups": 1}
+    ready = Rehearsal("moco_v2", {"momentum": momentum, "temperature": "macl"})
+    projected, rows, draws, clock = ready.begin(0)
+    report = ready.objective.loss(projected, rows, draws, clock)
+    cosines = report.shown["positive_cosine"].mean().item()
+    assert report.shown["temperature"].item() == pytest.approx(0.1 * (1 + 0.5 * cosines))

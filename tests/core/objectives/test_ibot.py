@@ -120,3 +120,24 @@ def test_a_network_without_patches_is_refused():
     encoder = random_encoder(TimmSpec(name="test_resnet"), 16, 0)
     with pytest.raises(UsageError, match="test_resnet: has no patches that can be masked"):
         Rehearsal("ibot", HEAD, encoder)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (TimmSpec(name="test_vit", pool="avg"), "pools otherwise than ibot"),
+        (TimmSpec(name="pvt_v2_b0"), "has no single grid of patches"),
+    ],
+    ids=["pool", "stages"],
+)
+def test_a_network_that_trains_other_features_than_it_gives_is_refused(monkeypatch, spec, said):
+    monkeypatch.setitem(SIDES, "global", 64)
+    with pytest.raises(UsageError, match=said):
+        Rehearsal("ibot", HEAD, random_encoder(spec, 64, 0))
+
+
+def test_one_with_its_class_token_is_taken(monkeypatch):
+    monkeypatch.setitem(SIDES, "global", 64)
+    encoder = random_encoder(TimmSpec(name="test_vit", pool="token"), 64, 0)
+    assert Rehearsal("ibot", HEAD, encoder).objective.before == 1
+

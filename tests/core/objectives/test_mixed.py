@@ -7,14 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from histoscope.core.errors import UsageError
+from histoscope.core.losses.contrast import in_batch, infonce
 from histoscope.core.objectives.contract import Projected, Rows
 from histoscope.core.objectives.mixed import KIND, LEFT, SHARE, TOP
 from histoscope.core.testing.objectives import BATCH, Rehearsal
 
 HEAD = {"projector": {"hidden": 16, "out": 8}}
-BASES = ["barlow_twins", "byol", "dino", "moco_v2", "msf", "simclr", "swav"]
-MORE = {"swav": {"codes": {"prototypes": 12}}, "dino": {"prototypes": 24}}
+BASES = ["barlow_twins", "byol", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
+MORE = {
+    "swav": {"codes": {"prototypes": 12}},
+    "dino": {"prototypes": 24},
+    "ibot": {"prototypes": 24, "masking": {"images": 1.0}},
+}
 
 
 def told(share, kind=1.0, left=0.5, top=0.5):
@@ -99,9 +103,46 @@ def test_a_box_of_the_neighbour_is_pasted_and_its_area_counts():
     assert torch.equal(corner.of(images)[0][:, 2:, 2:], images[0][:, 2:, 2:])
 
 
-def test_an_odd_part_is_refused():
-    objective = ready_of("byol").objective
-    views, _, _ = Rehearsal("byol", {**HEAD, "mixing": "unmix"}).batch(0)
-    odd = {name: [view[:15] for view in family] for name, family in views.families.items()}
-    with pytest.raises(UsageError, match=r"parts of 15 images, but they are mixed in twos"):
-        objective.project(replace(views, families=odd))
+@pytest.mark.parametrize("base", ["dino", "ibot"])
+def test_a_share_of_none_is_the_base_of_the_neighbours(base):
+    """Mixed images are their neighbours then; of patches, hidden at the same places."""
+    ready = ready_of(base)
+    views, rows, clock = ready.batch(3)
+    objective = ready.objective
+    with torch.no_grad():
+        objective.before_step(clock)
+    draws = {**views.draws, **told(0.0)}
+    projected = objective.project(replace(views, draws=draws))
+    report = objective.loss(projected, rows, draws, clock)
+    alike = {name: draws[name][torch.arange(BATCH) // 2 * 2] for name in objective.base.paired}
+    swapped = {name: [neighbour(v) for v in family] for name, family in views.families.items()}
+    plain = objective.base.project(replace(views, families=swapped, draws={**draws, **alike}))
+    expected = objective.base.loss(plain, rows, draws, clock).loss
+    assert report.shown["mixed"].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_mixed_views_have_the_reduction_alone_at_the_temperature_of_the_others():
+    choices = {"temperature": "macl", "consistency": {"kind": "co2", "ramp": 0}}
+    ready = Rehearsal("simclr", {**HEAD, **choices, "mixing": "unmix"})
+    projected, rows, draws, clock = projected_with(ready, told(0.3))
+    report = ready.objective.loss(projected, rows, draws, clock)
+    first, *_ = ready.objective.base.second
+    mixed = projected.asks["mixed view 0"][:, 0]
+    plain = projected.asks[f"plain {first}"][:, 0]
+    parts = [
+        infonce(in_batch(mixed, other, index), report.shown["temperature"]).mean()
+        for other, index in ((plain, rows.index), (neighbour(plain), neighbour(rows.index)))
+    ]
+    expected = 0.3 * parts[0] + 0.7 * parts[1]
+    assert report.shown["mixed"].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_slow_copies_see_no_mixed_images():
+    ready = Rehearsal("byol", {**HEAD, "mixing": "unmix"})
+    views, _, _ = ready.batch(0)
+    ready.objective.project(views)
+    (norm,) = [
+        m for m in ready.objective.base.slow.modules() if isinstance(m, torch.nn.BatchNorm1d)
+    ]
+    assert norm.num_batches_tracked == 2  # of two views
+    assert norm.track_running_stats

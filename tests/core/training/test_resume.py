@@ -176,6 +176,18 @@ def test_parts_too_small_for_batch_norm_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_parts_of_an_odd_number_cannot_be_mixed(toy, toy_store, tmp_path):
+    spec = spec_of("adamw", "float32", workers=0, batch_size=9)
+    mixed = build(PretrainSpec, {**dump_of(spec), "objective": {"mixing": "unmix"}}, "test")
+    with pytest.raises(UsageError, match="parts of 9, but images are mixed in twos"):
+        pretrain(toy_store, toy.DOMAIN, mixed, tmp_path / "run", progress=Silent())
+    assert not (tmp_path / "run").exists()
+
+
+def dump_of(spec):
+    return spec.model_dump(mode="json")
+
+
 def test_a_checkpoint_that_does_not_say_enough_is_refused(toy, toy_store, tmp_path):
     spec = spec_of("adamw", "float32", workers=0)
     with pytest.raises(Killed):

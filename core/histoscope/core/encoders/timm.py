@@ -87,6 +87,8 @@ class TimmEncoder(nn.Module):
 
         def swap(module: nn.Module, given: object, patches: Tensor) -> Tensor:
             flat = patches.reshape(len(patches), -1, patches.shape[-1])  # also of a grid
+            if flat.shape[1:] != (masked.places.shape[1], len(masked.token)):
+                raise UsageError(f"encoder {self.spec.architecture}: has no single grid of patches")
             hidden = torch.where(masked.places[..., None], masked.token.to(flat.dtype), flat)
             return hidden.reshape(patches.shape)
 

@@ -15,7 +15,7 @@ COLDEST = 0.02  # below it exponents of float32 overflow
 
 
 def alignment_temperature(
-    sim: Similarities, initial: float, slope: float, threshold: float
+    agreement: Tensor, initial: float, slope: float, threshold: float
 ) -> Tensor:
     """Initial (1 + slope (A - threshold)), A the mean cosine of positive views.
 
@@ -23,13 +23,12 @@ def alignment_temperature(
     0.02, where the paper's becomes negative for a slope near 1.
 
     Args:
-        sim: of the whole batch.
+        agreement: A, of the whole batch and all directions.
         initial: temperature at the threshold.
         slope: alpha of the paper.
         threshold: A0 of the paper.
     """
-    mean = sim.attraction().detach().mean()
-    return (initial * (1 + slope * (mean - threshold))).clamp(min=COLDEST)
+    return (initial * (1 + slope * (agreement.detach() - threshold))).clamp(min=COLDEST)
 
 
 def reweighted(sim: Similarities, temperature: float | Tensor) -> Tensor:

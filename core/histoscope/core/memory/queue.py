@@ -21,9 +21,14 @@ def check_rows(name: str, rows: int, samples: int, batch: int) -> None:
 
     Raises:
         UsageError: more rows than half of the samples, so that an image would meet itself; fewer
-            than a batch, of which some would be forgotten at once.
+            than a batch, of which some would be forgotten at once; too few samples for both.
     """
     half = samples // 2
+    if half < batch:
+        raise UsageError(
+            f"{name}: at most half of {samples} samples may be remembered, and a batch of {batch} "
+            "must; give a smaller batch"
+        )
     if rows > half:
         raise UsageError(
             f"{name}: {rows} are more than half of {samples} samples; --set {name}={half}"

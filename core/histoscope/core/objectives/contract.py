@@ -46,6 +46,7 @@ class Needs:
         relations: whether it asks for what lies near what by itself, as for what is no negative.
         draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
+        multiple: images that pass the network at once must divide by it.
     """
 
     families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
@@ -55,6 +56,7 @@ class Needs:
     relations: bool = False
     draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
+    multiple: int = 1
 
 
 @dataclass(frozen=True)
@@ -208,11 +210,13 @@ class Objective(nn.Module):
         needs: what it wants from the loader and the loop.
         second: asks that stand for answers where it has none: what is asked of mixed images is
             answered by the others.
+        paired: names of draws that must be the same for two images that are mixed.
     """
 
     settings: ClassVar[type[MethodSpec]]
     needs: Needs
     second: ClassVar[Sequence[str]] = ()
+    paired: Sequence[str] = ()
 
     @property
     def published(self) -> nn.Module:
@@ -241,6 +245,22 @@ class Objective(nn.Module):
             clock: where the run stands.
         """
         raise NotImplementedError
+
+    def of_mixed(
+        self,
+        projected: Projected,
+        rows: Rows,
+        draws: Mapping[str, Tensor],
+        clock: Clock,
+        plain: LossReport,
+    ) -> Tensor:
+        """Loss of mixed views that are answered by one of their images; as :meth:`loss`.
+
+        Args:
+            projected, rows, draws, clock: as of ``loss``.
+            plain: what it says of the views that are not mixed.
+        """
+        return self.loss(projected, rows, draws, clock).loss
 
     def begin_epoch(self, corpus: Corpus, clock: Clock) -> None:
         """What is made anew once an epoch, for example clusters of the data set's features."""

@@ -126,8 +126,9 @@ class Contrastive(Objective):
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
         changed = [self._negatives(sim, projected, clock, shown) for sim in closer]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
-        pairs = list(zip(sims, harder, strict=True))
-        loss = torch.stack([self._reduced(sim, now, shown) for sim, now in pairs]).mean()
+        warmth = self._temperature(sims, shown)
+        pairs = zip(sims, harder, strict=True)
+        loss = torch.stack([self._reduced(sim, now, warmth) for sim, now in pairs]).mean()
         terms = [(1.0, loss)]
         if isinstance(consistency := self.spec.consistency, Consistency):
             ramp = min(1.0, clock.share / consistency.ramp) if consistency.ramp else 1.0
@@ -137,11 +138,29 @@ class Contrastive(Objective):
             shown["inconsistency"] = term
         return LossReport(terms, shown)
 
+    def of_mixed(
+        self,
+        projected: Projected,
+        rows: Rows,
+        draws: Mapping[str, Tensor],
+        clock: Clock,
+        plain: LossReport,
+    ) -> Tensor:
+        """The reduction alone, at the temperature of the views that are not mixed."""
+        choice, reduce = self.spec.temperature, REDUCTIONS[self.spec.reduction]
+        warmth: float | Tensor
+        warmth = (
+            choice.value if isinstance(choice, FixedTemperature) else plain.shown["temperature"]
+        )
+        sims = self.compare(projected, rows)
+        return torch.stack([reduce(sim, warmth).mean() for sim in sims]).mean()
+
     def _positives(
         self, sim: Similarities, projected: Projected, rows: Rows, clock: Clock
     ) -> Similarities:
         choice, times = self.spec.positives, len(sim.anchor) // len(rows.index)
         if isinstance(choice, Near):
+            sim = spared(sim, rows.partners.repeat(times, 1))  # they attract, wherever they stand
             if self.near is not None:
                 sim = spared(sim, self.near[rows.index].repeat(times, 1))
             views = self.seconds(projected).repeat(times, 1, 1)
@@ -179,18 +198,28 @@ class Contrastive(Objective):
         numbers = (rows[..., None] + jumps[:, None] * steps).frac()
         return mixtures(sim, choice.hardest, choice.pairs, choice.with_query, numbers)
 
-    def _reduced(self, own: Similarities, sim: Similarities, shown: dict[str, Tensor]) -> Tensor:
-        """Mean over rows; ``own`` has the own view alone as positive."""
-        choice, reduce = self.spec.temperature, REDUCTIONS[self.spec.reduction]
+    def _temperature(
+        self, sims: Sequence[Similarities], shown: dict[str, Tensor]
+    ) -> float | Tensor:
+        """One for all directions."""
+        choice = self.spec.temperature
         if isinstance(choice, AlignmentTemperature):
-            warmth = alignment_temperature(own, choice.value, choice.slope, choice.threshold)
-            shown["temperature"] = warmth
-            if choice.reweight and sim is own:
-                return weighted(sim, warmth).mean()
-            rows = reduce(sim, warmth)
-            return (rows * reweighted(own, warmth) if choice.reweight else rows).mean()
+            agreement = torch.stack([sim.attraction().mean() for sim in sims]).mean()
+            told = choice.value, choice.slope, choice.threshold
+            shown["temperature"] = alignment_temperature(agreement, *told)
+            return shown["temperature"]
         assert isinstance(choice, FixedTemperature)
-        return reduce(sim, choice.value).mean()
+        return choice.value
+
+    def _reduced(self, own: Similarities, sim: Similarities, warmth: float | Tensor) -> Tensor:
+        """Mean over rows; ``own`` has the own view alone as positive, and all negatives."""
+        choice, reduce = self.spec.temperature, REDUCTIONS[self.spec.reduction]
+        if not (isinstance(choice, AlignmentTemperature) and choice.reweight):
+            return reduce(sim, warmth).mean()
+        if sim is own:
+            return weighted(sim, warmth).mean()
+        left = replace(sim, own=own.own)  # what still repels, but for mixtures
+        return (reduce(sim, warmth) * reweighted(left, warmth)).mean()
 
 
 def _table(setting: Setting) -> Tensor:

@@ -36,7 +36,7 @@ LARGE = 2
 class TeacherSpec(Spec):
     """The slow copy, and how its answers are made into targets."""
 
-    momentum: SlowSpec = Field(SlowSpec(), description="of the copy")
+    momentum: SlowSpec = Field(SlowSpec(end=None), description="of the copy")
     temperature: float = Field(0.04, gt=0, description="of targets; smaller is sharper")
     last_temperature: float = Field(0.07, gt=0, description="after the warm-up")
     warmup: float = Field(0.3, ge=0, le=1, description="share of the run that leads there")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from histoscope.core.config import Spec
@@ -43,6 +43,12 @@ class MaskingSpec(Spec):
     least: float = Field(0.1, gt=0, lt=1, description="share of the patches that are hidden, from")
     most: float = Field(0.5, gt=0, lt=1, description="and up to")
     weight: float = Field(1.0, ge=0, description="of hidden patches beside the class token")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"least {self.least:g} is more than most {self.most:g}")
+        return self
 
 
 class IBOTSpec(MethodSpec):
@@ -100,7 +106,7 @@ class IBOT(Objective):
             for view in range(LARGE)
             for what in ("any", *BOX)
         }
-        self.needs = Needs(families=families, draws=draws)
+        self.needs, self.paired = Needs(families=families, draws=draws), tuple(draws)
 
     @property
     def published(self) -> nn.Module:
@@ -168,11 +174,14 @@ class IBOT(Objective):
         return LossReport(terms, {"teacher_entropy": entropy, "hidden_patches": hidden})
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
-        """Both centres <- kept · centre + (1 - kept) · mean answer."""
+        """Both centres <- kept · centre + (1 - kept) · mean answer, of patches of those hidden."""
         kept = self.spec.teacher.centre
-        for centre, name in ((self.centre, "answers"), (self.patch_centre, "targets")):
-            told = projected.answers[name].flatten(0, 1).to(centre.dtype)
-            centre.lerp_(told.mean(0), 1 - kept)
+        told = projected.answers["answers"].flatten(0, 1).to(self.centre.dtype)
+        self.centre.lerp_(told.mean(0), 1 - kept)
+        told = projected.answers["targets"].flatten(0, 1).to(self.centre.dtype)
+        hidden = projected.answers["hidden"].flatten(0, 1).to(self.centre.dtype)
+        mean = (told * hidden).sum(0) / hidden.sum().clamp(min=1)
+        self.patch_centre.lerp_(mean, (1 - kept) * (hidden.sum() > 0).to(mean.dtype))
 
     def groups(self) -> list[Group]:
         """The last layer stays as it is at first; neither it nor the token is decayed."""
@@ -234,14 +243,28 @@ def _grid_of(encoder: Encoder, size_px: int) -> tuple[int, int, int]:
     """
     module = cast(nn.Module, encoder)
     parameter = next(module.parameters())
-    empty = torch.zeros(2, 3, size_px, size_px, device=parameter.device, dtype=parameter.dtype)
+    side = torch.linspace(0, 1, size_px, device=parameter.device, dtype=parameter.dtype)
+    images = (side[:, None] * side).expand(2, 3, -1, -1)
     network: Any = getattr(module, "network", None)
     before = int(getattr(network, "num_prefix_tokens", 0))
-    with torch.no_grad():
-        tokens = encoder.encode(empty, "tokens")
-        side = math.isqrt(tokens.shape[1] - before)
-        if side * side != tokens.shape[1] - before:
-            raise UsageError(f"encoder {encoder.spec.architecture}: its patches are no square")
-        nothing = torch.zeros(2, side * side, dtype=torch.bool, device=empty.device)
-        encoder.encode(empty, "tokens", Masked(nothing, tokens.new_zeros(tokens.shape[2])))
-    return tokens.shape[2], side, before
+    trains = module.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module.eval()
+            tokens, pooled = encoder.encode(images, "tokens"), encoder(images)
+            count = math.isqrt(tokens.shape[1] - before)
+            if count * count != tokens.shape[1] - before:
+                raise UsageError(f"encoder {encoder.spec.architecture}: its patches are no square")
+            nothing = torch.zeros(2, count * count, dtype=torch.bool, device=images.device)
+            hidden = Masked(nothing, tokens.new_zeros(tokens.shape[2]))
+            seen = encoder.encode(images, "tokens", hidden)
+            whole = seen[:, 0] if before else seen.mean(1)
+            if pooled.shape != whole.shape or not torch.allclose(pooled, whole, atol=1e-4):
+                raise UsageError(
+                    f"encoder {encoder.spec.architecture}: pools otherwise than ibot, which trains "
+                    "the class token, or the mean of the tokens where there is none; --set "
+                    "encoder.pool=token may do"
+                )
+    finally:
+        module.train(trains)
+    return tokens.shape[2], count, before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.errors import UsageError
@@ -73,7 +75,8 @@ class Mixed(Objective):
     The images of a part are mixed in twos, each with its neighbour in the batch, whose order is
     drawn (the paper reverses the batch; so parts and processes are alike). All views that ask are
     mixed; of a base without answers, the first. One share for the batch; where a box is pasted the
-    share is that of the area left.
+    share is that of the area left. The terms of mixed views are the base's reduction at the
+    temperature of the others, without its other choices. Slow copies see no mixed images.
 
     Args:
         base: the method.
@@ -81,7 +84,8 @@ class Mixed(Objective):
         name: of the method, for messages.
 
     Raises:
-        UsageError: the base has no answers, and no views that could stand for them.
+        UsageError: from ``project``: the base has no answers, and no views that could stand for
+            them.
     """
 
     def __init__(self, base: Objective, spec: UnMix, name: str) -> None:
@@ -92,8 +96,7 @@ class Mixed(Objective):
             **{name: Draw("uniform", per_row=False) for name in (KIND, LEFT, TOP)},
         }
         needs, self._name = base.needs, name
-        least = max(2, needs.least_part + needs.least_part % 2)
-        self.needs = replace(needs, draws={**needs.draws, **draws}, least_part=least)
+        self.needs = replace(needs, draws={**needs.draws, **draws}, multiple=2 * needs.multiple)
 
     @property
     def published(self) -> nn.Module:
@@ -106,8 +109,11 @@ class Mixed(Objective):
         families = {
             name: [mixture.of(view) for view in family] for name, family in views.families.items()
         }
+        alike = {name: _of_first(views.draws[name]) for name in self.base.paired}
+        views = replace(views, draws={**views.draws, **alike})
         plain = self.base.project(views)
-        mixed = self.base.project(replace(views, families=families))
+        with _unmoved(self.base):
+            mixed = self.base.project(replace(views, families=families))
         if not (plain.answers or self.base.second):
             raise UsageError(f"objective.mixing: {self._name} has no answers to what is asked")
         asks = {f"plain {name}": rows for name, rows in plain.asks.items()}
@@ -129,10 +135,12 @@ class Mixed(Objective):
         answers = {name: _swapped(rows) for name, rows in plain.answers.items()}
         others = Rows(*map(_swapped, (rows.index, rows.partners, rows.donors)))
         base = self.base.loss(plain, rows, draws, clock)
-        own = self.base.loss(Projected({**mixed, **second}, plain.answers), rows, draws, clock)
-        other = self.base.loss(Projected({**mixed, **swapped}, answers), others, draws, clock)
+        told = Projected({**mixed, **second}, plain.answers)
+        own = self.base.of_mixed(told, rows, draws, clock, base)
+        told = Projected({**mixed, **swapped}, answers)
+        other = self.base.of_mixed(told, others, draws, clock, base)
         share = self._mixture(draws).share.squeeze(0)
-        term = share * own.loss + (1 - share) * other.loss
+        term = share * own + (1 - share) * other
         return LossReport(
             [*base.terms, (self.spec.weight, term)], {**base.shown, "mixed": term, "share": share}
         )
@@ -171,15 +179,30 @@ class Mixed(Objective):
         return Projected(asks, projected.answers)
 
 
-def _swapped(rows: Tensor) -> Tensor:
-    """Each row's neighbour in its place.
+def _of_first(draw: Tensor) -> Tensor:
+    """What is drawn of the first of each two, for both."""
+    return draw.reshape(-1, 2)[:, :1].expand(-1, 2).reshape(-1)
 
-    Raises:
-        UsageError: an odd number of rows.
-    """
-    if len(rows) % 2:
-        raise UsageError(
-            f"objective.mixing: parts of {len(rows)} images, but they are mixed in twos; give an "
-            "even training.batch_size"
-        )
+
+@contextmanager
+def _unmoved(base: nn.Module) -> Iterator[None]:
+    """Batch norm of what is not trained keeps its running statistics."""
+    norms = [
+        part
+        for part in base.modules()
+        if isinstance(part, _BatchNorm)
+        and part.track_running_stats
+        and not any(parameter.requires_grad for parameter in part.parameters())
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _swapped(rows: Tensor) -> Tensor:
+    """Each row's neighbour in its place."""
     return rows.reshape(len(rows) // 2, 2, *rows.shape[1:]).flip(1).reshape(rows.shape)

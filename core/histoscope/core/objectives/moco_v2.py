@@ -115,8 +115,9 @@ class MoCoV2(Contrastive):
                 self._in_groups(self.slow, images[k], views.draws[ORDERS[k]].argsort())
                 for _, k in self._pairs
             ]
+            other = views.draws[ORDERS[1]].argsort()
             others = {
-                name: torch.stack([self._in_groups(self.slow, v, straight) for v in family], 1)
+                name: torch.stack([self._in_groups(self.slow, v, other) for v in family], 1)
                 for name, family in views.families.items()
                 if name in (PARTNERS, SUPPORT)
             }

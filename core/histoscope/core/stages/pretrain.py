@@ -164,6 +164,11 @@ def _begin(
     told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
     dataset = _dataset(store, selected, run, data, {kind: one for kind, (_, one) in planes.items()})
     if dataset.partners is not None:
+        if not dataset.partners.held:
+            raise UsageError(
+                f"objective.positives: of {len(selected.rows)} images none is known to lie near "
+                "another; leave it out, or give larger within_sides or within_s"
+            )
         told.append(f"{dataset.partners.held} of {len(selected.rows)} have a partner")
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
@@ -212,8 +217,14 @@ def _donors(run: Run) -> int:
 def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -> Data:
     """Which samples, how their images were cut and kept, and in what order they come."""
     training = spec.training
-    near = {**spec.relations, **spec.objective.relations}
-    asked = build(domain.options.get("relations", Spec), near, "relations")
+    near, known = spec.objective.relations, domain.options.get("relations", Spec)
+    for name, value in near.items():
+        asked_for = f"objective.positives: {name.replace('partner_', 'within_')} {value:g}"
+        if name not in known.model_fields:
+            raise UsageError(f"{asked_for}: {domain.name} measures nearness otherwise")
+        if spec.relations.get(name, value) != value:
+            raise UsageError(f"{asked_for}: relations.{name} is {spec.relations[name]:g}; give one")
+    asked = build(known, {**spec.relations, **near}, "relations")
     table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
     how = [about["domain"], about["sampling"], scale, about["encoding"]]
@@ -315,8 +326,8 @@ def _first(store: Store, spec: PretrainSpec, sizes_px: Sequence[int], progress: 
 def _check_asked(spec: PretrainSpec, network: EncoderSpec) -> None:
     """See that no other network is asked for than that of ``init``, which decides."""
     usual = PretrainSpec().encoder.architecture
-    for name in ("pool", "input_px"):
-        asked, its = getattr(spec.encoder, name), getattr(network, name)
+    for name in ("pool", "input_px", "patch_px"):
+        asked, its = (getattr(one, name, None) for one in (spec.encoder, network))
         if asked not in (None, its):
             raise UsageError(
                 f"--init {spec.init}: encoder.{name} is {its}, {asked} was asked for; leave it away"
@@ -354,6 +365,11 @@ def _check_needs(run: Run) -> None:
             f"training.batch_size: parts of {run.part_size}, but {run.spec.objective.base} needs "
             f"{least}{' (batch norm)' * normed}; set a larger batch, or fewer processes, "
             "training.accumulate or groups of the objective"
+        )
+    if run.part_size % needs.multiple:
+        raise UsageError(
+            f"training.batch_size: parts of {run.part_size}, but images are mixed in twos; set "
+            "another batch, or other processes or training.accumulate"
         )
 
 
