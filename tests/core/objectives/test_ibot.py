@@ -12,7 +12,7 @@ from histoscope.core.encoders.making import random_encoder
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives.dino import TeacherSpec
-from histoscope.core.testing.objectives import BATCH, STEPS, Rehearsal
+from histoscope.core.testing.objectives import BATCH, SIDES, STEPS, Rehearsal
 from tests.core.objectives.test_bases import by_loops_dino, softmax
 
 HEAD = {"projector": {"hidden": 16, "out": 8}, "prototypes": 24}
