@@ -169,7 +169,7 @@ def test_what_was_compared_is_written(tmp_path):
 def test_an_evaluation_without_its_scores_is_to_be_made_again(evaluated):
     one, other = evaluated("a"), evaluated("b")
     (other / "scored-hue.parquet").unlink()
-    with pytest.raises(DataError, match=r"scored-made.parquet: no such file; .*evaluate again"):
+    with pytest.raises(DataError, match=r"scored-hue.parquet: no such file; .*evaluate again"):
         compare([(one, other)])
 
 
