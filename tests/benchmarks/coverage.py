@@ -63,7 +63,7 @@ def balanced(truth: Truth, sides: Sides, units: Units) -> intervals.Metric:
 
 def plain(gap: intervals.Metric, units: int, draws: int) -> Difference:
     """Percentiles that are not expanded."""
-    values = intervals.resampled(gap, units, draws)
+    values = intervals.resampled(gap, units, draws).values
     low, high = np.nanquantile(values, [0.025, 0.975])
     return Difference(0.0, float(low), float(high), 0.0, units, draws)
 
@@ -155,7 +155,7 @@ def main(repetitions: int, pairs: int) -> None:
     """Print both tables."""
     click.echo("| cases | draws | " + " | ".join(WAYS) + " | sign flips below 5 % of none |")
     click.echo("| --- " * (3 + len(WAYS)) + "|")
-    for cases, draws in ((7, 10), (7, 1), (12, 10), (30, 10), (30, 1), (60, 10)):
+    for cases, draws in ((7, 10), (7, 1), (12, 10), (30, 10), (30, 1), (30, 2), (60, 10), (100, 3)):
         found = coverage(cases, draws, repetitions)
         cells = [
             "" if np.isnan(width) else f"{share:.3f} ({width:.3f})"

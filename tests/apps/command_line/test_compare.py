@@ -38,6 +38,13 @@ def test_two_folders_are_compared(evaluations, call):
     assert sum(line.startswith("  beside it, not judged: ") for line in more) == 2
 
 
+def test_a_pair_that_is_given_twice_is_refused(evaluations, call):
+    unit, standard, _ = evaluations.values()
+    answer = call("compare", "--primary", f"{unit}:{standard}", f"{standard}:{unit}")
+    assert answer.code == 2
+    assert f"{standard}:{unit}: this pair is given twice" in answer.err
+
+
 def test_of_several_pairs_one_is_primary(evaluations, call, tmp_path):
     unit, standard, colon = evaluations.values()
     pairs = (f"{unit}:{standard}", f"{colon}:{standard}", f"{unit}:{colon}")
@@ -51,7 +58,8 @@ def test_of_several_pairs_one_is_primary(evaluations, call, tmp_path):
     assert "the rest, p corrected for 2 by Holm:" in answer.out.splitlines()
     assert answer.out.splitlines()[-1].startswith(f"{out}: comparison.json, cases.csv")
     assert "unit against a:b: " in answer.out
-    assert "no difference larger than 0.5 either way" in answer.out
+    assert answer.out.count("not told apart (unknown)") == 3  # all of them are right everywhere
+    assert "  caution: cases are unknown" in answer.out
     assert sorted(path.name for path in out.iterdir()) == [
         "cases.csv",
         "comparison.json",

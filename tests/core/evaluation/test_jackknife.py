@@ -48,8 +48,9 @@ def test_draws_that_differ_make_it_wider():
     values, draws = np.random.default_rng(2).normal(size=10), np.array([-0.4, 0.1, 0.3])
     alone = jackknife(mean_of(values), 10, 1)
     found = jackknife(lambda d, w: mean_of(values)(d, w) + draws[d], 10, 3)
-    error = np.sqrt(values.var(ddof=1) / 10 + draws.var(ddof=1) / 3)
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 9) * error)
+    of_cases, of_draws = values.var(ddof=1) / 10, draws.var(ddof=1) / 3
+    square = of_cases * stats.t.ppf(0.975, 9) ** 2 + of_draws * stats.t.ppf(0.975, 2) ** 2
+    assert found.high - found.mean == pytest.approx(square**0.5)
     assert found.high - found.low > alone.high - alone.low
 
 
@@ -87,6 +88,6 @@ def test_ends_of_a_metric_stay_within_its_range():
     rare = np.array([0.0, 0, 0, 0, 0, 0.2])
     found = jackknife(mean_of(rare), 6, 1)
     assert found.low < 0
-    assert jackknife_ends(mean_of(rare), 6, 1) == (0, found.high)
-    assert jackknife_ends(mean_of(1 - rare), 6, 1)[1] == 1
-    assert np.isnan(jackknife_ends(mean_of(rare[:4]), 4, 1)).all()
+    assert jackknife_ends(mean_of(rare), 6, 1, 6) == (0, found.high)
+    assert jackknife_ends(mean_of(1 - rare), 6, 1, 6)[1] == 1
+    assert np.isnan(jackknife_ends(mean_of(rare[:4]), 4, 1, 4)).all()

@@ -8,9 +8,10 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from histoscope.core.evaluation import intervals, metrics
-from histoscope.core.evaluation.measure import measure
+from histoscope.core.evaluation.measure import measure, rarest
 from histoscope.core.evaluation.units import Units
 from tests.made import examples
+from tests.made import truth as made_truth
 
 
 @pytest.fixture
@@ -90,8 +91,7 @@ def test_interval_over_cases_is_wider_than_over_samples():
     def width(names):
         units = Units.of(names)
         share = metrics.accuracy(np.ones(3000, int), hits.astype(int), units)
-        found = intervals.resampled(lambda d, w: share(w), len(units), 1)
-        low, high = intervals.interval(found, len(units))
+        low, high = intervals.resampled(lambda d, w: share(w), len(units), 1).ends
         return high - low
 
     assert width([str(n // 50) for n in range(3000)]) > 5 * width([str(n) for n in range(3000)])
@@ -104,11 +104,10 @@ def test_of_few_cases_the_interval_of_a_mean_is_students(units):
     def mean(draw, weights):
         return weights @ values / weights.sum(1)
 
-    found = intervals.interval(intervals.resampled(mean, units, 1), units)
+    found = intervals.resampled(mean, units, 1).ends
     expected = stats.t.interval(0.95, units - 1, values.mean(), stats.sem(values))
     width = expected[1] - expected[0]
     assert np.subtract(found, expected) == pytest.approx(0, abs=0.08 * width)
-    assert intervals.tail(units) < intervals.tail(50) == pytest.approx(0.025)
 
 
 def test_draws_are_resampled_beside_cases():
@@ -117,13 +116,55 @@ def test_draws_are_resampled_beside_cases():
 
     def width(draws):
         gap = intervals.resampled(lambda d, w: w @ cases / 40 + draws[d], 40, len(draws))
-        low, high = intervals.interval(gap, 40)
-        return high - low
+        return gap.ends[1] - gap.ends[0]
 
     alone = width(np.zeros(1))
     assert width(np.zeros(6)) == pytest.approx(alone)
-    expected = 2 * 2.02 * np.sqrt(cases.var() / 40 + 1 / 6)  # of draws at -1 and 1
-    assert width(np.tile([-1, 1], 3)) == pytest.approx(expected, rel=0.1)
+    of_cases, of_draws = cases.var(ddof=1) / 40, np.tile([-1, 1], 3).var(ddof=1) / 6
+    far = of_cases * stats.t.ppf(0.975, 39) ** 2 + of_draws * stats.t.ppf(0.975, 5) ** 2
+    expected = 2 * np.sqrt(far)
+    assert width(np.tile([-1, 1], 3)) == pytest.approx(expected, rel=0.08)
+
+
+@pytest.mark.parametrize("draws", [2, 3, 5])
+def test_of_few_draws_the_interval_is_students_over_draws_where_they_make_the_error(draws):
+    """Two hundred cases that hardly differ: what is known is known from so many draws."""
+    cases = np.random.default_rng(0).normal(size=200) * 1e-3
+    shift = np.random.default_rng(draws).normal(size=draws)
+    found = intervals.difference(lambda d, w: w @ cases / 200 + shift[d], 200, draws)
+    expected = stats.ttest_1samp(shift + cases.mean(), 0)
+    ends = expected.confidence_interval(0.95)
+    width = ends.high - ends.low
+    assert np.subtract((found.low, found.high), ends) == pytest.approx(0, abs=0.08 * width)
+    assert found.p == pytest.approx(expected.pvalue, rel=0.35, abs=0.02)
+
+
+def test_the_rarest_class_decides_how_much_is_known():
+    """Of 30 cases 3 have a class: its part of the error has 2 degrees of freedom."""
+    rng = np.random.default_rng(5)
+    truth = np.r_[np.zeros(270, int), np.ones(30, int)]
+    units = Units.of([f"{n % 30:02}" for n in range(270)] + [f"{n % 3:02}" for n in range(30)])
+    said = np.where(rng.random(300) < 0.8, truth, 1 - truth)
+    weighted = metrics.balanced_accuracy(truth, said, units, 2)
+    assert rarest(made_truth(truth), units, "balanced_accuracy") == 3
+    assert rarest(made_truth(truth), units, "accuracy") == 30
+
+    def found(least):
+        return intervals.resampled(lambda d, w: weighted(w) - 0.72, 30, 1, least)
+
+    wide, plain = found(3), found(30)
+    half = stats.t.ppf(0.975, 2) * np.nanstd(wide.values) * np.sqrt(3 / 2)
+    assert wide.ends[1] - wide.ends[0] == pytest.approx(2 * half)
+    assert wide.ends[1] - wide.ends[0] > 2 * (plain.ends[1] - plain.ends[0])
+    assert wide.p > plain.p
+    assert np.isnan(found(1).ends).all()
+    assert np.isnan(found(1).p)
+
+
+def test_where_all_cases_are_alike_nothing_is_known_of_others():
+    found = intervals.difference(lambda d, w: np.full(len(w), 0.02), 20, 3)
+    assert found.mean == pytest.approx(0.02)
+    assert np.isnan([found.low, found.high, found.p]).all()
 
 
 def test_a_paired_difference_resamples_both_sides_alike():
@@ -151,15 +192,15 @@ def test_confusion_counts():
 
 
 def test_a_resample_without_a_class_is_not_scored_on_the_others():
-    """A model that always says the first class is right for a third, in every resample."""
+    """A model that always says the first class is right for a third."""
     truth = [0, 1] * 8 + [2]
     test = examples(truth, [f"case:{n // 2}" for n in range(16)] + ["case:7"])
     scores = np.tile(np.array([1, 0, 0], np.float32), (17, 1))
     found = measure(test, [scores], [])
     assert found["balanced_accuracy"]["value"] == pytest.approx(1 / 3)
-    assert found["balanced_accuracy"]["interval"] == pytest.approx([1 / 3, 1 / 3])
-    assert found["recall"]["a"]["interval"] == [1, 1]
-    assert found["recall"]["c"]["interval"] == [None, None]  # of one case: unknown
+    assert found["balanced_accuracy"]["interval"] == [None, None]  # c is of one case
+    assert found["recall"]["a"]["interval"] == [None, None]  # every case alike
+    assert found["recall"]["c"]["interval"] == [None, None]
     assert found["recall"]["c"]["value"] == 0
 
 
@@ -170,22 +211,22 @@ def test_a_mean_over_classes_present_together_keeps_its_classes():
     scores = np.stack([rng.random(40), truth[:, 1], rng.random(40)], axis=1).astype(np.float32)
     units = [f"case:{n // 5}" for n in range(40)]
     found = measure(examples(truth, units), [scores], [[0.5, 0.5, 0.5]])
-    one, low = found["average_precision"]["a"], found["mean_average_precision"]["interval"][0]
+    one = found["average_precision"]["a"]
     assert found["mean_average_precision"]["value"] == pytest.approx((one["value"] + 1) / 2)
-    assert low >= (1 + one["interval"][0]) / 2 - 0.05  # never the mean of the first alone
+    assert found["mean_average_precision"]["interval"] == [None, None]  # b is of one case
     assert found["average_precision"]["b"]["interval"] == [None, None]
     assert found["average_precision"]["c"]["value"] is None
 
 
 def test_one_unit_has_no_interval():
     found = intervals.resampled(lambda d, w: w.mean(axis=1), 1, 1)
-    assert np.isnan(intervals.interval(found, 1)).all()
+    assert np.isnan(found.ends).all()
 
 
 def test_fewer_than_five_units_have_no_interval():
     """Even the outermost resample, one unit n times, is not as far out as the interval."""
     for units, known in ((4, False), (5, True)):
-        found = intervals.bootstrap(lambda d, w, n=units: w @ np.arange(n) / n, units, 1)
+        found = intervals.bootstrap(lambda d, w, n=units: w @ np.arange(n) / n**2, units, 1, units)
         assert np.isfinite(found).all() == known
         p = intervals.difference(lambda d, w, n=units: w @ np.arange(n) / n, units, 1).p
         assert np.isfinite(p) == known

@@ -1,15 +1,18 @@
 """Paired comparison of two evaluations."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from histoscope.core.contracts import Task
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.errors import DataError
+from histoscope.core.evaluation.comparison import Cases
 from histoscope.core.evaluation.intervals import over_draws
 from histoscope.core.evaluation.measure import measure, overall
 from histoscope.core.evaluation.predictions import read_predictions, write_predictions
@@ -82,8 +85,22 @@ def test_the_difference_speaks_of_cases_and_draws(tmp_path):
     assert ends == pytest.approx([-alone.mean, -gap.high, -gap.low])
     assert back.gap.p == pytest.approx(gap.p)
     (same,) = compare([(one, one)], margin=0.01)
-    assert (same.gap.mean, same.gap.low, same.gap.high, same.gap.p) == (0, 0, 0, 1)
-    assert same.verdict == "no larger difference"
+    assert same.gap.mean == 0
+    assert np.isnan([same.gap.low, same.gap.high, same.gap.p]).all()
+    assert same.verdict == "not told apart"  # nothing differs anywhere: nothing is known of others
+    (near,) = compare([(one, other)], margin=0.9)
+    assert near.verdict == "no larger difference"
+
+
+def test_other_cases_of_the_same_samples_are_refused(tmp_path):
+    one, other = (made_evaluation(tmp_path / name, 1.0) for name in "ab")
+    file = other / "scored-made.parquet"
+    table = pq.read_table(file)
+    place = table.column_names.index("unit")
+    moved = pa.array([f"case:{name}" for name in table["id"].to_pylist()])
+    pq.write_table(table.set_column(place, "unit", moved), file)
+    with pytest.raises(DataError, match="the same samples of other cases; evaluate both on the"):
+        compare([(one, other)])
 
 
 def test_the_primary_is_judged_by_itself_and_the_rest_for_their_number(tmp_path):
@@ -118,7 +135,17 @@ def test_each_case_says_its_own_difference(tmp_path):
         assert (found.cases.one[place], found.cases.other[place]) == pytest.approx(own)
         assert found.cases.without[place] == pytest.approx(gaps[0] - gaps[1])
     assert found.cases.samples.tolist() == [10] * 12
-    assert found.cases.heaviest == int(np.abs(found.cases.without).argmin())
+    left = np.sign(found.gap.mean) * found.cases.without
+    assert found.cases.heaviest(found.gap.mean) == int(left.argmin())
+
+
+def test_the_heaviest_case_is_the_one_that_turns_the_difference_or_has_a_class_alone():
+    nothing = np.zeros(3)
+    cases = Cases(("a", "b", "c"), np.ones(3, int), nothing, nothing, np.array([-0.08, 0.01, 0.03]))
+    assert cases.heaviest(0.03) == 0
+    assert cases.heaviest(-0.03) == 2
+    assert replace(cases, without=np.array([0.01, 0.02, np.nan])).heaviest(0.03) == 2
+    assert replace(cases, without=np.full(3, np.nan)).heaviest(0.03) is None
 
 
 def test_what_was_compared_is_written(tmp_path):

@@ -68,7 +68,12 @@ def _pairs(words: Sequence[str], primary: str | None) -> list[tuple[Path, Path]]
     given = [*([primary] if primary else []), *words]
     if not given:
         raise UsageError("give two evaluations, or a pair ONE:OTHER")
-    return [_pair(word) for word in given]
+    pairs = [_pair(word) for word in given]
+    unlike = [{folder.resolve() for folder in pair} for pair in pairs]
+    twice = [word for place, word in enumerate(given) if unlike[place] in unlike[:place]]
+    if twice:
+        raise UsageError(f"{twice[0]}: this pair is given twice")
+    return pairs
 
 
 def _pair(word: str) -> tuple[Path, Path]:
@@ -110,17 +115,19 @@ def _lines(one: Compared, margin: float | None) -> list[str]:
         )
     if one.draws_alone:
         lines.append(f"  over draws alone 95 % interval {one.draws_alone.ends}")
-    if (heaviest := one.cases.heaviest) is not None:
+    if (heaviest := one.cases.heaviest(gap.mean)) is not None:
+        name, left = one.cases.names[heaviest], one.cases.without[heaviest]
         lines.append(
-            f"  without {one.cases.names[heaviest]} {one.cases.without[heaviest]:+.3f}, the "
-            "nearest to 0 that leaving one out brings it"
+            f"  without {name} a class is gone: all rests on it"
+            if isnan(left)
+            else f"  without {name} {left:+.3f}, the least that leaving one out leaves of it"
         )
     lines += [
         f"  beside it, not judged: {name.replace('_', ' ')} {left:.3f} and {right:.3f}, "
         f"difference {its.mean:+.3f} (95 % interval {its.ends})"
         for name, (left, right, its) in one.beside.items()
     ]
-    return lines
+    return [*lines, *(f"  caution: {caution}" for caution in one.cautions)]
 
 
 def _verdict(one: Compared, margin: float | None) -> str:

@@ -72,6 +72,7 @@ def describe(task: str, body: Mapping[str, Any]) -> str:
     for name in OVERALL:
         if name in body:
             metric, over = body[name], body["interval_over"]
+            over += " and draws" if len(labels) > 1 else ""
             spread = metric["sd_over_draws"]
             lines.append(
                 f"{name.replace('_', ' ')} {three_decimals(metric['value'])}, 95 % interval "

@@ -7,19 +7,24 @@ import numpy as np
 from histoscope.core.data.examples import Examples, unit_name
 from histoscope.core.evaluation.intervals import LEAST
 
-FEW_UNITS, FEW_OF_A_CLASS = 10, 5  # below these a caution is due
+FEW_UNITS, FEW_OF_A_CLASS, FEW_DRAWS = 10, 5, 5  # below these a caution is due
 CENTRES = "centres are not recorded: nothing here says how it does in another hospital"
 
 
-def cautions_of(test: Examples) -> list[str]:
-    """Of the cases and classes that are scored."""
+def cautions_of(test: Examples, draws: int) -> list[str]:
+    """Of the cases and classes that are scored, and of the draws of labels."""
     cautions = []
     if any(not unit.startswith("case:") for unit in test.units):
         cautions.append(
             "cases are unknown: intervals are over "
             f"{unit_name(test.units)} and too narrow, and cases may stand on both sides"
         )
-    cautions += [*_few_units(test), CENTRES]
+    cautions += _few_units(test)
+    if 1 < draws < FEW_DRAWS:
+        cautions.append(
+            f"only {draws} draws of labels: how much their choice matters is hardly known"
+        )
+    cautions.append(CENTRES)
     present, task = test.truth.present, test.task
     absent = [name for name, has in zip(task.classes, present, strict=True) if not has]
     if absent:

@@ -31,11 +31,15 @@ class Cases:
     other: NDArray[np.float64]
     without: NDArray[np.float64]
 
-    @property
-    def heaviest(self) -> int | None:
-        """Without which the difference is the smallest; None where that is unknown."""
-        known = ~np.isnan(self.without)
-        return int(np.nanargmin(np.abs(self.without))) if known.any() else None
+    def heaviest(self, mean: float) -> int | None:
+        """Without which least of the difference is left, or it turns; None where that is unknown.
+
+        Where the difference is undefined without a case, which alone has a class, it is that one.
+        """
+        unknown = np.isnan(self.without)
+        if unknown.all():
+            return None
+        return int(unknown.argmax() if unknown.any() else (np.sign(mean) * self.without).argmin())
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Compared:
         folds: of both; 0: other samples were held out.
         cases: what each says.
         beside: other metrics, of which none is judged: values of both and the difference.
+        cautions: of both evaluations.
         corrected: p corrected for the number of all that is not primary; None of the primary.
         verdict: what may be said.
     """
@@ -72,6 +77,7 @@ class Compared:
     folds: int
     cases: Cases
     beside: Mapping[str, tuple[float, float, Difference]]
+    cautions: Sequence[str] = ()
     corrected: float | None = None
     verdict: Verdict = "not told apart"
 
@@ -85,7 +91,7 @@ class Compared:
 
     def told(self) -> dict[str, Any]:
         """All but what each case says, for JSON; what is undefined is null."""
-        heaviest = self.cases.heaviest
+        heaviest = self.cases.heaviest(self.gap.mean)
         return {
             "primary": self.corrected is None,
             "one": self.one,
@@ -107,12 +113,13 @@ class Compared:
             if heaviest is None
             else {
                 "name": self.cases.names[heaviest],
-                "without": float(self.cases.without[heaviest]),
+                "without": _number(self.cases.without[heaviest]),
             },
             "beside": {
                 name: {"values": [one, other], **_body(gap)}
                 for name, (one, other, gap) in self.beside.items()
             },
+            "cautions": list(self.cautions),
         }
 
     def rows(self) -> list[dict[str, Any]]:

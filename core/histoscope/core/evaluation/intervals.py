@@ -1,8 +1,8 @@
 """Intervals that speak of cases: bootstrap over cases and draws; t-intervals over draws alone.
 
 Cases and draws are resampled independently (Owen 2007, "The pigeonhole bootstrap"). Of few cases
-the percentiles are expanded, so that the interval of a mean is that of Student's t (Hesterberg
-2015, "What teachers should know about the bootstrap", section 5.3).
+the percentiles are expanded (Hesterberg 2015, "What teachers should know about the bootstrap",
+section 5.3).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +22,11 @@ from histoscope.core.randomness import generator
 LEVEL = 0.95
 LEAST = 5  # units below which no resample is wide enough for an interval
 FEW = 50  # units below which percentiles are expanded
+BEYOND = 5  # resamples that must lie beyond an end for it to be a percentile
 RESAMPLES, OF_FEW = 1000, 10_000
 CHUNK = 100
 Metric = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]  # of a draw and unit weights
-Ends = Callable[[Metric, int, int], tuple[float, float]]  # of an interval, by units and draws
-
-
-def tail(units: int) -> float:
-    """Share of resamples below the interval, and above it.
-
-    Below 50 units Phi(-sqrt(n / (n - 1)) t), t the quantile of Student's distribution with n - 1
-    degrees of freedom; NaN below 5 units, where even the outermost resample (one unit, n times)
-    is not as far out as the interval.
-    """
-    if units < LEAST:
-        return float("nan")
-    if units >= FEW:
-        return (1 - LEVEL) / 2
-    half = stdtrit(units - 1, (1 + LEVEL) / 2)
-    return float(ndtr(-np.sqrt(units / (units - 1)) * half))
+Ends = Callable[[Metric, int, int, int], tuple[float, float]]  # by units, draws, and the rarest
 
 
 class Resamples(NamedTuple):
@@ -61,55 +47,169 @@ class Resamples(NamedTuple):
 def resamples(units: int, draws: int, seed: int = 0) -> Resamples:
     """10,000 of few units, else 1,000; the same numbers give the same.
 
-    Of seven units there are no more than 1,716 different resamples.
+    Of seven units there are no more than 1,716 different resamples; of many all are different.
     """
     count = OF_FEW if units < FEW else RESAMPLES
     of_units, of_draws = generator(seed, "bootstrap"), generator(seed, "bootstrap/draws")
     came = of_units.multinomial(units, np.full(units, 1 / units), size=count)
     shares = of_draws.multinomial(draws, np.full(draws, 1 / draws), size=count) / draws
-    unlike, which = np.unique(came, axis=0, return_inverse=True)
+    if units < FEW:
+        unlike, which = np.unique(came, axis=0, return_inverse=True)
+    else:
+        unlike, which = came, np.arange(count)
     parts = [unlike[at : at + CHUNK].astype(float) for at in range(0, len(unlike), CHUNK)]
     return Resamples(parts, which.reshape(-1), shares)
 
 
-def resampled(metric: Metric, units: int, draws: int, seed: int = 0) -> NDArray[np.float64]:
-    """The mean over draws of a metric in each resample; NaN where it is undefined."""
+@dataclass(frozen=True)
+class Bootstrapped:
+    """A metric's mean over draws in each resample, and what follows from it.
+
+    Percentiles are expanded for few units, so that the interval of a mean is Student's: below it
+    lies the share Phi(-sqrt(n / (n - 1)) t), t the quantile of Student's distribution. Where too
+    few resamples lie so far out, the interval is Student's of their deviation. n are the units of
+    the rarest class that counts, whose share of the error no other unit tells; degrees of freedom
+    are n - 1, or fewer where few draws make much of the error (:func:`freedom`).
+
+    Attributes:
+        values: in each resample; NaN where it is undefined.
+        whole: of all units, by draw, (draws,).
+        units: that were resampled.
+        rarest: of them that hold the rarest class that counts.
+    """
+
+    values: NDArray[np.float64]
+    whole: NDArray[np.float64]
+    units: int
+    rarest: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: five units, two of the rarest class, and some error.
+
+        Where all units are alike, as where all is right, nothing is known of those that are not;
+        where most resamples lack a class, those that have it say little.
+        """
+        if self.units < LEAST or self.rarest < 2 or len(self._defined) * 2 < len(self.values):
+            return False
+        return float(np.ptp(self._defined)) > 1e-12
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the 95 % interval; NaN where it is unknown."""
+        if not self.known:
+            return float("nan"), float("nan")
+        share, far = self._share, self._quantile * self._error
+        if share * len(self._defined) < BEYOND:
+            mean = float(self.whole.mean())
+            return mean - far, mean + far
+        low, high = np.quantile(self._defined, [share, 1 - share])
+        return float(low), float(high)
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of 0: one less the level of the interval that ends there.
+
+        The smaller share of resamples on either side of 0 (one added, so that it is never 0), read
+        through the same expansion; NaN where there is no interval.
+        """
+        if not self.known:
+            return float("nan")
+        if self._share * len(self._defined) < BEYOND:
+            return float(2 * stdtr(self._freedom, -abs(self.whole.mean()) / self._error))
+        beyond = min((self._defined <= 0).sum(), (self._defined >= 0).sum())
+        share = min(0.5, (beyond + 1) / (len(self._defined) + 1))
+        if not self._few:
+            return float(2 * share)
+        return float(2 * stdtr(self._freedom, ndtri(share) / self._widened))
+
+    @property
+    def _defined(self) -> NDArray[np.float64]:
+        return self.values[~np.isnan(self.values)]
+
+    @property
+    def _freedom(self) -> float:
+        draws, most = len(self.whole), self.rarest - 1
+        if draws < 2:
+            return most
+        total = float(self._defined.var())
+        of_draws = min(total, float(self.whole.var(ddof=1)) / draws)
+        return freedom(total - of_draws, of_draws, most, draws)
+
+    @property
+    def _few(self) -> bool:
+        return self.rarest < FEW or self._freedom < FEW - 1
+
+    @property
+    def _quantile(self) -> float:
+        return float(stdtrit(self._freedom, (1 + LEVEL) / 2))
+
+    @property
+    def _widened(self) -> float:
+        """What resamples of n units lack of the deviation."""
+        return float(np.sqrt(self.rarest / (self.rarest - 1)))
+
+    @property
+    def _error(self) -> float:
+        return float(self._defined.std()) * self._widened
+
+    @property
+    def _share(self) -> float:
+        if not self._few:
+            return (1 - LEVEL) / 2
+        return float(ndtr(-self._widened * self._quantile))
+
+
+def freedom(of_units: float, of_draws: float, most: int, draws: int) -> float:
+    """Degrees of freedom of an error with two parts, at most those of its first.
+
+    They are those whose quantile is the root of both parts' squared quantiles weighed by their
+    share, as Cochran 1964 ("Approximate significance levels of the Behrens-Fisher test") weighs the
+    quantiles: a part that is known by few does not look certain because it came out small.
+
+    Args:
+        of_units, of_draws: squared errors.
+        most: degrees of freedom of the first part.
+        draws: one more than those of the second.
+    """
+    if not of_draws or draws - 1 >= most:
+        return most
+    parts = np.array([of_units, of_draws]) / (of_units + of_draws)
+    wanted = float(np.sqrt(parts @ stdtrit([most, draws - 1], (1 + LEVEL) / 2) ** 2))
+    few, many = float(draws - 1), float(most)
+    for _ in range(60):
+        middle = (few + many) / 2
+        few, many = (middle, many) if stdtrit(middle, (1 + LEVEL) / 2) > wanted else (few, middle)
+    return (few + many) / 2
+
+
+def resampled(
+    metric: Metric, units: int, draws: int, rarest: int | None = None, seed: int = 0
+) -> Bootstrapped:
+    """Resample units and draws.
+
+    Of m draws a resample varies (m - 1) / m of what new ones would: it is spread by so much.
+
+    Args:
+        metric: of a draw and weights of units.
+        units, draws: how many there are.
+        rarest: units that hold the rarest class that counts; None: all do.
+        seed: of the resamples.
+    """
     weights, which, shares = resamples(units, draws, seed)
     of_draws = [np.concatenate([metric(draw, part) for part in weights]) for draw in range(draws)]
-    values = np.stack(of_draws, axis=1)[which]
-    return np.asarray(np.where(shares > 0, shares * values, 0).sum(axis=1))
+    values, whole = np.stack(of_draws, axis=1)[which], np.ones((1, units))
+    spread = np.sqrt(draws / (draws - 1)) if draws > 1 else 1.0
+    mean = values.mean(axis=1)
+    apart = np.where(shares > 0, shares * (values - mean[:, None]), 0).sum(axis=1)
+    each = np.array([float(metric(draw, whole)[0]) for draw in range(draws)])
+    return Bootstrapped(mean + spread * apart, each, units, units if rarest is None else rarest)
 
 
-def interval(values: NDArray[np.float64], units: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of resampled values; undefined ones are left out."""
-    defined = values[~np.isnan(values)]
-    if units < LEAST or not len(defined):
-        return float("nan"), float("nan")
-    share = tail(units)
-    low, high = np.quantile(defined, [share, 1 - share])
+def bootstrap(metric: Metric, units: int, draws: int, rarest: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a metric within 0 and 1, over units and draws."""
+    low, high = np.clip(resampled(metric, units, draws, rarest).ends, 0, 1)
     return float(low), float(high)
-
-
-def bootstrap(metric: Metric, units: int, draws: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of a metric's mean over draws, over units and draws."""
-    return interval(resampled(metric, units, draws), units)
-
-
-def p_value(values: NDArray[np.float64], units: int) -> float:
-    """Two-sided p of a difference of 0: one less the level of the interval that ends there.
-
-    The smaller share of resamples on either side of 0 (one added, so that it is never 0), read
-    through the same expansion as :func:`tail`; NaN where there is no interval.
-    """
-    defined = values[~np.isnan(values)]
-    if units < LEAST or not len(defined):
-        return float("nan")
-    beyond = min((defined <= 0).sum(), (defined >= 0).sum())
-    share = min(0.5, (beyond + 1) / (len(defined) + 1))
-    if units >= FEW:
-        return float(2 * share)
-    far = ndtri(share) * np.sqrt((units - 1) / units)
-    return float(2 * stdtr(units - 1, far))
 
 
 @dataclass(frozen=True)
@@ -142,13 +242,19 @@ def less(ours: Metric, theirs: Metric) -> Metric:
     return lambda draw, came: ours(draw, came) - theirs(draw, came)
 
 
-def difference(gap: Metric, units: int, draws: int, seed: int = 0) -> Difference:
+def difference(gap: Metric, units: int, draws: int, rarest: int | None = None) -> Difference:
     """The mean of a paired difference; cases and draws are resampled alike on both sides."""
-    whole = np.ones((1, units))
-    mean = float(np.mean([gap(draw, whole)[0] for draw in range(draws)]))
-    values = resampled(gap, units, draws, seed)
-    low, high = interval(values, units)
-    return Difference(mean, low, high, p_value(values, units), units, draws)
+    found = resampled(gap, units, draws, rarest)
+    return Difference(float(found.whole.mean()), *found.ends, found.p, units, draws)
+
+
+def each_alone(metric: Metric, draw: int, units: int, *, without: bool = False) -> NDArray[Any]:
+    """A draw's metric of each unit by itself, or without it, (units,); few units at a time."""
+    out = []
+    for start in range(0, units, CHUNK):
+        part = np.eye(min(CHUNK, units - start), units, start)
+        out.append(metric(draw, 1 - part if without else part))
+    return np.concatenate(out)
 
 
 def over_draws(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
@@ -163,12 +269,12 @@ def over_draws(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     if len(gaps) < 2:
         raise ValueError("a paired interval over draws needs at least two")
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
-    return by_student(float(gaps.mean()), error, len(gaps), units=0, draws=len(gaps))
+    return by_student(float(gaps.mean()), error, len(gaps) - 1, units=0, draws=len(gaps))
 
 
-def by_student(mean: float, error: float, parts: int, *, units: int, draws: int) -> Difference:
-    """A difference with its t-interval and p, from a standard error of so many parts."""
-    half = float(stdtrit(parts - 1, (1 + LEVEL) / 2)) * error
+def by_student(mean: float, error: float, freedom: float, *, units: int, draws: int) -> Difference:
+    """A difference with its t-interval and p, from a standard error."""
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     far = abs(mean) / error if error > 0 else np.inf if mean else 0.0
-    p = float(2 * stdtr(parts - 1, -far))
+    p = float(2 * stdtr(freedom, -far))
     return Difference(mean, mean - half, mean + half, p, units, draws)

@@ -10,7 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.evaluation.intervals import LEAST, Difference, Metric, by_student
+from histoscope.core.evaluation.intervals import (
+    LEAST,
+    Difference,
+    Metric,
+    by_student,
+    each_alone,
+    freedom,
+)
 from histoscope.core.randomness import generator
 
 EXACT = 16  # cases up to which all sign flips are tried
@@ -23,43 +30,50 @@ def pseudo_values(metric: Metric, units: int, draws: int) -> NDArray[np.float64]
     Efron and Tibshirani 1993, "An Introduction to the Bootstrap", equation 11.12. NaN where the
     metric is undefined without the case.
     """
-    whole, without = _values(metric, units, draws)
+    whole, without = _values(metric, units, draws, units)
     return np.asarray(units * whole.mean() - (units - 1) * without.mean(axis=0))
 
 
-def jackknife(metric: Metric, units: int, draws: int) -> Difference:
-    """The mean over draws, with a t-interval over cases (units - 1 degrees of freedom).
+def jackknife(metric: Metric, units: int, draws: int, rarest: int | None = None) -> Difference:
+    """The mean over draws, with a t-interval over cases.
 
     The squared error is that of the pseudo-values' mean, and of several draws the variance of
-    their mean, too. Undefined (NaN) ends below 5 units, or where the metric is undefined without
-    one of them.
+    their mean, too. Degrees of freedom are one less the units that hold the rarest class that
+    counts, or fewer where few draws make much of the error. Undefined (NaN) ends below 5 units,
+    where the metric is undefined without one of them, or all are alike.
     """
-    whole, without = _values(metric, units, draws)
-    mean = float(whole.mean())
-    if units < LEAST or np.isnan(without).any():
-        nothing = float("nan")
+    few = units < LEAST
+    whole, without = _values(metric, 0 if few else units, draws, units)
+    mean, nothing = float(whole.mean()), float("nan")
+    if few or np.isnan(without).any():
         return Difference(mean, nothing, nothing, nothing, units, draws)
     left_out = without.mean(axis=0)
-    square = (units - 1) / units * ((left_out - left_out.mean()) ** 2).sum()
-    if draws > 1:
-        square += whole.var(ddof=1) / draws
-    return by_student(mean, float(np.sqrt(square)), units, units=units, draws=draws)
+    of_units = float((units - 1) / units * ((left_out - left_out.mean()) ** 2).sum())
+    of_draws = float(whole.var(ddof=1)) / draws if draws > 1 else 0.0
+    square, most = of_units + of_draws, (units if rarest is None else rarest) - 1
+    if square < 1e-24:
+        return Difference(mean, nothing, nothing, nothing, units, draws)
+    known_by = freedom(of_units, of_draws, most, draws)
+    return by_student(mean, float(np.sqrt(square)), known_by, units=units, draws=draws)
 
 
-def jackknife_ends(metric: Metric, units: int, draws: int) -> tuple[float, float]:
+def jackknife_ends(metric: Metric, units: int, draws: int, rarest: int) -> tuple[float, float]:
     """Ends of the interval of :func:`jackknife`, of a metric that lies within 0 and 1."""
-    found = jackknife(metric, units, draws)
+    found = jackknife(metric, units, draws, rarest)
     low, high = np.clip([found.low, found.high], 0, 1)
     return float(low), float(high)
 
 
 def _values(
-    metric: Metric, units: int, draws: int
+    metric: Metric, left_out: int, draws: int, units: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each draw the whole, (draws,), and the metric without each unit, (draws, units)."""
-    weights = np.concatenate([np.ones((1, units)), 1 - np.eye(units)])
-    values = np.stack([metric(draw, weights) for draw in range(draws)])
-    return values[:, 0], values[:, 1:]
+    """Of each draw the whole, (draws,), and the metric without each unit, (draws, left_out)."""
+    all_ = np.ones((1, units))
+    whole = np.array([float(metric(draw, all_)[0]) for draw in range(draws)])
+    if not left_out:
+        return whole, np.zeros((draws, 0))
+    without = [each_alone(metric, draw, units, without=True) for draw in range(draws)]
+    return whole, np.stack(without)
 
 
 def sign_flip(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.evaluation import metrics
-from histoscope.core.evaluation.intervals import Ends, Metric, bootstrap
+from histoscope.core.evaluation.intervals import Ends, Metric, bootstrap, each_alone
 from histoscope.core.evaluation.metrics import Numbers, Weighted
 from histoscope.core.evaluation.units import Units
 
@@ -61,17 +61,31 @@ def of_units(truth: Truth, probabilities: Scores, units: Units) -> NDArray[np.fl
 
     The mean over draws; NaN of a unit that has none.
     """
-    alone, classes = np.eye(len(units)), len(truth.task.classes)
+    count, classes = len(units), len(truth.task.classes)
     if truth.task.exclusive:
+        of_class = [
+            metrics.recalls(truth.values, p.argmax(axis=1), units, classes) for p in probabilities
+        ]
         ways = [
-            metrics.recalls(truth.values, p.argmax(axis=1), units, classes)(alone).T
-            for p in probabilities
+            each_alone(_of_draws(of_class), draw, count).T for draw in range(len(probabilities))
         ]
     else:
-        ways = [
-            np.stack([part(alone) for part in _precisions(truth, p, units)]) for p in probabilities
-        ]
+        ways = [_each_class(_precisions(truth, p, units), count) for p in probabilities]
     return np.asarray(np.mean([metrics.mean_where_defined(way) for way in ways], axis=0))
+
+
+def rarest(truth: Truth, units: Units, metric: str) -> int:
+    """Units that hold the rarest class that counts in a metric of :func:`overall`."""
+    if metric == "accuracy":
+        return len(units)
+    held = (units.sums(truth.holds) > 0).sum(axis=0)
+    return int(held[truth.present].min(initial=len(units)))
+
+
+def _each_class(parts: Sequence[Weighted], units: int) -> Numbers:
+    """Of each class and unit by itself, (classes, units)."""
+    each = _of_draws(parts)
+    return np.stack([each_alone(each, place, units) for place in range(len(parts))])
 
 
 def measure_classes(
@@ -81,14 +95,15 @@ def measure_classes(
     truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
     classes = len(test.task.classes)
     body: dict[str, Any] = {
-        name: _score(metric, units, draws, ends)
+        name: _score(metric, units, draws, ends, rarest(truth, units, name))
         for name, metric in overall(truth, probabilities, units).items()
     }
     recalls = [
         metrics.recalls(truth.values, p.argmax(axis=1), units, classes) for p in probabilities
     ]
+    held = (units.sums(truth.holds) > 0).sum(axis=0).tolist()
     body["recall"] = {
-        name: _score(_column(recalls, place), units, draws, ends, truth.values == place)
+        name: _score(_column(recalls, place), units, draws, ends, held[place])
         for place, name in enumerate(test.task.classes)
     }
     predicted = probabilities[0].argmax(axis=1)
@@ -102,6 +117,7 @@ def measure_presence(
     """Average precision, and F1, of classes that may be present together. See :func:`measure`."""
     truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
     parts = [_precisions(truth, scores, units) for scores in probabilities]
+    held = (units.sums(truth.holds) > 0).sum(axis=0).tolist()
     chosen = [p >= np.asarray(t) for p, t in zip(probabilities, thresholds, strict=True)]
 
     def each(ways: Sequence[Sequence[Weighted]]) -> dict[str, Any]:
@@ -111,7 +127,7 @@ def measure_presence(
                 units,
                 draws,
                 ends,
-                truth.values[:, place] == 1,
+                held[place],
             )
             for place, name in enumerate(test.task.classes)
         }
@@ -121,9 +137,11 @@ def measure_presence(
         for one in chosen
     ]
     present = (truth.values == 1).sum(axis=0).tolist()
-    (pooled,) = overall(truth, probabilities, units).values()
+    there = np.flatnonzero(truth.present).tolist()
+    pooled = _of_draws([_mean(each_class, there) for each_class in parts])
+    least = rarest(truth, units, "mean_average_precision")
     return {
-        "mean_average_precision": _score(pooled, units, draws, ends),
+        "mean_average_precision": _score(pooled, units, draws, ends, least),
         "mean_average_precision_by_unit": _by_unit(parts, len(units), ends),
         "average_precision": each(parts),
         "f1": each(scores_f1),
@@ -158,27 +176,19 @@ def _of_draws(ways: Sequence[Weighted]) -> Metric:
     return lambda draw, weights: ways[draw](weights)
 
 
-def _score(
-    metric: Metric,
-    units: Units,
-    draws: int,
-    ends: Ends,
-    of_class: NDArray[np.bool_] | None = None,
-) -> dict[str, Any]:
+def _score(metric: Metric, units: Units, draws: int, ends: Ends, rarest: int) -> dict[str, Any]:
     """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
     whole = np.ones((1, len(units)))
     per_draw = [float(metric(draw, whole)[0]) for draw in range(draws)]
-    low, high = ends(metric, len(units), draws)
-    if of_class is not None and len(np.unique(units.place[of_class])) < 2:
-        low = high = float("nan")
+    unknown = (float("nan"), float("nan"))
+    low, high = ends(metric, len(units), draws, rarest) if rarest > 1 else unknown
     return _metric(per_draw, low, high)
 
 
 def _by_unit(parts: Sequence[Sequence[Weighted]], count: int, ends: Ends) -> dict[str, Any]:
     """The mean over classes of each unit by itself, its mean, and the interval of that."""
-    alone = np.eye(count)
     values = np.stack(
-        [metrics.mean_where_defined(np.stack([part(alone) for part in each])) for each in parts]
+        [metrics.mean_where_defined(_each_class(each, count)) for each in parts]
     )  # (draws, units)
     known = values[:, ~np.isnan(values).any(axis=0)]
     if not known.size:
@@ -188,7 +198,7 @@ def _by_unit(parts: Sequence[Sequence[Weighted]], count: int, ends: Ends) -> dic
     def mean(draw: int, weights: Numbers) -> Numbers:
         return (weights @ known[draw]) / weights.sum(axis=1)
 
-    low, high = ends(mean, known.shape[1], len(parts))
+    low, high = ends(mean, known.shape[1], len(parts), known.shape[1])
     return _metric(per_draw.tolist(), low, high)
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from histoscope.core.contracts import Task
 from histoscope.core.errors import DataError
 from histoscope.core.evaluation.comparison import Cases, Compared
-from histoscope.core.evaluation.intervals import Metric, difference, less, over_draws
+from histoscope.core.evaluation.intervals import Metric, difference, each_alone, less, over_draws
 from histoscope.core.evaluation.jackknife import jackknife, pseudo_values, sign_flip
-from histoscope.core.evaluation.measure import of_units, overall
+from histoscope.core.evaluation.measure import of_units, overall, rarest
 from histoscope.core.evaluation.pictures import draw_difference
 from histoscope.core.evaluation.predictions import Predictions, file_of, read_predictions
 from histoscope.core.evaluation.verdicts import holm, verdict
@@ -24,6 +24,7 @@ from histoscope.core.stages.evaluate import METRICS
 
 Pair = tuple[Path, Path]
 COMPARISON = ("histoscope.comparison", 1)
+MANY = 2000  # units, of which none changes anything by being left out
 
 
 def compare(pairs: Sequence[Pair], margin: float | None = None) -> list[Compared]:
@@ -63,8 +64,7 @@ def _of_pair(number: int, pair: Pair, pairs: Sequence[Pair]) -> list[Compared]:
     for task in shared:
         _check_pairs(task, ours[task], theirs[task], *pair)
         sides = [_read(folder, task, ours[task]) for folder in pair]
-        if sides[0].names != sides[1].names:
-            raise DataError(f"{pair[0]} and {pair[1]}: {task} was scored on other samples")
+        _check_sides(task, *pair, *sides)
         called = (names[pair[0]], names[pair[1]])
         out.append(_compared(number, called, task, ours[task], theirs[task], *sides))
     return out
@@ -100,7 +100,8 @@ def _compared(
     one: Predictions,
     other: Predictions,
 ) -> Compared:
-    draws = len(one.scores) if len(set(ours["drawn"])) > 1 else 1
+    every, drawn = len(one.scores), len(set(ours["drawn"])) > 1
+    draws = every if drawn else 1
     units, folds = len(one.units), ours.get("folds", 0)
     left, right = (overall(side.truth, side.scores, side.units) for side in (one, other))
     known = [
@@ -109,14 +110,20 @@ def _compared(
     if not known:
         raise DataError(f"{called[0]} and {called[1]}: {task} has no class that is there to find")
     gaps = {name: less(left[name], right[name]) for name in known}
+    if not drawn:  # models of the same labels: their mean
+        gaps = {name: _mean_of(gap, every) for name, gap in gaps.items()}
     way = jackknife if folds else difference
     told = {
-        name: (ours[name]["value"], theirs[name]["value"], way(gaps[name], units, draws))
-        for name in known
+        name: (
+            ours[name]["value"],
+            theirs[name]["value"],
+            way(gap, units, draws, rarest(one.truth, one.units, name)),
+        )
+        for name, gap in gaps.items()
     }
     chief, *_ = known
     value, its, gap = told.pop(chief)
-    drawn = [body[chief]["per_draw"] for body in (ours, theirs)]
+    by_draw = [body[chief]["per_draw"] for body in (ours, theirs)]
     return Compared(
         number,
         *called,
@@ -125,21 +132,42 @@ def _compared(
         (value, its),
         gap,
         ours["interval_over"],
-        over_draws(*drawn) if draws > 1 else None,
+        over_draws(*by_draw) if draws > 1 else None,
         sign_flip(pseudo_values(gaps[chief], units, draws)) if folds else None,
         folds,
         _cases(one, other, gaps[chief], draws),
         told,
+        tuple(dict.fromkeys([*ours.get("cautions", ()), *theirs.get("cautions", ())])),
+    )
+
+
+def _mean_of(gap: Metric, count: int) -> Metric:
+    return lambda _, weights: np.asarray(
+        np.mean([gap(draw, weights) for draw in range(count)], axis=0)
     )
 
 
 def _cases(one: Predictions, other: Predictions, gap: Metric, draws: int) -> Cases:
     units = one.units
-    alone = [of_units(side.truth, side.scores[:draws], side.units) for side in (one, other)]
-    left_out = 1 - np.eye(len(units))
-    without = np.mean([gap(draw, left_out) for draw in range(draws)], axis=0)
+    alone = [of_units(side.truth, side.scores, side.units) for side in (one, other)]
+    if len(units) > MANY:
+        without = np.full(len(units), np.nan)
+    else:
+        each = [each_alone(gap, draw, len(units), without=True) for draw in range(draws)]
+        without = np.mean(each, axis=0)
     samples = np.bincount(units.place, minlength=len(units))
     return Cases(units.names, samples, alone[0], alone[1], without)
+
+
+def _check_sides(task: str, one: Path, other: Path, ours: Predictions, theirs: Predictions) -> None:
+    if ours.names != theirs.names:
+        raise DataError(f"{one} and {other}: {task} was scored on other samples")
+    same = np.array_equal(ours.units.place, theirs.units.place)
+    if ours.units.names != theirs.units.names or not same:
+        raise DataError(
+            f"{one} and {other}: {task} was scored on the same samples of other cases; evaluate "
+            "both on the same store"
+        )
 
 
 def _check_pairs(

@@ -88,7 +88,7 @@ def evaluate(
     cautions = {
         place: [
             *seen_before(test, package.seen, str(package.folder), allow_seen),
-            *cautions_of(test),
+            *cautions_of(test, len(package.info.heads[place].labels)),
         ]
         for place, test in tests.items()
     }
@@ -210,7 +210,9 @@ def _same_question(ours: Task, table: LabelTable, store: Store) -> None:
         raise DataError(f"{store.path}: has no label of the package's {', '.join(missing)}")
 
 
-def seen_before(test: Examples, seen: frozenset[str], whose: str, allow_seen: bool) -> list[str]:
+def seen_before(
+    test: Examples, seen: frozenset[str], whose: str, allow_seen: bool, by: str = "package"
+) -> list[str]:
     """What was seen of these data, or a refusal.
 
     Args:
@@ -218,6 +220,7 @@ def seen_before(test: Examples, seen: frozenset[str], whose: str, allow_seen: bo
         seen: digests of units.
         whose: the package, or the encoder, that has seen them.
         allow_seen: say so, instead of a refusal.
+        by: what it is.
     """
     known = digest_units(test.units) & seen
     if not known:
@@ -228,7 +231,7 @@ def seen_before(test: Examples, seen: frozenset[str], whose: str, allow_seen: bo
             f"{whose}: was trained on {share} of this data; evaluate on others, "
             "or give --allow-seen to score it all the same"
         )
-    return [f"SEEN BEFORE: the package was trained on {share}; too good to be true"]
+    return [f"SEEN BEFORE: the {by} was trained on {share}; too good to be true"]
 
 
 def learnt_from(package: Package, place: int) -> list[str]:

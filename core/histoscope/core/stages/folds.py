@@ -43,6 +43,10 @@ from histoscope.core.work.folder import OutFolder
 APPROXIMATE = (
     "intervals leave one case out (jackknife) and are approximate: folds share training cases"
 )
+POOLED = (
+    "AUC and average precision rank the scores of several models, one a fold, beside each other"
+)
+COPIES = "copies of a case under another name are not looked for: they may stand in several folds"
 
 
 @dataclass
@@ -81,8 +85,23 @@ class _Pooled:
     def asked(self, store: Store, spec: FinetuneSpec, fold: int) -> Asked:
         """What the heads of a fold learn from: all but its own examples."""
         train = self.test.take(np.flatnonzero(self.fold != fold))
+        self._check_dealt(fold)
         check_classes(store, self.table.task, train, self.test.truth)
         return drawn_from(train, spec)
+
+    def _check_dealt(self, fold: int) -> None:
+        """Refuse a class whose cases are all in one fold, without which no head learns it."""
+        holds, task = self.test.truth.holds, self.test.task
+        alone = self.test.truth.present & ~holds[self.fold != fold].any(axis=0)
+        if not (task.exclusive and alone.any()):
+            return
+        place = int(alone.argmax())
+        units = {self.test.units[int(at)] for at in np.flatnonzero(holds[:, place])}
+        raise DataError(
+            f"--folds: {task.classes[place]} of {task.name!r} is in {len(units)} "
+            f"{unit_name(self.test.units)}, all in one fold, so that heads of it learn none; leave "
+            "it out with --classes, or label it in more of them"
+        )
 
     def held_out(self, fold: int) -> NDArray[np.int64]:
         """Places of a fold's own examples."""
@@ -137,7 +156,7 @@ def cross_validate(
     loaded = open_encoder(encoder, store, spec.seed, progress)
     tests = [labelled(store, EVERY, table, split) for table in tables]
     fold_of = deal(tests, folds, spec.seed)
-    seen = [seen_before(test, loaded.seen, encoder, allow_seen) for test in tests]
+    seen = [seen_before(test, loaded.seen, encoder, allow_seen, "encoder") for test in tests]
     pooled = [
         _Pooled.of(table, test, fold_of, spec.draws)
         for table, test in zip(tables, tests, strict=True)
@@ -162,7 +181,7 @@ def cross_validate(
         _say_of(store, runner, asked, fitted, pooled, fold, fitter, progress)
     body: dict[str, Any] = {"model": model, **runner.where, "tasks": {}}
     for one, told in zip(pooled, seen, strict=True):
-        cautions = [*told, APPROXIMATE, *cautions_of(one.test)]
+        cautions = [*told, APPROXIMATE, POOLED, COPIES, *cautions_of(one.test, spec.draws)]
         body["tasks"][one.test.task.name] = {
             **one.measured(),
             "folds": folds,
@@ -205,7 +224,7 @@ def _say_of(
 
 
 def deal(tests: Sequence[Examples], folds: int, seed: int) -> dict[str, int]:
-    """The fold of each case: in a seeded order those of like classes are dealt one after another.
+    """The fold of each case, in a seeded order, so that every class is in as many as it can be.
 
     Raises:
         UsageError: fewer than two folds.
@@ -231,5 +250,24 @@ def deal(tests: Sequence[Examples], folds: int, seed: int) -> dict[str, int]:
         many = unit_name(list(holds))
         raise DataError(f"--folds {folds}: the labels are of {len(holds)} {many} only")
     order = generator(seed, "folds").permutation(sorted(holds)).tolist()
-    ranked = sorted(order, key=lambda unit: holds[unit])
-    return {unit: place % folds for place, unit in enumerate(ranked)}
+    return _dealt(order, np.array([holds[unit] for unit in order]), folds)
+
+
+def _dealt(order: Sequence[str], holds: NDArray[np.bool_], folds: int) -> dict[str, int]:
+    """Cases of the rarest class first, each into the fold that has least of it, then of all."""
+    out, sizes = dict[str, int](), np.zeros(folds, int)
+    most = -(-len(order) // folds)
+    holds = np.hstack([holds, ~holds.any(axis=1, keepdims=True)])  # what holds nothing comes last
+    for place in [*np.argsort(holds[:, :-1].sum(axis=0), kind="stable"), holds.shape[1] - 1]:
+        held = np.zeros(folds, int)
+        for unit, its in zip(order, holds, strict=True):
+            if its[place] and unit in out:
+                held[out[unit]] += 1
+        for unit, its in zip(order, holds, strict=True):
+            if its[place] and unit not in out:
+                free = np.flatnonzero(sizes < most)
+                fold = int(min(free, key=lambda at: (held[at], sizes[at], at)))
+                out[unit] = fold
+                held[fold] += 1
+                sizes[fold] += 1
+    return out
