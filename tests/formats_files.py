@@ -110,9 +110,9 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
     "dino": ("base=dino", "local=1", "prototypes=16"),
     "ibot": ("base=ibot", "prototypes=16"),
-    "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
 }
-REMEMBERING = {  # of more images than the slides' tiles
+REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other
+    "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
     "msf": ("base=msf", "neighbours.rows=8"),
     "other-choices": (
         "base=moco_v2",

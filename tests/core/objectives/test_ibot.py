@@ -140,4 +140,3 @@ def test_one_with_its_class_token_is_taken(monkeypatch):
     monkeypatch.setitem(SIDES, "global", 64)
     encoder = random_encoder(TimmSpec(name="test_vit", pool="token"), 64, 0)
     assert Rehearsal("ibot", HEAD, encoder).objective.before == 1
-
