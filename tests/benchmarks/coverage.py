@@ -1,6 +1,6 @@
 """How often intervals hold what is true: simulated cases, draws and encoders.
 
-``python -m tests.benchmarks.coverage`` prints the table of docs/decisions/0013.
+``python -m tests.benchmarks.coverage`` prints the tables of docs/decisions/0013.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from histoscope.core.evaluation.intervals import Difference, difference, less, o
 from histoscope.core.evaluation.jackknife import jackknife, pseudo_values, sign_flip
 from histoscope.core.evaluation.measure import overall
 from histoscope.core.evaluation.units import Units
-from histoscope.core.evaluation.verdicts import Verdict, verdict
+from histoscope.core.evaluation.verdicts import verdict
 from histoscope.core.heads.contract import Bags
 from histoscope.core.learning.probe import Probe
 
@@ -130,29 +130,65 @@ def equal_pair(number: int, cases: int, draws: int = 5, dim: int = 16) -> Differ
     return difference(balanced(truth.take(test), sides, held), cases, draws)
 
 
-def verdicts(pairs: int, cases: int) -> list[Verdict]:
-    """What is said of so many pairs of equally good encoders."""
-    found = [equal_pair(number, cases) for number in range(pairs)]
-    return [verdict(one.low, one.high, one.p) for one in found]
+def equal_pairs(pairs: int, cases: int) -> list[Difference]:
+    """So many pairs of equally good encoders."""
+    return [equal_pair(number, cases) for number in range(pairs)]
+
+
+def called(found: Difference) -> bool:
+    """Whether one side is called better than the other."""
+    return verdict(found.low, found.high, found.p) in ("better", "worse")
+
+
+def equals(cases: int, draws: int, repetition: int) -> intervals.Metric:
+    """The difference of two encoders that are equally right, on the same cases."""
+    rng = np.random.default_rng([11, cases, repetition])
+    truth, units = made_cases(rng, cases)
+    sides = [made_sides(rng, truth, units, draws)[0] for _ in range(2)]
+    return balanced(truth, sides, units)
+
+
+def null_verdicts(repetitions: int, cases: int, draws: int) -> float:
+    """Share of equals of which one is called better."""
+    gaps = (equals(cases, draws, repetition) for repetition in range(repetitions))
+    return sum(called(difference(gap, cases, draws)) for gap in gaps) / repetitions
 
 
 def null_flips(repetitions: int, cases: int, draws: int) -> float:
     """Share of sign-flip tests below 5 % where nothing differs."""
-    hits = 0
-    for repetition in range(repetitions):
-        rng = np.random.default_rng([11, cases, repetition])
-        truth, units = made_cases(rng, cases)
-        sides = [made_sides(rng, truth, units, draws)[0] for _ in range(2)]
-        p, _ = sign_flip(pseudo_values(balanced(truth, sides, units), cases, draws))
-        hits += p < 0.05
-    return hits / repetitions
+    gaps = (equals(cases, draws, repetition) for repetition in range(repetitions))
+    found = [sign_flip(pseudo_values(gap, cases, draws))[0] for gap in gaps]
+    return sum(p < 0.05 for p in found) / repetitions
+
+
+def rare_class(cases: int, held: int, repetition: int) -> intervals.Metric:
+    """The difference of equals, one draw of 30 samples a case; one class is in ``held`` cases."""
+    rng = np.random.default_rng([cases, held, repetition])
+    place = np.repeat(np.arange(cases), 30)
+    values = ((place < held) & (np.arange(len(place)) % 30 < 15)).astype(int)
+    units = Units(tuple(map(str, range(cases))), place)
+    sides: Sides = []
+    for _ in range(2):
+        effect = rng.normal(0, 0.15, (cases, 2))
+        hit = rng.random(len(place)) < 0.7 + effect[place, values]
+        sides.append([np.eye(2, dtype=np.float32)[np.where(hit, values, 1 - values)]])
+    return balanced(Truth(Task("made", ("a", "b"), exclusive=True), values), sides, units)
+
+
+def rare_verdicts(repetitions: int, cases: int, held: int) -> tuple[float, float]:
+    """Share of equals of which one is called better: n of the rarest class, and of all cases."""
+    gaps = [rare_class(cases, held, repetition) for repetition in range(repetitions)]
+    by_class = sum(called(difference(gap, cases, 1, held)) for gap in gaps)
+    by_cases = sum(called(difference(gap, cases, 1)) for gap in gaps)
+    return by_class / repetitions, by_cases / repetitions
 
 
 @click.command
 @click.option("--repetitions", default=2000)
 @click.option("--pairs", default=200)
-def main(repetitions: int, pairs: int) -> None:
-    """Print both tables."""
+@click.option("--nulls", default=300)
+def main(repetitions: int, pairs: int, nulls: int) -> None:
+    """Print all tables."""
     click.echo("| cases | draws | " + " | ".join(WAYS) + " | sign flips below 5 % of none |")
     click.echo("| --- " * (3 + len(WAYS)) + "|")
     for cases, draws in ((7, 10), (7, 1), (12, 10), (30, 10), (30, 1), (30, 2), (60, 10), (100, 3)):
@@ -164,9 +200,16 @@ def main(repetitions: int, pairs: int) -> None:
         flips = null_flips(repetitions, cases, draws)
         click.echo(f"| {cases} | {draws} | {' | '.join(cells)} | {flips:.3f} |")
     for cases in (8, 30):
-        said = verdicts(pairs, cases)
-        wrong = sum(one in ("better", "worse") for one in said)
+        wrong = sum(map(called, equal_pairs(pairs, cases)))
         click.echo(f"{pairs} pairs of equals on {cases} cases: {wrong} called better or worse")
+    click.echo("\n| cases | draws | equals of which one is called better |\n| --- | --- | --- |")
+    for cases, draws in ((30, 2), (30, 5), (100, 2), (100, 3), (100, 5)):
+        click.echo(f"| {cases} | {draws} | {null_verdicts(nulls, cases, draws):.3f} |")
+    click.echo("\n| cases | with the rarest class | n of that class | n of all cases |")
+    click.echo("| --- | --- | --- | --- |")
+    for cases, held in ((20, 2), (20, 3), (20, 4), (20, 6), (8, 2), (8, 4)):
+        by_class, by_cases = rare_verdicts(nulls, cases, held)
+        click.echo(f"| {cases} | {held} | {by_class:.3f} | {by_cases:.3f} |")
 
 
 if __name__ == "__main__":

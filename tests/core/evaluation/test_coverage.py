@@ -2,7 +2,14 @@
 
 import pytest
 
-from tests.benchmarks.coverage import coverage, null_flips, verdicts
+from tests.benchmarks.coverage import (
+    called,
+    coverage,
+    equal_pairs,
+    null_flips,
+    null_verdicts,
+    rare_verdicts,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -16,8 +23,17 @@ def test_the_true_difference_is_inside(cases, least):
 
 
 def test_of_two_hundred_pairs_of_equals_few_are_called_better_or_worse():
-    said = verdicts(200, 30)
-    assert sum(one in ("better", "worse") for one in said) <= 16
+    assert sum(map(called, equal_pairs(200, 30))) <= 16
+
+
+def test_few_draws_of_many_cases_tell_no_equals_apart():
+    assert null_verdicts(100, 100, 2) <= 0.08
+
+
+def test_a_class_of_few_cases_tells_no_equals_apart():
+    by_class, by_cases = rare_verdicts(200, 20, 2)
+    assert by_class <= 0.08
+    assert by_cases > 0.15  # the check can fail
 
 
 def test_sign_flips_of_no_difference_are_seldom_rare():
