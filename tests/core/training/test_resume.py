@@ -14,6 +14,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Silent
+from histoscope.core.runtime.alone import alone
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.tensors import save_tensors
 from histoscope.core.training.checkpoint import finished
@@ -207,6 +208,16 @@ def killed(store, toy, folder, steps, **more):
 
 
 FREE = {"workers": 1, "device": "auto", "checkpoint_every": 3, "tensorboard": True, "threads": None}
+
+
+def test_a_second_call_in_the_folder_of_a_run_is_refused(toy, toy_store, tmp_path):
+    run = tmp_path / "run"
+    spec = killed(toy_store, toy, run, 3)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    with alone(run), pytest.raises(UsageError, match="run: another call is writing here"):
+        pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    pretrain(toy_store, toy.DOMAIN, spec, run, progress=Silent())
 
 
 def test_a_run_may_go_on_elsewhere_and_write_more_often(toy, toy_store, tmp_path):

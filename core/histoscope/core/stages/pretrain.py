@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from histoscope.core.errors import UsageError
 from histoscope.core.files import holds_anything, remove_left, write_text
 from histoscope.core.objectives.contrastive import SUPPORT
 from histoscope.core.progress import Logged, Progress, Silent
+from histoscope.core.runtime.alone import alone
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import info_of, open_encoder
 from histoscope.core.tensors import digest_tensors
@@ -75,8 +77,8 @@ def pretrain(
         progress: who is told.
 
     Raises:
-        UsageError: ``out`` holds something else, or what is asked for cannot be; nothing is
-            written then.
+        UsageError: ``out`` holds something else, another call writes there, or what is asked for
+            cannot be; nothing is written then.
         DataError: the checkpoint is damaged; the older one is named.
         Diverged: the loss is not finite; the last good checkpoint is named.
         Interrupted: a checkpoint of the last whole step is written.
@@ -85,15 +87,16 @@ def pretrain(
     begun = _begin(store, domain, spec, out, split, from_step, heard)
     run, training = begun.run, spec.training
     monitor = make_monitor(store, begun.dataset.rows, training.monitor, training.seed)
-    progress = _claim(run, begun.said, progress) if run.main else Silent()
-    train(run, begun.dataset, begun.order, monitor, progress)
-    info = _info(store, run)
-    if run.main:
-        units = store.index.column("unit").take(begun.dataset.rows).to_pylist()
-        save_objective(out, run.objective)
-        save_encoder(out, run.objective.published, info, run.seen | digest_units(units))
-        draw_journal(out)
-    run.fabric.barrier()
+    with alone(out) if run.main else nullcontext():
+        progress = _claim(run, begun.said, progress) if run.main else Silent()
+        train(run, begun.dataset, begun.order, monitor, progress)
+        info = _info(store, run)
+        if run.main:
+            units = store.index.column("unit").take(begun.dataset.rows).to_pylist()
+            save_objective(out, run.objective)
+            save_encoder(out, run.objective.published, info, run.seen | digest_units(units))
+            draw_journal(out)
+        run.fabric.barrier()
     return info
 
 
