@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -88,7 +89,17 @@ def training_step(batch: int, side_px: int) -> Act:
     """Forward, backward and update of SimCLR with a ResNet-18, without any augmentation."""
     spec = PretrainSpec()
     encoder = random_encoder(spec.encoder, side_px, 0)
-    objective: Any = SimCLR(encoder, cast(SimCLRSpec, spec.objective), cast(Setting, None))
+    setting = Setting(
+        samples=batch,
+        steps=1,
+        steps_an_epoch=1,
+        batch_size=batch,
+        size_px=side_px,
+        table=pa.table({}),
+        relations=lambda: pa.table({}),
+        open=lambda word: encoder,
+    )
+    objective: Any = SimCLR(encoder, cast(SimCLRSpec, spec.objective), setting)
     objective = objective.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(objective.groups(), spec.training.optimiser)
     pictures = images_of(tiles(batch, side_px))
