@@ -92,7 +92,7 @@ def test_pretraining_starts_from_imported_weights(base, call, tmp_path):
     body = json.loads((tmp_path / "run" / "encoder.json").read_text())
     assert body["network"] == {
         **{"kind": "timm", "name": "vit_tiny_patch16_224"},
-        **{"input_px": 64, "pool": None},
+        **{"input_px": 64, "pool": None, "patch_px": None},
     }
     assert body["provenance"]["init"].startswith("weights ")
     assert body["domain"] == "pathology"

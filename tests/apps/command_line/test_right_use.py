@@ -116,6 +116,7 @@ def test_results_go_to_stdout_and_talk_to_stderr(road, call, tmp_path):
 
 def test_a_step_of_the_stacke_recipe_on_a_small_network(road, call, tmp_path):
     sets = ("encoder=test_resnet", "training.batch_size=8", "views.warp.distortion.steps=8")
+    sets += ("training.accumulate=1",)
     few = [word for one in sets for word in ("--set", one)]
     out = ("--steps", 1, "--workers", 0, "--out", tmp_path / "run")
     answer = call("pretrain", road.store, "--preset", "stacke", *few, *out)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from histoscope.core.data.relations import Partners, near_pairs
+from histoscope.core.errors import UsageError
 from histoscope.core.training.journal import read_metrics
 from tests.core.test_plugins import CONFIG
 
@@ -61,7 +62,7 @@ def test_partners_are_drawn_each_at_most_once_and_others_in_another_epoch():
     assert drawn == [tuple(partners.of(1, epoch)) for epoch in range(50)]
 
 
-def test_a_method_is_given_partners_and_where_there_is_none(toy, toy_store, tmp_path):
+def test_a_method_is_given_partners_or_refused_where_nothing_lies_near(toy, toy_store, tmp_path):
     import yaml
 
     from histoscope.core.config import build
@@ -78,5 +79,6 @@ def test_a_method_is_given_partners_and_where_there_is_none(toy, toy_store, tmp_
     assert {float(row["partners"]) for row in rows} <= {1.0, 1 - 1 / 16, 1 - 2 / 16}
     assert "40 of 40 have a partner" in (tmp_path / "run" / "log.txt").read_text()
     none = build(PretrainSpec, {**body, "relations": {"rows": 0}}, "a")
-    pretrain(toy_store, toy.DOMAIN, none, tmp_path / "none", progress=Silent())
-    assert {row["partners"] for row in read_metrics(tmp_path / "none" / "metrics.csv")} == {"0"}
+    with pytest.raises(UsageError, match="of 40 images none is known to lie near another"):
+        pretrain(toy_store, toy.DOMAIN, none, tmp_path / "none", progress=Silent())
+    assert not (tmp_path / "none").exists()
