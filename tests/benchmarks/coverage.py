@@ -161,6 +161,16 @@ def null_flips(repetitions: int, cases: int, draws: int) -> float:
     return sum(p < 0.05 for p in found) / repetitions
 
 
+def null_folds(repetitions: int, cases: int, draws: int) -> float:
+    """Share of equals of which one is called better as folds are judged: by the larger p."""
+    wrong = 0
+    for repetition in range(repetitions):
+        gap = equals(cases, draws, repetition)
+        found, (p, _) = jackknife(gap, cases, draws), sign_flip(pseudo_values(gap, cases, draws))
+        wrong += verdict(found.low, found.high, max(p, found.p)) in ("better", "worse")
+    return wrong / repetitions
+
+
 def rare_class(cases: int, held: int, repetition: int) -> intervals.Metric:
     """The difference of equals, one draw of 30 samples a case; one class is in ``held`` cases."""
     rng = np.random.default_rng([cases, held, repetition])

@@ -7,6 +7,7 @@ from tests.benchmarks.coverage import (
     coverage,
     equal_pairs,
     null_flips,
+    null_folds,
     null_verdicts,
     rare_verdicts,
 )
@@ -36,5 +37,6 @@ def test_a_class_of_few_cases_tells_no_equals_apart():
     assert by_cases > 0.15  # the check can fail
 
 
-def test_sign_flips_of_no_difference_are_seldom_rare():
-    assert null_flips(400, 12, 5) <= 0.08
+def test_folds_tell_no_equals_apart_which_sign_flips_alone_would():
+    assert null_folds(400, 12, 5) <= 0.08
+    assert null_flips(400, 12, 5) > 0.08  # they know nothing of draws
