@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import batch_norm
 
 EPSILON = 1e-5  # under the variance, as batch norm in the paper's code
 
@@ -11,8 +12,7 @@ EPSILON = 1e-5  # under the variance, as batch norm in the paper's code
 def standardised(rows: Tensor) -> Tensor:
     """Each column less its mean, by its (biased) deviation over the batch; float32 or better."""
     rows = rows if rows.dtype == torch.float64 else rows.float()
-    variance, mean = torch.var_mean(rows, dim=0, correction=0)
-    return (rows - mean) / torch.sqrt(variance + EPSILON)
+    return batch_norm(rows, None, None, training=True, eps=EPSILON)
 
 
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
