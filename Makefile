@@ -48,9 +48,9 @@ formats: setup ## write the tables of settings into docs/formats.md
 	$(BIN)/python -m tests.formats_rows
 
 lock: setup ## make the locks anew
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --override docker/without.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --upgrade -q -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml docker/build.in --extra dev -c requirements.lock --universal \
+	$(BIN)/uv pip compile pyproject.toml docker/build.in --override docker/without.in --extra dev -c requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--upgrade -q -o requirements-dev.lock
 	$(BIN)/uv pip compile docker/build.in --universal --python-version 3.11 --generate-hashes \
