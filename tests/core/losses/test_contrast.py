@@ -81,6 +81,13 @@ def test_gradient_is_that_of_finite_differences(loss):
     assert torch.autograd.gradcheck(lambda z: loss(in_batch(z, z2), 0.5).mean(), (z1,))
 
 
+@pytest.mark.parametrize("loss", [infonce, decoupled])
+def test_a_temperature_may_be_learnt(loss):
+    z1, z2 = pair()
+    warm = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: loss(in_batch(z1, z2), t).mean(), warm)
+
+
 def test_views_of_an_image_that_comes_twice_are_no_negatives():
     """Against loops over the columns that are of other images."""
     z1, z2 = pair(4)

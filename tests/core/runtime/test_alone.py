@@ -1,16 +1,15 @@
 """One call at a time in a folder; whatever ends it lets go."""
 
-import multiprocessing
+import errno
 import os
 import signal
-import time
+import subprocess
+import sys
 
 import pytest
 
 from histoscope.core.errors import UsageError
 from histoscope.core.runtime.alone import alone
-
-FORK = multiprocessing.get_context("fork")
 
 
 def test_a_second_call_is_refused_and_may_go_on_afterwards(tmp_path):
@@ -22,28 +21,40 @@ def test_a_second_call_is_refused_and_may_go_on_afterwards(tmp_path):
         pass
 
 
-def hold(folder, told):
-    """Hold a folder beside a worker of our own that goes on for long."""
-    with alone(folder):
-        worker = FORK.Process(target=time.sleep, args=(60,))
-        worker.start()
-        told.send(worker.pid)
-        time.sleep(60)
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from histoscope.core.runtime.alone import alone
+with alone(Path(sys.argv[1])):
+    worker = os.fork()
+    if worker:
+        print(worker, flush=True)
+    time.sleep(600)
+"""
 
 
 def test_a_killed_call_holds_nothing_though_its_worker_lives(tmp_path):
-    here, there = FORK.Pipe()
-    call = FORK.Process(target=hold, args=(tmp_path, there))
-    call.start()
-    worker = here.recv()
-    try:
-        with pytest.raises(UsageError), alone(tmp_path):
-            pass
-        call.kill()
-        call.join()
-        os.kill(worker, 0)  # it lives
-        with alone(tmp_path):
-            pass
-    finally:
-        call.kill()
-        os.kill(worker, signal.SIGKILL)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as call:
+        worker = int(call.stdout.readline())
+        try:
+            with pytest.raises(UsageError), alone(tmp_path):
+                pass
+            call.kill()
+            call.wait()
+            os.kill(worker, 0)  # it lives
+            with alone(tmp_path) as held:
+                assert held
+        finally:
+            call.kill()
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_where_there_are_no_locks_nothing_is_held(tmp_path, monkeypatch):
+    def refuse(handle, how):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone(tmp_path) as held:
+        assert not held

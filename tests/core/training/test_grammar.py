@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,8 @@ from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.tensors import load_tensors
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
-from tests.core.training.test_step import HOUSE, PLUGIN, SETTINGS
+from tests.core.training.processes import in_two_processes
+from tests.core.training.test_step import SETTINGS
 
 KEYS = {  # of the objective, and the class whose kinds it takes
     "temperature": choices.TemperatureSpec,
@@ -107,30 +105,6 @@ def refusal_of(out: Path, number: int, rank: str) -> Path:
     return out / f"refused-{rank}" / f"{number}.txt"
 
 
-def in_two_processes(store: Path, out: Path) -> None:
-    """One launch."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    path = os.pathsep.join([str(PLUGIN), str(HOUSE), *sys.path])
-    usual = {**os.environ, "PYTHONPATH": path, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
-    usual |= {"TORCHELASTIC_RUN_ID": "test"}
-    code = (
-        "import sys; from pathlib import Path; "
-        "from tests.core.training.test_grammar import train_all; "
-        "train_all(Path(sys.argv[1]), Path(sys.argv[2]), 1)"
-    )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(store), str(out)],
-            env={**usual, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    assert [process.wait(timeout=3000) for process in started] == [0, 0]  # one that hangs
-
-
 @pytest.fixture
 def two_cases(toy, tmp_path):
     """A store whose training images are of two cases."""
@@ -148,7 +122,7 @@ def two_cases(toy, tmp_path):
 @pytest.mark.slow
 def test_every_pair_trains_alike_in_two_processes_or_is_refused(two_cases, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
-    in_two_processes(two_cases.path, two)
+    in_two_processes("tests.core.training.test_grammar:train_all", two_cases.path, two)
     train_all(two_cases.path, one, 2)
     refused = {}
     for number, settings in enumerate(pairs()):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,11 +20,9 @@ from histoscope.core.tensors import load_tensors
 from histoscope.core.testing.objectives import BATCH, Rehearsal
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.training.step import Batch, Stepper
+from tests.core.training.processes import in_two_processes
 from tests.made import write_masks
 
-HERE = Path(__file__).parent
-PLUGIN = HERE.parents[1] / "toy_plugin"
-HOUSE = HERE.parents[2]
 NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
@@ -180,25 +174,7 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
 def two_processes(toy_store, tmp_path):
     """All cases in two processes that see different halves of each batch."""
     write_masks(toy_store)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    path = os.pathsep.join([str(PLUGIN), str(HOUSE), *sys.path])
-    usual = {**os.environ, "PYTHONPATH": path, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
-    usual |= {"TORCHELASTIC_RUN_ID": "test"}
-    code = (
-        "import sys; from pathlib import Path; from tests.core.training.test_step import run_all; "
-        "run_all(Path(sys.argv[1]), Path(sys.argv[2]), 1)"
-    )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(toy_store.path), str(tmp_path / "two")],
-            env={**usual, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    assert [process.wait(timeout=3000) for process in started] == [0, 0]
+    in_two_processes("tests.core.training.test_step:run_all", toy_store.path, tmp_path / "two")
     return tmp_path / "two"
 
 

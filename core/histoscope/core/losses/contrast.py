@@ -171,29 +171,32 @@ def _log_sum(sim: Similarities, temperature: float | Tensor, own: Tensor) -> Ten
 
 
 class _LogSumExp(torch.autograd.Function):
-    """By one softmax, of which its gradient is made, with mask and temperature in the same pass.
+    """By one softmax, of which the gradient is made, with mask and temperature in the same pass.
 
-    Half of the time of torch's own behind a division and a mask. No gradient for the temperature.
+    Written out as most of a contrast's time goes here (``python -m tests.benchmarks.losses``).
     """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ignored: Tensor, temperature: float | Tensor) -> Tensor:
         warm = (rows / temperature).masked_fill_(ignored, _low(rows))
         shares = warm.softmax(1)
-        ctx.save_for_backward(shares)
+        learnt = isinstance(temperature, Tensor) and temperature.requires_grad
+        ctx.save_for_backward(shares, rows if learnt else None)
         ctx.temperature = temperature
         return warm.amax(1) - shares.amax(1).log()
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
-        (shares,) = ctx.saved_tensors
-        return shares * (given[0] / ctx.temperature)[:, None], None, None
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, Tensor | None]:
+        shares, rows = ctx.saved_tensors
+        slope = given[0] / ctx.temperature
+        warmer = None
+        if rows is not None:
+            warmer = -(slope * (shares * rows).sum(1)).sum() / ctx.temperature
+        return shares * slope[:, None], None, warmer
 
 
 def _sum_exp(rows: Tensor, ignored: Tensor, temperature: float | Tensor) -> Tensor:
     """Log of the sum over columns that are not ignored of exponentials, (rows,)."""
-    if isinstance(temperature, Tensor):
-        temperature = temperature.detach()
     out: Tensor = _LogSumExp.apply(rows, ignored, temperature)
     return out
 

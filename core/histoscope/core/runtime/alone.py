@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from histoscope.core.errors import UsageError, writing
@@ -28,8 +28,10 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[bool]:
     """Hold a folder, which is made if need be, until the block or the process ends.
+
+    Yields whether it is held.
 
     Where the system or the file system knows no locks of folders (Windows, some of networks),
     nothing is held.
@@ -41,24 +43,25 @@ def alone(folder: Path) -> Iterator[None]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
-        yield
+        yield False
         return
     with writing(folder):
         handle = os.open(folder, os.O_RDONLY)
     _held.add(handle)
     try:
-        _lock(handle, folder)
-        yield
+        yield _lock(handle, folder)
     finally:
         if handle in _held:  # not in a worker that leaves the block
             _held.remove(handle)
             os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
-    with suppress(OSError):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = "another call is writing here; wait until it has ended, or give another --out"
-            raise UsageError(f"{folder}: {message}") from None
+def _lock(handle: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = "another call is writing here; wait until it has ended, or give another --out"
+        raise UsageError(f"{folder}: {message}") from None
+    except OSError:
+        return False
+    return True

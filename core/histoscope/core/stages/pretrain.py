@@ -87,8 +87,10 @@ def pretrain(
     begun = _begin(store, domain, spec, out, split, from_step, heard)
     run, training = begun.run, spec.training
     monitor = make_monitor(store, begun.dataset.rows, training.monitor, training.seed)
-    with alone(out) if run.main else nullcontext():
+    with alone(out) if run.main else nullcontext(True) as held:
         progress = _claim(run, begun.said, progress) if run.main else Silent()
+        if not held:
+            progress.say("this file system knows no locks: see that no other call writes here")
         train(run, begun.dataset, begun.order, monitor, progress)
         info = _info(store, run)
         if run.main:
