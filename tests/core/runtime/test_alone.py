@@ -26,9 +26,8 @@ import os, sys, time
 from pathlib import Path
 from histoscope.core.runtime.alone import alone
 with alone(Path(sys.argv[1])):
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # said by the worker itself: it is there
     time.sleep(600)
 """
 
