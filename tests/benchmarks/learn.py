@@ -29,7 +29,7 @@ import yaml
 from histoscope.core.stages.compare import compare
 from histoscope.core.training.journal import read_metrics
 
-NETWORK = "resnet10t"  # half the arithmetic of ResNet-18, so that all rows take hours, not a day
+NETWORK = "resnet18"
 LOCAL = {"families": {"local": {"geometry": {"size_px": 32, "scale": [0.1, 0.4]}}}}
 WIDE = {"kind": "timm", "name": "vit_tiny_patch16_224", "patch_px": 8}
 SIMCLR, MOCO = {"base": "simclr"}, {"base": "moco_v2"}
