@@ -108,15 +108,18 @@ def test_donors_are_others_and_change_with_the_epoch():
 class Swap:
     """Another image's background, everywhere."""
 
-    name, width, planes, donors = "swap", 1, ("mask",), 1
+    name, width, planes, donors, matches = "swap", 1, {"mask": None}, 1, False
 
     def draw(self, rng):
         return np.array([1.0], np.float32)
 
-    def compose(self, images, drawn, planes, donors):
-        inside = planes["mask"][:, None] > 0
+    def fits(self, images, beside):
+        return torch.ones(len(images), dtype=torch.bool)
+
+    def compose(self, images, drawn, beside):
+        inside = beside.planes["mask"][:, None] > 0
         assert drawn.shape == (len(images), 1)
-        return torch.where(inside, images, donors[0].images)
+        return torch.where(inside, images, beside.donors[0].images)
 
 
 def test_a_compositor_gets_planes_and_donors_of_its_view(masked):
@@ -160,9 +163,9 @@ def test_a_method_that_wants_planes_and_donors_trains(toy, masked, tmp_path):
 def test_an_operation_of_the_domain_may_want_them(toy, masked, tmp_path, monkeypatch):
     calls, compose = [], Swap.compose
 
-    def seen(self, images, drawn, planes, donors):
-        calls.append((len(donors), tuple(planes["mask"].shape)))
-        return compose(self, images, drawn, planes, donors)
+    def seen(self, images, drawn, beside):
+        calls.append((len(beside.donors), tuple(beside.planes["mask"].shape)))
+        return compose(self, images, drawn, beside)
 
     monkeypatch.setattr(Swap, "compose", seen)
     monkeypatch.setattr(

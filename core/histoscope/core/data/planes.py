@@ -29,6 +29,9 @@ class Planes(Protocol):
     def plane(self, row: int) -> NDArray[np.uint8]:
         """That of an index row, (height, width)."""
 
+    def fill(self, row: int) -> NDArray[np.uint8]:
+        """RGB of what lies behind subjects in the source of an index row, (3,)."""
+
 
 def planes_of(store: Store) -> list[str]:
     """Names of the planes that a store has."""
@@ -72,6 +75,10 @@ class StorePlanes:
             self._open[source] = Shard(self._folder / f"{self._sources[source]}.arrow")
         return np.asarray(imagecodecs.png_decode(self._open[source].data(int(self._row[row]))))
 
+    def fill(self, row: int) -> NDArray[np.uint8]:
+        """See :class:`Planes`."""
+        return np.full(3, 128, np.uint8)
+
 
 class JoinedPlanes:
     """A plane of several stores, by row of their joined index."""
@@ -81,8 +88,16 @@ class JoinedPlanes:
 
     def plane(self, row: int) -> NDArray[np.uint8]:
         """See :class:`Planes`."""
-        place = int(np.searchsorted(self._first, row, side="right")) - 1
+        place = self._place(row)
         return self._parts[place].plane(row - int(self._first[place]))
+
+    def fill(self, row: int) -> NDArray[np.uint8]:
+        """See :class:`Planes`."""
+        place = self._place(row)
+        return self._parts[place].fill(row - int(self._first[place]))
+
+    def _place(self, row: int) -> int:
+        return int(np.searchsorted(self._first, row, side="right")) - 1
 
 
 def open_planes(store: Store, kind: str, asked: str | None) -> tuple[str, Planes]:
@@ -91,22 +106,23 @@ def open_planes(store: Store, kind: str, asked: str | None) -> tuple[str, Planes
     Args:
         store: one, or several as one, of which each must have it.
         kind: for example ``mask``.
-        asked: ``provider@version``; None takes the only one.
+        asked: ``provider@version``, or a provider that has one; None takes the only one.
 
     Raises:
         UsageError: several, and none asked for.
         DataError: a store has none such.
     """
-    name = None if asked is None else f"{kind}:{asked}"
+    name = f"{kind}:{asked}" if asked and "@" in asked else None
     for one in store.stores:
         known = [plane for plane in planes_of(one) if plane.startswith(f"{kind}:")]
-        if name is None and len(known) > 1:
-            raise UsageError(f"planes.{kind}: {one.path} has {', '.join(known)}; name one")
-        name = name or (known[0] if known else None)
+        meant = [plane for plane in known if asked is None or plane.startswith(f"{kind}:{asked}@")]
+        if name is None and len(meant) > 1:
+            raise UsageError(f"planes.{kind}: {one.path} has {', '.join(meant)}; name one")
+        name = name or (meant[0] if meant else None)
         if name not in known:
             raise DataError(
-                f"{one.path}: has no plane {name or kind} (of that kind: "
-                f"{', '.join(known) or 'none'})"
+                f"{one.path}: has no plane {name or ':'.join(filter(None, [kind, asked]))} "
+                f"(of that kind: {', '.join(known) or 'none'}); 'histoscope masks' makes one"
             )
     assert name is not None
     parts = [StorePlanes(one, name) for one in store.stores]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from histoscope.core.config import Spec, build, merge
 
@@ -108,6 +108,35 @@ class BlurSpec(Spec):
     sigma_px: Range = Field((0.1, 1.5), description="smallest and largest deviation, px")
 
 
+class BackgroundSpec(Spec):
+    """What lies behind subjects is changed: Ryali et al. 2021, "Characterizing and Improving...".
+
+    ``remove``: one colour; ``random``: another image's background; ``swap``: that, and where a
+    method has negatives another image's subject before the view's own background repels it.
+    """
+
+    kind: Literal["remove", "random", "swap"] = Field("random", description="how it is changed")
+    p: float = Field(0.2, ge=0, le=1, description="probability, of each view by itself")
+    provider: str | None = Field(
+        None, description="of the masks, as NAME or NAME@VERSION; default: the store's only ones"
+    )
+    area: tuple[float, float] = Field(
+        (0.05, 0.9), description="least and largest share of a view that its subject may be"
+    )
+    fill: Literal["source", "grey"] = Field(
+        "source",
+        description="of remove, and where no tile of background is free: what the source shows "
+        "where nothing is, or a drawn grey level",
+    )
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        low, high = self.area
+        if not 0 <= low < high <= 1:
+            raise ValueError("area: expected two shares, 0 <= low < high <= 1")
+        return self
+
+
 class ViewsSpec(Spec):
     """The augmentations of pretraining; a domain may add its own under ``domain``."""
 
@@ -119,6 +148,9 @@ class ViewsSpec(Spec):
     randaugment: RandAugmentSpec = Field(RandAugmentSpec(), description="RandAugment")
     solarise: SolariseSpec = Field(SolariseSpec(), description="what is bright inverted")
     erasing: ErasingSpec = Field(ErasingSpec(), description="a rectangle painted over")
+    background: BackgroundSpec | None = Field(
+        None, description="what lies behind subjects, by the masks of a store's plane"
+    )
     domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
     families: Mapping[str, Mapping[str, Any]] = Field(
         {}, description="by its name what another family of views changes, as small crops"
