@@ -6,7 +6,7 @@ import torch
 
 from histoscope.core.config import build
 from histoscope.core.errors import ConfigError
-from histoscope.core.views.background import MASK, Background, tiled
+from histoscope.core.views.background import MASK, Background, repeated
 from histoscope.core.views.beside import Beside, Donor
 from histoscope.core.views.plan import plain_plan
 from histoscope.core.views.spec import BackgroundSpec, ViewsSpec
@@ -136,10 +136,10 @@ def test_tiles_are_free_of_the_subject_and_differ_with_what_is_drawn():
     subject = torch.rand(64, SIDE, SIDE, generator=rng) < 0.1
     images = torch.where(subject[:, None], 7.0, images)
     for number in (0.0, 0.5, 0.999999, 1.0):  # float32 may round what is drawn up
-        tiles, found = tiled(images, subject, torch.full((64,), number))
+        tiles, found = repeated(images, subject, torch.full((64,), number))
         assert (tiles[found] < 7).all()
         assert found.float().mean() > 0.9
-    first, last = (tiled(images, subject, torch.full((64,), n))[0] for n in (0.0, 0.99))
+    first, last = (repeated(images, subject, torch.full((64,), n))[0] for n in (0.0, 0.99))
     assert (first != last).flatten(1).any(1).float().mean() > 0.8
 
 
@@ -209,7 +209,7 @@ def test_at_p_zero_there_is_no_operation_at_all():
 def test_other_draws_do_not_change_when_it_is_added():
     plans = [
         plain_plan(build(ViewsSpec, body, "a"), 16)
-        for body in ({}, {"background": {"kind": "random"}})
+        for body in ({}, {"background": {"kind": "random", "p": 0.2}})
     ]
     (cut, rest), (other_cut, other_rest) = (plan.draw(3, 1, 5, 0) for plan in plans)
     assert all(map(np.array_equal, cut, other_cut))
@@ -219,4 +219,9 @@ def test_other_draws_do_not_change_when_it_is_added():
 @pytest.mark.parametrize("area", [[0.5, 0.5], [0.9, 0.1], [-0.1, 0.5], [0, 1.5]])
 def test_an_area_is_a_range_of_shares(area):
     with pytest.raises(ConfigError, match="area"):
-        build(BackgroundSpec, {"area": area}, "views.background")
+        build(BackgroundSpec, {"p": 0.2, "area": area}, "views.background")
+
+
+def test_a_probability_must_be_given_where_anything_is():
+    with pytest.raises(ConfigError, match="p is not given"):
+        build(BackgroundSpec, {"kind": "swap"}, "views.background")

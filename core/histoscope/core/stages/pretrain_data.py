@@ -117,7 +117,7 @@ def dataset_of(
 def said_of_backgrounds(run: Run, dataset: ViewDataset) -> str:
     """How many images have a subject whose background can be changed; empty if none is."""
     spec = run.spec.views.background
-    if spec is None or MASK not in dataset.planes or not len(dataset.rows):
+    if not spec.p or not len(dataset.rows):
         return ""
     planes, (low, high) = dataset.planes[MASK], spec.area
     places = np.unique(np.linspace(0, len(dataset.rows) - 1, LOOKED_AT).astype(int))

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate, pad
 
 from histoscope.core.views.beside import Beside, Donor
 from histoscope.core.views.spec import BackgroundSpec
 
 MASK = "mask"  # kind of the plane: 1 where the subject is
 BEHIND, BEFORE = 0, 1  # which donor gives its background, and which its subject
-PARTS = (2, 3, 4, 6, 8)  # of a side: tiles of these sizes are looked for, the largest first
+PARTS = (2, 3, 4, 6, 8)  # of a side: squares of these sizes are looked for, the largest first
 
 
 class Background:
-    """Drawn as (on, opposed, grey level, which tile)."""
+    """Drawn as (on, opposed, grey level, which square)."""
 
     name = "background"
     width = 4
@@ -38,8 +38,8 @@ class Background:
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Four numbers."""
-        on, opposed, level, tile = rng.random(4)
-        return np.array([on < self.spec.p, opposed < self.spec.p, level, tile], dtype=np.float32)
+        on, opposed, level, square = rng.random(4)
+        return np.array([on < self.spec.p, opposed < self.spec.p, level, square], dtype=np.float32)
 
     def fits(self, images: Tensor, beside: Beside) -> Tensor:
         """Where the subject's share of the view lies in ``area``, and a donor has a background."""
@@ -80,11 +80,11 @@ class Background:
         return self._completed(_as_large(beside.donors[BEHIND], images), drawn)
 
     def _completed(self, donor: Donor, drawn: Tensor) -> Tensor:
-        """An image's background, its subject covered with a tile that is free of it."""
+        """An image's background, its subject covered with a square that is free of it."""
         subject = donor.planes[MASK] > 0
-        tiles, free = tiled(donor.images, subject, drawn[:, 3])
+        squares, free = repeated(donor.images, subject, drawn[:, 3])
         blank = self._fill(donor, drawn)[:, :, None, None]
-        hole = torch.where(free[:, None, None, None], tiles, blank)
+        hole = torch.where(free[:, None, None, None], squares, blank)
         return torch.where(subject[:, None], hole, donor.images)
 
     def _fill(self, donor: Donor, drawn: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Background:
         return donor.fills[MASK].to(donor.images.dtype)
 
 
-def tiled(images: Tensor, subject: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+def repeated(images: Tensor, subject: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Each image covered with one square of its own that shows nothing of the subject.
 
     The square stays where it is, and is repeated around itself. The largest is taken that is found
@@ -112,10 +112,11 @@ def tiled(images: Tensor, subject: Tensor, numbers: Tensor) -> tuple[Tensor, Ten
     found = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     top, left, side = (torch.zeros_like(found, dtype=torch.long) for _ in range(3))
     side += 1
+    counted = pad(subject.int().cumsum(1).cumsum(2), (1, 0, 1, 0))  # subject above and left of
     for part in PARTS:
         size = max(1, min(height, width) // part)
         stride = max(1, size // 4)
-        free = max_pool2d(subject[:, None].float(), size, stride).squeeze(1) == 0
+        free = _within(counted, size)[:, ::stride, ::stride] == 0
         flat = free.flatten(1)
         count = flat.sum(1)
         nth = torch.minimum((numbers * count).long() + 1, count)
@@ -126,14 +127,23 @@ def tiled(images: Tensor, subject: Tensor, numbers: Tensor) -> tuple[Tensor, Ten
         left = torch.where(here, place % columns * stride, left)
         side = torch.where(here, size, side)
         found = found | here
-    rows = _repeated(top, side, height)
-    columns_of = _repeated(left, side, width)
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    tiles = images.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns_of[:, None]]
-    return tiles.permute(0, 3, 1, 2), found
+    rows, across = _places(top, side, height), _places(left, side, width)
+    places = (rows[:, :, None] * width + across[:, None]).flatten(1)[:, None].expand(-1, 3, -1)
+    return images.flatten(2).gather(2, places).reshape(images.shape), found
 
 
-def _repeated(begin: Tensor, side: Tensor, length: int) -> Tensor:
+def _within(counted: Tensor, size: int) -> Tensor:
+    """How much of the subject each square of a size holds, by its corner."""
+    ends, begins = slice(size, None), slice(None, -size)
+    return (
+        counted[:, ends, ends]
+        - counted[:, begins, ends]
+        - counted[:, ends, begins]
+        + counted[:, begins, begins]
+    )
+
+
+def _places(begin: Tensor, side: Tensor, length: int) -> Tensor:
     """Which place of an image each of its places shows, (batch, length)."""
     places = torch.arange(length, device=begin.device)[None]
     return begin[:, None] + (places - begin[:, None]) % side[:, None]

@@ -151,7 +151,7 @@ def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] =
     """
     geometry = Geometry(spec.geometry, size_px)
     operations: list[DeviceOperation | Compositor] = [*first]
-    if spec.background is not None and spec.background.p:
+    if spec.background.p:
         operations.insert(0, Background(spec.background))  # before all colours, which it shares
     if spec.jitter.p:
         operations.append(Jitter(spec.jitter))

@@ -116,7 +116,7 @@ class BackgroundSpec(Spec):
     """
 
     kind: Literal["remove", "random", "swap"] = Field("random", description="how it is changed")
-    p: float = Field(0.2, ge=0, le=1, description="probability, of each view by itself")
+    p: float = Field(0.0, ge=0, le=1, description="probability, of each view by itself")
     provider: str | None = Field(
         None, description="of the masks, as NAME or NAME@VERSION; default: the store's only ones"
     )
@@ -125,15 +125,17 @@ class BackgroundSpec(Spec):
     )
     fill: Literal["source", "grey"] = Field(
         "source",
-        description="of remove, and where no tile of background is free: what the source shows "
+        description="of remove, and where no square of background is free: what the source shows "
         "where nothing is, or a drawn grey level",
     )
 
     @model_validator(mode="after")
-    def _a_range(self) -> Self:
+    def _whole(self) -> Self:
         low, high = self.area
         if not 0 <= low < high <= 1:
             raise ValueError("area: expected two shares, 0 <= low < high <= 1")
+        if self.model_fields_set and "p" not in self.model_fields_set:
+            raise ValueError("p is not given: in which share of views, for example 0.2")
         return self
 
 
@@ -148,8 +150,8 @@ class ViewsSpec(Spec):
     randaugment: RandAugmentSpec = Field(RandAugmentSpec(), description="RandAugment")
     solarise: SolariseSpec = Field(SolariseSpec(), description="what is bright inverted")
     erasing: ErasingSpec = Field(ErasingSpec(), description="a rectangle painted over")
-    background: BackgroundSpec | None = Field(
-        None, description="what lies behind subjects, by the masks of a store's plane"
+    background: BackgroundSpec = Field(
+        BackgroundSpec(), description="what lies behind subjects, by the masks of a store's plane"
     )
     domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
     families: Mapping[str, Mapping[str, Any]] = Field(
