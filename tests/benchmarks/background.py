@@ -6,7 +6,7 @@
 On the phantom of ``tests/phantoms/shortcut.py``, with and without its shortcut: the base as it is,
 with other backgrounds by the painted masks, and with them by masks of the same area elsewhere
 (which is cut-out, not background). Each network is scored on the test part, whose backgrounds tell
-nothing, by probes on 2 % of the training labels (ten draws, the same for all). A run that was cut
+nothing, by probes on 10 % of the training labels (ten draws, the same for all). A run that was cut
 off goes on; what is finished is not made again. Differences are of the same draws, with 95 %
 intervals over test images and draws.
 """
@@ -64,7 +64,7 @@ def scored(store: Path, settings: dict[str, Any], out: Path) -> Path:
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
     call("pretrain", store, "--config", file, "--out", out / "run")
     if not (out / "package" / "SHA256SUMS").is_file():
-        few = ("--set", "method=probe", "--set", "fraction=0.02", "--set", "draws=10")
+        few = ("--set", "method=probe", "--set", "fraction=0.1", "--set", "draws=10")
         call("finetune", store, "--encoder", out / "run", *few, "--out", out / "package")
     call("evaluate", out / "package", store, "--out", out / "evaluation")
     return out / "evaluation"

@@ -1,7 +1,7 @@
 """A phantom with a planted shortcut: in training the background tells the class, in testing not.
 
-Four classes are four shapes of a subject, in any colour, size and place; four textures lie behind
-them, in any colour. With the shortcut a training image has the texture of its class in 95 of 100
+Four classes are four drawings on a disc, in any colours, size and place; four textures lie behind
+it, in any colours. With the shortcut a training image has the texture of its class in 95 of 100
 cases, without it any; test images have any in both. What is painted is known to the pixel.
 """
 
@@ -23,7 +23,7 @@ from histoscope.core.data.planes import write_planes
 from histoscope.core.data.store import Store
 from histoscope.core.randomness import generator
 
-CLASSES = ("disc", "square", "cross", "ring")
+CLASSES = ("plain", "rings", "spokes", "core")
 SIDE, PLANTED = 64, 0.95
 COUNTS = {"train": 2400, "test": 1200}
 
@@ -41,33 +41,33 @@ def paint(split: str, number: int, *, shortcut: bool) -> Painted:
     """The image of that number: with and without the shortcut the subjects are the same."""
     rng = generator(20261128, f"shortcut/{split}", number)
     label = number % len(CLASSES)
-    mask = _subject(rng, label)
+    mask, subject = _subject(rng, label)
     free = int(rng.integers(len(CLASSES)))
     tells = split == "train" and shortcut and rng.random() < PLANTED
     image = _texture(rng, label if tells else free)
-    colour, grain = rng.uniform(40, 215, 3), rng.normal(0, 14, (SIDE, SIDE, 1))
-    image[mask] = (colour + grain)[mask]
+    image[mask] = subject[mask]
     image += rng.normal(0, 6, image.shape)
     return Painted(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, label)
 
 
-def _subject(rng: np.random.Generator, label: int) -> NDArray[np.bool_]:
-    radius = rng.uniform(13, 19)
+def _subject(
+    rng: np.random.Generator, label: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """A disc and what is painted on it, (64, 64) and (64, 64, 3)."""
+    radius = rng.uniform(17, 24)
     middle = rng.uniform(radius, SIDE - radius, 2)
-    turn = rng.uniform(0, np.pi)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     down, right = rows - middle[0], columns - middle[1]
-    across = np.abs(right * np.cos(turn) + down * np.sin(turn)) / radius
-    along = np.abs(down * np.cos(turn) - right * np.sin(turn)) / radius
-    away = np.hypot(across, along)
-    return np.asarray(
-        {
-            "disc": away < 0.8,
-            "square": np.maximum(across, along) < 0.72,
-            "cross": (np.minimum(across, along) < 0.3) & (np.maximum(across, along) < 1),
-            "ring": (away < 1) & (away > 0.6),
-        }[CLASSES[label]]
-    )
+    away, turn = np.hypot(down, right), rng.uniform(0, 2 * np.pi)
+    angle = np.arctan2(down, right) + turn
+    drawn = {
+        "plain": np.zeros((SIDE, SIDE), bool),
+        "rings": np.sin(away * 2 * np.pi / 6.5) > 0,
+        "spokes": np.sin(angle * 7) > 0,
+        "core": away < radius * 0.55,
+    }[CLASSES[label]]
+    first, second = (rng.uniform(40, 215, 3) for _ in range(2))
+    return away < radius, np.where(drawn[..., None], first, second)
 
 
 def _texture(rng: np.random.Generator, kind: int) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ def _texture(rng: np.random.Generator, kind: int) -> NDArray[np.float64]:
         clouds > 0,
     )[kind]
     first = rng.uniform(60, 195, 3)
-    second = first + rng.choice([-1.0, 1.0], 3) * rng.uniform(25, 60, 3)
+    second = first + rng.choice([-1.0, 1.0], 3) * rng.uniform(20, 45, 3)
     return np.where(weight[..., None], first, second)
 
 
