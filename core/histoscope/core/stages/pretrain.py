@@ -165,7 +165,7 @@ def _begin(
         lambda word: open_encoder(word, store, training.seed, progress),
     )
     _check_needs(run)
-    planes = _open_planes(store, run)
+    planes = _open_planes(store, run, selected)
     told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
     dataset = _dataset(store, selected, run, data, {kind: one for kind, (_, one) in planes.items()})
     if dataset.partners is not None:
@@ -180,14 +180,15 @@ def _begin(
     return _Begun(run, dataset, order, "; ".join(filter(None, told)))
 
 
-def _open_planes(store: Store, run: Run) -> dict[str, tuple[str, Planes]]:
+def _open_planes(store: Store, run: Run, read: Selection) -> dict[str, tuple[str, Planes]]:
     """By kind the planes that the method or an operation wants; the settings say which they are."""
     needs = run.objective.needs
     wanted = [*needs.planes, *(kind for one in _compositors(run) for kind in one.planes)]
     for kind in run.spec.planes.keys() - set(wanted):
         raise UsageError(f"planes.{kind}: {run.spec.objective.base} and its views want none")
     asked = run.spec.planes
-    opened = {kind: open_planes(store, kind, asked.get(kind)) for kind in dict.fromkeys(wanted)}
+    kinds = dict.fromkeys(wanted)
+    opened = {kind: open_planes(store, kind, asked.get(kind), read.rows) for kind in kinds}
     chosen = {kind: name.partition(":")[2] for kind, (name, _) in opened.items()}
     run.spec = run.spec.model_copy(update={"planes": chosen})
     return opened
