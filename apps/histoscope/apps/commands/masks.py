@@ -98,11 +98,16 @@ def _sheet(store: Store, asked: str | None, path: Path) -> None:
 
 
 def _list(store: Store) -> int:
-    from histoscope.core.contracts.masks import providers_of
+    from histoscope.core.contracts.masks import MASKS, providers_of
     from histoscope.core.data.planes import plane_folder, planes_of
 
     for one in providers_of(store.domain):
         click.echo(f"provider\t{one.name}\t{one.about}")
+    for name in MASKS.names():
+        try:
+            MASKS.load(name)
+        except UsageError as fault:
+            click.echo(f"broken\t{name}\t{fault}")
     for name in planes_of(store):
         files = list(plane_folder(store, name).glob("*.arrow"))
         size = sum(file.stat().st_size for file in files)

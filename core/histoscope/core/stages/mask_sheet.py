@@ -21,7 +21,7 @@ SAMPLES, ACROSS = 24, 2  # on a sheet, and beside each other
 LEAST_PX, MOST_PX = 144, 288  # side of a picture
 GAP_PX, EDGE_PX, TEXT_PX, TITLE_PX = 6, 24, 13, 19
 OUTLINE = (0, 255, 60)  # is neither in stains nor in tissue
-GROUND, INK = (250, 250, 250), (30, 30, 30)
+GROUND, INK = (222, 222, 222), (20, 20, 20)  # fills are often near white
 HEADS = ("image", "mask", "background removed")
 
 Picture = NDArray[np.uint8]
