@@ -97,6 +97,7 @@ def test_the_list_says_who_can_and_what_there_is(store, call):
         ((), ["give --provider NAME, or --sheet FILE of masks that are there, or --list"]),
         (("--provider", "left@1"), ["give --provider NAME, or --sheet FILE"]),
         (("--sheet", "x.png"), ["has no masks; make some with --provider NAME (see --list)"]),
+        ((*LEFT, "--sheet", "x.jpg"), ["--sheet x.jpg: a PNG is written"]),
         (("--sheet", "x.png", "--set", "shift=1"), ["--set: nothing is made without --provider"]),
     ],
 )

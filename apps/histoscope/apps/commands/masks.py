@@ -56,6 +56,8 @@ def command(
     opened = Store(store)
     if listed:
         return _list(opened)
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet {sheet}: a PNG is written; give a name that ends in .png")
     given = {"--set": sets, "--encoder": encoder}
     made_already = provider is None or "@" in provider
     if made_already:

@@ -15,7 +15,7 @@ from histoscope.core.data.planes import StorePlanes, plane_folder, planes_of
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
 from histoscope.core.files import write_bytes
-from histoscope.core.stages.masks import Tally, tally_of
+from histoscope.core.stages.tally import Tally, tally_of
 
 SAMPLES, ACROSS = 24, 2  # on a sheet, and beside each other
 LEAST_PX, MOST_PX = 144, 288  # side of a picture

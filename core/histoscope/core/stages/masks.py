@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +40,7 @@ from histoscope.core.runtime.alone import alone
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.stages.maps import EncoderMaps, Encoders
+from histoscope.core.stages.tally import Tally, tally_of
 from histoscope.core.tables.names import listed
 from histoscope.core.work.folder import OutFolder
 from histoscope.core.work.job import Engine, Turn, as_reason
@@ -50,42 +50,6 @@ from histoscope.core.work.outcome import Outcome
 SETTINGS = "settings"  # key of a plane's schema
 SUFFIX = 6  # hex digits of a digest in a plane's name
 END: Any = object()
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What masks hold.
-
-    Attributes:
-        masks: how many.
-        share: of their pixels that are subject, summed over masks.
-        empty: masks without a subject.
-        full: masks that are nothing else.
-    """
-
-    masks: int = 0
-    share: float = 0.0
-    empty: int = 0
-    full: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.masks + other.masks,
-            self.share + other.share,
-            self.empty + other.empty,
-            self.full + other.full,
-        )
-
-    @classmethod
-    def of(cls, mask: NDArray[Any]) -> Tally:
-        """Of one mask, true or not 0 where the subject is."""
-        share = np.count_nonzero(mask) / mask.size
-        return cls(1, share, int(share == 0), int(share == 1))
-
-    @property
-    def mean(self) -> float:
-        """Mean share, over masks."""
-        return self.share / max(1, self.masks)
 
 
 @dataclass(frozen=True)
@@ -305,9 +269,9 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for place in (folder, folder.parent):
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def _stands(folder: Path, store: Path, shards: Mapping[str, str], source: Source) -> bool:
@@ -361,12 +325,4 @@ def _made(
         seconds,
         sum(file.stat().st_size for file in files),
         sum((job.store / job.shards[one]).stat().st_size for one in there),
-    )
-
-
-def tally_of(file: Path) -> Tally:
-    """What the masks of a file hold."""
-    shard = Shard(file)
-    return sum(
-        (Tally.of(imagecodecs.png_decode(shard.data(row))) for row in range(shard.rows)), Tally()
     )
