@@ -177,6 +177,9 @@ def test_a_choice_of_planes_is_the_users(masked):
     assert open_planes(masked, "mask", "other@2")[0] == "mask:other@2"
     with pytest.raises(DataError, match=r"no plane mask:third@1 \(of that kind: mask:left@1"):
         open_planes(masked, "mask", "third@1")
+    assert open_planes(masked, "mask", "other")[0] == "mask:other@2"
+    with pytest.raises(DataError, match=r"no plane mask:third \(of that kind: mask:left@1, mask:o"):
+        open_planes(masked, "mask", "third")
     with pytest.raises(UsageError, match="a name is KIND:PROVIDER@VERSION"):
         write_planes(masked, "mask", "s", [])
 

@@ -36,10 +36,10 @@ class Planes(Protocol):
     """Reads one plane of samples; pickles as paths."""
 
     def plane(self, row: int) -> NDArray[np.uint8]:
-        """That of an index row, (height, width); of masks 1 where the subject is, else 0."""
+        """That of an index row, (height, width)."""
 
     def fill(self, row: int) -> NDArray[np.uint8]:
-        """RGB, (3,), of what lies behind subjects in the source of an index row."""
+        """RGB of what lies behind subjects in the source of an index row, (3,)."""
 
 
 def planes_of(store: Store) -> list[str]:
@@ -118,14 +118,13 @@ class StorePlanes:
         return {**self.__dict__, "_open": {}}
 
     def plane(self, row: int) -> NDArray[np.uint8]:
-        """See :class:`Planes`. Raises DataError: missing, damaged, or not of these images."""
+        """See :class:`Planes`; of masks 1 where the subject is, else 0.
+
+        Raises:
+            DataError: missing, damaged, or not of these images.
+        """
         file = self._of(row)
         return self._decoded(file, int(self._row[row]), int(self._source[row]))
-
-    def fill(self, row: int) -> NDArray[np.uint8]:
-        """See :class:`Planes`; mid-grey where the plane does not say. Raises as :meth:`plane`."""
-        told = self._of(row).told.get(FILL)
-        return np.array(GREY if told is None else [int(one) for one in told.split(",")], np.uint8)
 
     def check(self, rows: NDArray[np.int64] | None = None) -> None:
         """See that all sources of some index rows, or of all that have an image, have the plane.
@@ -175,6 +174,11 @@ class StorePlanes:
         then = f"run 'histoscope masks {self._store} {way}'" if kind == "mask" else "write it"
         return DataError(f"{self._folder / self._sources[source]}.arrow: {what}; {then} again")
 
+    def fill(self, row: int) -> NDArray[np.uint8]:
+        """See :class:`Planes`; mid-grey where the plane does not say. Raises as :meth:`plane`."""
+        told = self._of(row).told.get(FILL)
+        return np.array(GREY if told is None else [int(one) for one in told.split(",")], np.uint8)
+
 
 class JoinedPlanes:
     """A plane of several stores, by row of their joined index."""
@@ -184,17 +188,16 @@ class JoinedPlanes:
 
     def plane(self, row: int) -> NDArray[np.uint8]:
         """See :class:`Planes`."""
-        part, own = self._at(row)
-        return part.plane(own)
+        place = self._place(row)
+        return self._parts[place].plane(row - int(self._first[place]))
 
     def fill(self, row: int) -> NDArray[np.uint8]:
         """See :class:`Planes`."""
-        part, own = self._at(row)
-        return part.fill(own)
+        place = self._place(row)
+        return self._parts[place].fill(row - int(self._first[place]))
 
-    def _at(self, row: int) -> tuple[Planes, int]:
-        place = int(np.searchsorted(self._first, row, side="right")) - 1
-        return self._parts[place], row - int(self._first[place])
+    def _place(self, row: int) -> int:
+        return int(np.searchsorted(self._first, row, side="right")) - 1
 
 
 def open_planes(
@@ -205,23 +208,24 @@ def open_planes(
     Args:
         store: one, or several as one, of which each must have it.
         kind: for example ``mask``.
-        asked: ``provider@version``; None takes the only one.
+        asked: ``provider@version``, or a provider that has one; None takes the only one.
         rows: index rows whose planes will be read; None: all that have an image.
 
     Raises:
         UsageError: several, and none asked for.
         DataError: a store has none such, or not of all that will be read, or of other images.
     """
-    name = None if asked is None else f"{kind}:{asked}"
+    name = f"{kind}:{asked}" if asked and "@" in asked else None
     for one in store.stores:
         known = [plane for plane in planes_of(one) if plane.startswith(f"{kind}:")]
-        if name is None and len(known) > 1:
-            raise UsageError(f"planes.{kind}: {one.path} has {', '.join(known)}; name one")
-        name = name or (known[0] if known else None)
+        meant = [plane for plane in known if asked is None or plane.startswith(f"{kind}:{asked}@")]
+        if name is None and len(meant) > 1:
+            raise UsageError(f"planes.{kind}: {one.path} has {', '.join(meant)}; name one")
+        name = name or (meant[0] if meant else None)
         if name not in known:
             raise DataError(
-                f"{one.path}: has no plane {name or kind} (of that kind: "
-                f"{', '.join(known) or 'none'})"
+                f"{one.path}: has no plane {name or ':'.join(filter(None, [kind, asked]))} "
+                f"(of that kind: {', '.join(known) or 'none'}); 'histoscope masks' makes one"
             )
     assert name is not None
     parts = [StorePlanes(one, name) for one in store.stores]
