@@ -50,9 +50,7 @@ def paint(split: str, number: int, *, shortcut: bool) -> Painted:
     return Painted(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, label)
 
 
-def _subject(
-    rng: np.random.Generator, label: int
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _subject(rng: np.random.Generator, label: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """A disc and what is painted on it, (64, 64) and (64, 64, 3)."""
     radius = rng.uniform(17, 24)
     middle = rng.uniform(radius, SIDE - radius, 2)

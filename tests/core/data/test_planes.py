@@ -1,16 +1,29 @@
 """Planes go with their images through crop, mirror, turn and warp, and reach whoever wants them."""
 
+import io
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from histoscope.core.config import build
 from histoscope.core.data.joined import joined
 from histoscope.core.data.loader import Family, ViewDataset, collate
-from histoscope.core.data.planes import open_planes, planes_of, write_planes
+from histoscope.core.data.planes import (
+    GREY,
+    StorePlanes,
+    open_planes,
+    plane_folder,
+    planes_of,
+    shards_of,
+    told_of,
+    write_planes,
+)
+from histoscope.core.data.planes import write_masks as write_bits
 from histoscope.core.data.relations import Donors
+from histoscope.core.data.shard import Shard, write_shard
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain, rehearse
@@ -69,6 +82,82 @@ def test_planes_are_those_of_the_row(masked):
     assert np.array_equal(again.plane(41), planes.plane(41))
 
 
+def test_fill_is_grey_where_a_plane_does_not_say_and_goes_through_joined_stores(toy, tmp_path):
+    stores = two_stores(toy, tmp_path)
+    write_planes_of_bits(stores[0], fill=(9, 8, 7))
+    write_masks(stores[1], "bits@1")
+    _, planes = open_planes(joined(stores), "mask", None)
+    for row, fill, values in ((0, (9, 8, 7), {0, 1}), (20, GREY, {0, 255})):
+        assert planes.fill(row).tolist() == list(fill)
+        assert planes.fill(row).dtype == np.uint8
+        assert set(np.unique(planes.plane(row))) == values
+
+
+def write_planes_of_bits(store, fill=(1, 2, 3), change=lambda masks: masks, **told):
+    """Masks of noise, a bit a pixel; ``told`` stands in place of what they should say."""
+    made = {}
+    for source, name in shards_of(store).items():
+        shard = Shard(store.path / name)
+        noise = np.random.default_rng(len(made)).random((shard.rows, 16, 16)) > 0.5
+        made[source] = noise
+        file = plane_folder(store, "mask:bits@1") / f"{source}.arrow"
+        write_bits(file, change(list(noise)), told_of(shard, fill) | told)
+    return made
+
+
+def test_masks_are_read_to_the_bit_and_take_less_than_their_pixels(toy_store):
+    made = write_planes_of_bits(toy_store)
+    _, planes = open_planes(toy_store, "mask", None)
+    for row, one in enumerate(toy_store.index.to_pylist()):
+        assert np.array_equal(planes.plane(row), made[one["source"]][one["row"]])
+    source = toy_store.index.column("source")[0].as_py()
+    png = Shard(plane_folder(toy_store, "mask:bits@1") / f"{source}.arrow").data(0)
+    opened = Image.open(io.BytesIO(png))
+    assert (opened.mode, opened.size, len(png) < 16 * 16 / 8 + 90) == ("1", (16, 16), True)
+    assert np.array_equal(np.asarray(opened), made[source][0])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"of": "0" * 16}, "made of other images than its source has now"),
+        ({"change": lambda masks: masks[:-1]}, r"of \d+ images, where its source has \d+"),
+        ({"change": lambda masks: [m[:8, :8] for m in masks]}, "of 8 x 8 px, .* are of 16 px"),
+    ],
+)
+def test_masks_of_other_images_are_refused_in_one_line(toy_store, more, says):
+    write_planes_of_bits(toy_store, **more)
+    with pytest.raises(DataError, match=rf"arrow: ({says}); run 'histoscope masks .*' again$"):
+        open_planes(toy_store, "mask", None)
+    with pytest.raises(DataError, match=says):
+        StorePlanes(toy_store, "mask:bits@1").plane(0)
+
+
+def test_a_source_without_a_plane_is_refused_where_it_is_read(masked):
+    source = masked.index.column("source")[0].as_py()
+    (plane_folder(masked, "mask:left@1") / f"{source}.arrow").unlink()
+    with pytest.raises(DataError, match=rf"{source}.arrow: missing; run 'histoscope masks"):
+        open_planes(masked, "mask", None, np.array([70, 0]))
+    _, planes = open_planes(masked, "mask", None, np.array([50, 70]))
+    assert planes.plane(70).shape == (16, 16)
+
+
+def test_a_fingerprint_is_that_of_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [rng.bytes(int(size)) for size in rng.integers(20, 60, 600)]
+
+    def of(changed, name="a"):
+        write_shard(tmp_path / name, changed)
+        return Shard(tmp_path / name).fingerprint()
+
+    first = of(images)
+    assert of(images, "b") == first
+    assert of(images[:-1]) != first
+    assert of([*images[:100], images[100] + b"x", *images[101:]]) != first
+    assert of([b"y" * len(images[0]), *images[1:]]) != first
+    assert of([]) != of([b""])
+
+
 def test_planes_of_several_stores_are_read_as_one(toy, tmp_path):
     stores = two_stores(toy, tmp_path)
     write_masks(stores[0])
@@ -88,6 +177,9 @@ def test_a_choice_of_planes_is_the_users(masked):
     assert open_planes(masked, "mask", "other@2")[0] == "mask:other@2"
     with pytest.raises(DataError, match=r"no plane mask:third@1 \(of that kind: mask:left@1"):
         open_planes(masked, "mask", "third@1")
+    assert open_planes(masked, "mask", "other")[0] == "mask:other@2"
+    with pytest.raises(DataError, match=r"no plane mask:third \(of that kind: mask:left@1, mask:o"):
+        open_planes(masked, "mask", "third")
     with pytest.raises(UsageError, match="a name is KIND:PROVIDER@VERSION"):
         write_planes(masked, "mask", "s", [])
 

@@ -166,7 +166,7 @@ def _begin(
         lambda word: open_encoder(word, store, training.seed, progress),
     )
     _check_needs(run)
-    planes = planes_of(store, run)
+    planes = planes_of(store, run, selected)
     told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
     opened = {kind: one for kind, (_, one) in planes.items()}
     dataset = dataset_of(store, selected, run, data, opened)

@@ -56,7 +56,7 @@ def data_of(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec)
     return Data(digest, table.drop_columns(["id"]), relations, positions)
 
 
-def planes_of(store: Store, run: Run) -> dict[str, tuple[str, Planes]]:
+def planes_of(store: Store, run: Run, chosen: Selection) -> dict[str, tuple[str, Planes]]:
     """By kind the planes that the method or an operation wants; the settings say which they are.
 
     Raises:
@@ -71,9 +71,9 @@ def planes_of(store: Store, run: Run) -> dict[str, tuple[str, Planes]]:
         if kind not in wanted:
             raise UsageError(f"planes.{kind}: {run.spec.objective.base} and its views want none")
         wanted[kind] = _agreed(kind, name, wanted[kind])
-    opened = {kind: open_planes(store, kind, asked) for kind, asked in wanted.items()}
-    chosen = {kind: name.partition(":")[2] for kind, (name, _) in opened.items()}
-    run.spec = run.spec.model_copy(update={"planes": chosen})
+    opened = {kind: open_planes(store, kind, asked, chosen.rows) for kind, asked in wanted.items()}
+    named = {kind: name.partition(":")[2] for kind, (name, _) in opened.items()}
+    run.spec = run.spec.model_copy(update={"planes": named})
     return opened
 
 
