@@ -1,0 +1,73 @@
+"""Regions rich in nuclei: where haematoxylin lies dense, seen with a blur of a few micrometres.
+
+The two stains are told apart in optical density against the slide's glass (Ruifrok and Johnston
+2001). Otsu's threshold over the tiles of a slide divides its tissue in two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histoscope.core.contracts.masks import Subjects
+from histoscope.domains.saliency.glass import Glass, find_glass, optical_density
+from histoscope.domains.saliency.settings import NucleiSpec
+from histoscope.domains.saliency.shapes import Plane, blur, otsu, tidy
+from histoscope.domains.saliency.stream import Each, measured
+
+if TYPE_CHECKING:
+    from histoscope.core.contracts.masks import Image, Mask
+
+# red, green, blue optical density of haematoxylin and eosin, Ruifrok and Johnston 2001, table 2
+STAINS = np.array(((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
+STAINED_OD = 0.10  # mean over the channels; what has less is glass and does not vote
+LEAST_OD = 0.12  # a threshold below this would call the noise of glass nuclei
+PIXELS = 4096
+
+
+@dataclass(frozen=True)
+class NucleiMaker:
+    """Makes masks of regions rich in nuclei; ``maps`` is not needed."""
+
+    settings: NucleiSpec
+    maps: Any = None
+
+    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+        """Masks of a slide's tiles; fill is the slide's glass, or its palest tone."""
+        glass = find_glass(images())
+        some = partial(_some_values, glass=glass, settings=self.settings)
+        values = np.concatenate([*measured(images(), some), np.zeros(0, np.float32)])
+        limit = max(LEAST_OD, otsu(values)) if values.size else np.inf
+        mask = partial(nuclei_mask, glass=glass, limit=limit, settings=self.settings)
+        return Subjects(Each(images, mask), glass.fill)
+
+
+def nuclei_mask(image: Image, glass: Glass, limit: float, settings: NucleiSpec) -> Mask:
+    """Where there is more haematoxylin than the limit, bool, (height, width)."""
+    dense, _ = haematoxylin(image, glass, settings.smoothing)
+    return tidy(dense > limit, settings.smallest)
+
+
+def haematoxylin(image: Image, glass: Glass, smoothing: float) -> tuple[Plane, Plane]:
+    """Blurred amount of haematoxylin and mean optical density, (height, width) each.
+
+    The amounts of both stains are those that explain the three densities best (least squares);
+    amounts below 0 are 0.
+    """
+    density = optical_density(image, glass)
+    unit = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
+    weights = np.linalg.pinv(unit)[:, 0].astype(np.float32)  # (channel,)
+    amount = (density @ weights).clip(0)
+    deviation_px = smoothing * min(image.shape[:2])
+    return blur(amount, deviation_px), blur(density.mean(axis=2), deviation_px)
+
+
+def _some_values(image: Image, glass: Glass, settings: NucleiSpec) -> Plane:
+    """Blurred haematoxylin of evenly spaced pixels of tissue."""
+    dense, stained = haematoxylin(image, glass, settings.smoothing)
+    seen = dense[stained > STAINED_OD]
+    return seen[:: max(1, len(seen) // PIXELS)]
