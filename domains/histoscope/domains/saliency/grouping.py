@@ -1,0 +1,170 @@
+"""The patches that an encoder sets apart from the rest of an image: a normalised cut.
+
+After TokenCut (Wang et al. 2022, "Self-supervised transformers for unsupervised object discovery
+using normalized cut"): patches are the nodes of a graph, joined where the cosine of their features
+is high; the second smallest eigenvector of (D - W) x = lambda D x is split at its mean. Differs:
+features are taken less their mean over the source, without which those of networks with ReLU are
+all joined; which side is the subject may be decided over the source; borders follow the image's.
+
+An image whose two groups differ by less than ``gap`` (mean cosine within less mean cosine between
+them) has no subject: its mask is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from histoscope.core.contracts.masks import Subjects
+from histoscope.core.errors import UsageError
+from histoscope.domains.saliency.settings import GroupingSpec
+from histoscope.domains.saliency.shapes import Plane, guided
+from histoscope.domains.saliency.stream import measured
+
+if TYPE_CHECKING:
+    from histoscope.core.contracts.masks import Image, Maps, Mask, OpenMaps
+
+Array = NDArray[np.float32]
+LEAST_MAP = 8  # rows and columns; a coarser map gives blocks, not borders
+SOURCE_IMAGES = 32  # at least so many, fewer than twice as many, give a source's mean
+BATCH = 16
+APART = 1e-5  # weight of patches that are not joined, as published
+WINDOW, FLAT = 1 / 32, 1e-3  # of the guided filter: radius, of the longer side; variance
+DARKEST_FILL = 8
+
+
+@dataclass(frozen=True)
+class GroupingMaker:
+    """Makes masks from an encoder's feature maps. Pickles where what ``maps`` opens does.
+
+    Raises:
+        UsageError: the encoder's maps have fewer than 8 x 8 patches at this ``size_px``.
+    """
+
+    settings: GroupingSpec
+    maps: OpenMaps = field(repr=False)
+    opened: Maps = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        word, side = self.settings.encoder, self.settings.size_px
+        opened = self.maps(word, side)
+        grey = np.full((side, side, 3), 128, np.uint8)
+        least = min(opened([grey]).shape[2:])
+        if least < LEAST_MAP:
+            enough = -(-LEAST_MAP * side // max(1, least))
+            raise UsageError(
+                f"provider grouping: {word} gives a map of {least} x {least} at size_px {side}, "
+                f"too coarse; size_px {enough} gives {LEAST_MAP} x {LEAST_MAP}"
+            )
+        object.__setattr__(self, "opened", opened)
+        object.__setattr__(self, "maps", None)
+
+    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+        """Masks of each image; fill is the mean colour of the source's images."""
+        facts = measured(images(), self._facts, SOURCE_IMAGES)
+        if not facts:
+            return Subjects(_Groups(self, images, np.zeros(1, np.float32)), (128, 128, 128))
+        colour = np.mean([one[0] for one in facts], axis=0).clip(DARKEST_FILL)
+        mean = np.mean([one[1] for one in facts], axis=0, dtype=np.float64).astype(np.float32)
+        fill = (round(float(colour[0])), round(float(colour[1])), round(float(colour[2])))
+        return Subjects(_Groups(self, images, mean), fill)
+
+    def features(self, images: list[Image]) -> Array:
+        """Feature maps, (images, channels, rows, columns)."""
+        size = (self.settings.size_px,) * 2
+        sized = [
+            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+            for image in images
+        ]
+        return np.asarray(self.opened(sized), np.float32)
+
+    def _facts(self, image: Image) -> tuple[Array, Array]:
+        """Mean colour and mean features of an image."""
+        return (
+            image.reshape(-1, 3).mean(axis=0, dtype=np.float64).astype(np.float32),
+            self.features([image])[0].mean(axis=(1, 2)),
+        )
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """A mask for each image, a few images at a time, as often as they are asked for."""
+
+    maker: GroupingMaker
+    images: Callable[[], Iterator[Image]]
+    mean: Array
+
+    def __iter__(self) -> Iterator[Mask]:
+        images = self.images()
+        while some := list(islice(images, BATCH)):
+            for image, one in zip(some, self.maker.features(some), strict=True):
+                yield grouping_mask(image, one - self.mean[:, None, None], self.maker.settings)
+
+
+def grouping_mask(image: Image, features: Array, settings: GroupingSpec) -> Mask:
+    """The subject of one image, bool, (height, width); empty where there are no two groups.
+
+    Args:
+        image: (height, width, 3).
+        features: its map less the source's mean, (channels, rows, columns).
+        settings: of the cut.
+    """
+    height, width = image.shape[:2]
+    score = cut(features, settings)
+    if score is None:
+        return np.zeros((height, width), np.bool_)
+    soft = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)
+    if settings.refined:
+        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).astype(np.float32) / 255
+        soft = guided(np.asarray(soft), grey, max(1, round(WINDOW * max(height, width))), FLAT)
+    return np.ascontiguousarray(soft > 0)
+
+
+def cut(features: Array, settings: GroupingSpec) -> Plane | None:
+    """How much each patch belongs to the subject: above 0 it does, (rows, columns), -1 to 1.
+
+    None where the two groups are not told apart.
+    """
+    flat = features.reshape(len(features), -1).T.astype(np.float64)  # (patches, channels)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = flat / length.clip(1e-12)
+    cosines = unit @ unit.T
+    weights = np.where(cosines > settings.joined, 1.0, APART)
+    np.fill_diagonal(weights, 1.0)
+    degree = weights.sum(axis=1)
+    scaled = weights / np.sqrt(np.outer(degree, degree))
+    _, vectors = eigh(scaled, subset_by_index=[len(flat) - 2, len(flat) - 1])
+    second = vectors[:, 0] / np.sqrt(degree)
+    second = second - second.mean()
+    one = second > 0
+    if not one.any() or one.all() or _gap(cosines, one) < settings.gap:
+        return None
+    if not _is_subject(one, second, flat, settings):
+        second = -second
+    return (second / np.abs(second).max()).reshape(features.shape[1:]).astype(np.float32)
+
+
+def _gap(cosines: NDArray[np.float64], one: NDArray[np.bool_]) -> float:
+    """Mean cosine of pairs in one group less that of pairs in two."""
+    same = one[:, None] == one[None, :]
+    return float(cosines[same].mean() - cosines[~same].mean())
+
+
+def _is_subject(
+    one: NDArray[np.bool_],
+    second: NDArray[np.float64],
+    flat: NDArray[np.float64],
+    settings: GroupingSpec,
+) -> bool:
+    """Whether the group where the eigenvector is above its mean is the subject."""
+    if settings.side == "apart":
+        return bool(one[np.abs(second).argmax()])
+    away = [np.linalg.norm(flat[group].mean(axis=0)) for group in (one, ~one)]
+    return bool(away[0] > away[1])
