@@ -27,6 +27,7 @@ GRID_PX = 128  # frames are looked at on a grid of so many rows and columns
 DARKEST, BRIGHTEST = 14.0, 50.0  # the surround's brightest channel, compression noise included
 ABOVE = 8.0  # the field is so much brighter than the corners
 SEEN = 0.75  # quantile over frames: a dark corner of an organ is lit in one frame of four
+DIM = 0.1  # quantile over frames of what a dark place of tissue looks like
 BLACK_LEVEL = 10.0  # mean grey; such frames show nothing and do not vote
 LEAST_SURROUND, LEAST_FIELD = 0.01, 0.2  # of the picture; else there is no surround
 DARK_TISSUE = (40, 16, 14)  # where no frame shows any tissue
@@ -86,7 +87,7 @@ def find_view(images: Iterator[Image]) -> View:
     field = _convex(opened(~surround, 2)) if surround.any() else everywhere
     outside = surround & ~grown(field, 2)
     if field.mean() < LEAST_FIELD or outside.mean() < LEAST_SURROUND:
-        return View(everywhere, _darkest_tissue(mean))
+        return View(everywhere, _darkest_tissue(np.quantile(small, DIM, axis=0)))
     colour = mean[outside].mean(axis=0)
     return View(field, (round(colour[0]), round(colour[1]), round(colour[2])))
 
@@ -118,9 +119,10 @@ def _convex(mask: Mask) -> Mask:
     return np.asarray(cv2.fillConvexPoly(out, hull, 1), np.bool_)
 
 
-def _darkest_tissue(mean: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Mean of the darkest twentieth of what is reddish in the mean frame."""
-    flat = mean.reshape(-1, 3)
+def _darkest_tissue(dim: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Mean of the darkest twentieth of what is reddish, (rows, columns, 3), and not black."""
+    flat = dim.reshape(-1, 3)
+    flat = flat[flat.max(axis=1) > DARKEST]
     red = flat[(flat[:, 0] > 1.1 * flat[:, 1]) & (flat[:, 0] > flat[:, 2])]
     if not len(red):
         return DARK_TISSUE

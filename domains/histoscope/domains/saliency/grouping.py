@@ -144,11 +144,17 @@ def cut(features: Array, settings: GroupingSpec) -> Plane | None:
     second = vectors[:, 0] / np.sqrt(degree)
     second = second - second.mean()
     one = second > 0
-    if not one.any() or one.all() or _gap(cosines, one) < settings.gap:
+    if one.all() or not one.any() or second.min() >= 0 or _gap(cosines, one) < settings.gap:
         return None
     if not _is_subject(one, second, flat, settings):
         second = -second
-    return (second / np.abs(second).max()).reshape(features.shape[1:]).astype(np.float32)
+    return _evened(second).reshape(features.shape[1:]).astype(np.float32)
+
+
+def _evened(second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each side's mean is brought to 1 and -1: then borders lie midway between patches."""
+    above, below = second[second > 0].mean(), second[second <= 0].mean()
+    return np.where(second > 0, second / above, -second / below).clip(-1, 1)
 
 
 def _gap(cosines: NDArray[np.float64], one: NDArray[np.bool_]) -> float:

@@ -30,7 +30,7 @@ WORK_PX = 160  # frames with a longer shorter side are looked at in this size
 # faults were chosen on the train operations of Endoscapes2023, see docs/masks.md.
 SMOOTHING, THINNEST, RING, SLIVER = 0.01, 0.008, 0.03, 0.05
 YELLOW = 0.2  # part of |b*| beside a*: fat is less red than other tissue, but yellow
-LIMITS = (0.3, 0.4, 0.5, 0.6, 0.7)  # of the tissue's redness
+LIMITS = (0.3, 0.4, 0.5, 0.6)  # of the tissue's redness
 DARK_L, WHITE_L = 5.0, 88.0  # CIE L*, 0 to 100: below there is no colour, above it is burnt out
 WHITE_COSTS, LEAST_SCORE, LEAST_DEEP = 1.5, -0.17, 0.35
 NO_TISSUE = 4.0  # CIE a*; a frame that is less red shows no tissue to tell anything from

@@ -27,7 +27,7 @@ class NucleiSpec(Spec):
     """Of ``nuclei``."""
 
     smoothing: float = Field(
-        0.025,
+        0.03,
         gt=0,
         le=0.25,
         description="deviation of the blur of haematoxylin, as a share of the shorter side",
