@@ -19,14 +19,13 @@ Image = NDArray[np.uint8]
 
 
 def colours(word: str, size_px: int):
-    """Mean colour of each cell of 1/32 of the side, and how grey it is."""
+    """Share of red, green and blue in the mean colour of each cell of 1/32 of the side."""
 
     def maps(images: Sequence[Image]) -> NDArray[np.float32]:
         stack = np.stack(images).astype(np.float32) / 255
         side = stack.shape[1] // 32
         mean = stack.reshape(len(stack), 32, side, 32, side, 3).mean(axis=(2, 4))
-        grey = mean.max(axis=3, keepdims=True) - mean.min(axis=3, keepdims=True)
-        return np.concatenate([mean, grey], axis=3).transpose(0, 3, 1, 2)
+        return (mean / (0.05 + mean.sum(axis=3, keepdims=True))).transpose(0, 3, 1, 2)
 
     return maps
 

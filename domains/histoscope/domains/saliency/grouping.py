@@ -1,13 +1,17 @@
 """The patches that an encoder sets apart from the rest of an image: a normalised cut.
 
 After TokenCut (Wang et al. 2022, "Self-supervised transformers for unsupervised object discovery
-using normalized cut"): patches are the nodes of a graph, joined where the cosine of their features
-is high; the second smallest eigenvector of (D - W) x = lambda D x is split at its mean. Differs:
-features are taken less their mean over the source, without which those of networks with ReLU are
-all joined; which side is the subject may be decided over the source; borders follow the image's.
+using normalized cut"): patches are the nodes of a graph, joined the more the more alike they are;
+the second smallest eigenvector of (D - W) x = lambda D x is split at its mean. Differs: features
+are taken less what is usual at their place in the source, without which those of networks with
+ReLU are all alike, and a scope's dark surround is the first thing set apart. What is alike is then
+measured by distance, 1 - |a - b|^2 / 2 in units of the map's own root mean square: the cosine,
+where all features are equally long, but it also tells what is usual from what is not. Weights are
+exp((alike - 1) / temperature), not 1 or nearly 0; which side is the subject may be decided by the
+source; borders follow the image's.
 
-An image whose two groups differ by less than ``gap`` (mean cosine within less mean cosine between
-them) has no subject: its mask is empty.
+An image whose two groups differ by less than ``gap`` (how much patches of one group are alike, less
+how much those of two are) has no subject: its mask is empty.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ Array = NDArray[np.float32]
 LEAST_MAP = 8  # rows and columns; a coarser map gives blocks, not borders
 SOURCE_IMAGES = 32  # at least so many, fewer than twice as many, give a source's mean
 BATCH = 16
-APART = 1e-5  # weight of patches that are not joined, as published
+SHARED = 4  # a place's own mean weighs n / (n + SHARED) after n images, else the mean of all places
 WINDOW, FLAT = 1 / 32, 1e-3  # of the guided filter: radius, of the longer side; variance
 DARKEST_FILL = 8
 
@@ -72,9 +76,9 @@ class GroupingMaker:
         if not facts:
             return Subjects(_Groups(self, images, np.zeros(1, np.float32)), (128, 128, 128))
         colour = np.mean([one[0] for one in facts], axis=0).clip(DARKEST_FILL)
-        mean = np.mean([one[1] for one in facts], axis=0, dtype=np.float64).astype(np.float32)
+        usual = _usual([one[1] for one in facts])
         fill = (round(float(colour[0])), round(float(colour[1])), round(float(colour[2])))
-        return Subjects(_Groups(self, images, mean), fill)
+        return Subjects(_Groups(self, images, usual), fill)
 
     def features(self, images: list[Image]) -> Array:
         """Feature maps, (images, channels, rows, columns)."""
@@ -86,10 +90,10 @@ class GroupingMaker:
         return np.asarray(self.opened(sized), np.float32)
 
     def _facts(self, image: Image) -> tuple[Array, Array]:
-        """Mean colour and mean features of an image."""
+        """Mean colour and feature map of an image."""
         return (
             image.reshape(-1, 3).mean(axis=0, dtype=np.float64).astype(np.float32),
-            self.features([image])[0].mean(axis=(1, 2)),
+            self.features([image])[0],
         )
 
 
@@ -99,13 +103,21 @@ class _Groups:
 
     maker: GroupingMaker
     images: Callable[[], Iterator[Image]]
-    mean: Array
+    usual: Array
 
     def __iter__(self) -> Iterator[Mask]:
         images = self.images()
         while some := list(islice(images, BATCH)):
             for image, one in zip(some, self.maker.features(some), strict=True):
-                yield grouping_mask(image, one - self.mean[:, None, None], self.maker.settings)
+                yield grouping_mask(image, one - self.usual, self.maker.settings)
+
+
+def _usual(maps: list[Array]) -> Array:
+    """What is usual at each place: its mean, drawn to that of all places where images are few."""
+    places = np.mean(maps, axis=0, dtype=np.float64)
+    weight = len(maps) / (len(maps) + SHARED)
+    whole = places.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(weight * places + (1 - weight) * whole, np.float32)
 
 
 def grouping_mask(image: Image, features: Array, settings: GroupingSpec) -> Mask:
@@ -113,7 +125,7 @@ def grouping_mask(image: Image, features: Array, settings: GroupingSpec) -> Mask
 
     Args:
         image: (height, width, 3).
-        features: its map less the source's mean, (channels, rows, columns).
+        features: its map less what is usual, (channels, rows, columns).
         settings: of the cut.
     """
     height, width = image.shape[:2]
@@ -133,18 +145,19 @@ def cut(features: Array, settings: GroupingSpec) -> Plane | None:
     None where the two groups are not told apart.
     """
     flat = features.reshape(len(features), -1).T.astype(np.float64)  # (patches, channels)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    unit = flat / length.clip(1e-12)
-    cosines = unit @ unit.T
-    weights = np.where(cosines > settings.joined, 1.0, APART)
-    np.fill_diagonal(weights, 1.0)
+    squares = (flat**2).sum(axis=1)
+    if not squares.mean() > 1e-12:
+        return None
+    distances = (squares[:, None] + squares[None, :] - 2 * flat @ flat.T).clip(0)
+    alike = 1 - distances / (2 * squares.mean())
+    weights = np.exp((alike - 1) / settings.temperature)
     degree = weights.sum(axis=1)
     scaled = weights / np.sqrt(np.outer(degree, degree))
     _, vectors = eigh(scaled, subset_by_index=[len(flat) - 2, len(flat) - 1])
     second = vectors[:, 0] / np.sqrt(degree)
     second = second - second.mean()
     one = second > 0
-    if one.all() or not one.any() or second.min() >= 0 or _gap(cosines, one) < settings.gap:
+    if one.all() or not one.any() or second.min() >= 0 or _gap(alike, one) < settings.gap:
         return None
     if not _is_subject(one, second, flat, settings):
         second = -second
@@ -157,10 +170,10 @@ def _evened(second: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(second > 0, second / above, -second / below).clip(-1, 1)
 
 
-def _gap(cosines: NDArray[np.float64], one: NDArray[np.bool_]) -> float:
-    """Mean cosine of pairs in one group less that of pairs in two."""
+def _gap(alike: NDArray[np.float64], one: NDArray[np.bool_]) -> float:
+    """How much pairs in one group are alike on average, less how much pairs in two are."""
     same = one[:, None] == one[None, :]
-    return float(cosines[same].mean() - cosines[~same].mean())
+    return float(alike[same].mean() - alike[~same].mean())
 
 
 def _is_subject(

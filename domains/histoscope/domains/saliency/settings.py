@@ -61,15 +61,15 @@ class GroupingSpec(Spec):
 
     encoder: str = Field(description="a word of the command line: a run, a package, timm:NAME, ...")
     size_px: int = Field(256, ge=16, le=2048, description="side that images are resized to")
-    joined: float = Field(
-        0.2, gt=-1, lt=1, description="patches whose features have a larger cosine are joined"
+    temperature: float = Field(
+        0.3, ge=0.02, le=5, description="how unlike patches may be and still be joined; of the map's own spread"
     )
     gap: float = Field(
-        0.2, ge=0, le=2, description="least difference of cosines within and between the two groups"
+        0.2, ge=0, le=2, description="how much more alike patches of one group must be than of two"
     )
     side: Literal["rare", "apart"] = Field(
         "rare",
-        description="rare: the group less like the source's images on the whole; "
+        description="rare: the group that is less usual in the source, at its place; "
         "apart: the group with the patch that lies furthest out",
     )
     refined: bool = Field(True, description="borders follow the image's own, by a guided filter")
