@@ -71,7 +71,9 @@ def frames(operation: int, size: tuple[int, int] = (192, 108), count: int = 300)
     script = write_script(0, operation, count, 5)
     script.tools[:, BAG] = False
     nothing = replace(script, tools=np.zeros_like(script.tools))
-    shot = zip(film(0, operation, script, size, 5), film(0, operation, nothing, size, 5), strict=True)
+    shot = zip(
+        film(0, operation, script, size, 5), film(0, operation, nothing, size, 5), strict=True
+    )
     fit = ~(script.outside | script.black | script.frozen)
     return [
         (picture, (picture != bare).any(axis=2))

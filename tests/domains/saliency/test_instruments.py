@@ -11,7 +11,7 @@ import pytest
 
 from histoscope.domains.saliency import INSTRUMENTS
 from histoscope.domains.saliency.settings import InstrumentsSpec
-from tests.domains.saliency.painted import Painted, agreement, again, frames
+from tests.domains.saliency.painted import Painted, again, agreement, frames
 
 MAKER = INSTRUMENTS.make(InstrumentsSpec(), lambda word, size_px: pytest.fail("needs no maps"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from histoscope.core.config import build
 from histoscope.core.contracts.masks import MASKS
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.domains.saliency import RANDOM, TISSUE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GRID_PX = 128  # frames are looked at on a grid of so many rows and columns
 DARKEST, BRIGHTEST = 14.0, 50.0  # the surround's brightest channel, compression noise included
 ABOVE = 8.0  # the field is so much brighter than the corners
-SEEN = 0.75  # quantile over frames: a dark corner of an organ is lit in one frame of four
+SEEN = 0.5  # quantile over frames: a scope that was changed, or a menu, is not in most of them
 DIM = 0.1  # quantile over frames of what a dark place of tissue looks like
 BLACK_LEVEL = 10.0  # mean grey; such frames show nothing and do not vote
 LEAST_SURROUND, LEAST_FIELD = 0.01, 0.2  # of the picture; else there is no surround
@@ -39,7 +39,7 @@ class View:
 
     Attributes:
         field: True inside, bool, (GRID_PX, GRID_PX), squashed to that grid.
-        fill: mean RGB of the surround; without one, of the darkest tissue.
+        fill: RGB of the surround in most frames; without one, of the darkest tissue.
     """
 
     field: Mask
@@ -82,13 +82,12 @@ def find_view(images: Iterator[Image]) -> View:
     if not small:
         return View(everywhere, DARK_TISSUE)
     light = np.quantile([one.max(axis=2) for one in small], SEEN, axis=0)
-    mean = np.mean(small, axis=0)  # (rows, columns, 3)
     surround = _surround(light)
     field = _convex(opened(~surround, 2)) if surround.any() else everywhere
     outside = surround & ~grown(field, 2)
     if field.mean() < LEAST_FIELD or outside.mean() < LEAST_SURROUND:
         return View(everywhere, _darkest_tissue(np.quantile(small, DIM, axis=0)))
-    colour = mean[outside].mean(axis=0)
+    colour = np.median(small, axis=0)[outside].mean(axis=0)
     return View(field, (round(colour[0]), round(colour[1]), round(colour[2])))
 
 
@@ -98,7 +97,9 @@ def _small(image: Image) -> NDArray[np.uint8]:
 
 def _surround(light: NDArray[np.float64]) -> Mask:
     """What is as dark as the darkest corner and touches the picture's edge."""
-    corners = [light[y, x] for y in (slice(4), slice(-4, None)) for x in (slice(4), slice(-4, None))]
+    corners = [
+        light[y, x] for y in (slice(4), slice(-4, None)) for x in (slice(4), slice(-4, None))
+    ]
     level = min(float(np.median(corner)) for corner in corners)
     if level > BRIGHTEST:
         return np.zeros(light.shape, np.bool_)

@@ -21,6 +21,7 @@ LESS_GREEN = 6  # grey levels; what has less green than this below red and blue 
 ENOUGH = 0.002  # of a source's pixels
 PIXELS = 4096  # of an image that are looked at
 PALE = 150  # brightest tones of a source without glass are taken for fill from here on
+BLACK_OD, BLACK_COLOUR = 1.2, 0.3
 NEAR_WHITE = (240, 240, 240)  # where nothing is pale: a common colour of glass
 
 
@@ -59,6 +60,13 @@ def optical_density(image: Image, glass: Glass) -> Density:
     table = np.arange(256, dtype=np.float64)[:, None].clip(1) / np.maximum(glass.colour, 1)
     density = -np.log(table).astype(np.float32)  # (256, channel)
     return np.stack([density[image[:, :, c], c] for c in range(3)], axis=2)
+
+
+def black_ink(density: Density) -> NDArray[np.bool_]:
+    """Where black pen lies, (height, width): dense, and its colour little beside its density."""
+    middle = density.mean(axis=2)
+    colour = density.max(axis=2) - density.min(axis=2)
+    return np.asarray((middle > BLACK_OD) & (colour < BLACK_COLOUR * middle))
 
 
 def _some_pixels(image: Image) -> NDArray[np.int16]:

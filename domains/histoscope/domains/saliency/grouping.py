@@ -132,10 +132,10 @@ def grouping_mask(image: Image, features: Array, settings: GroupingSpec) -> Mask
     score = cut(features, settings)
     if score is None:
         return np.zeros((height, width), np.bool_)
-    soft = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)
+    soft: Plane = cv2.resize(score, (width, height)).astype(np.float32)
     if settings.refined:
-        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).astype(np.float32) / 255
-        soft = guided(np.asarray(soft), grey, max(1, round(WINDOW * max(height, width))), FLAT)
+        grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) / 255).astype(np.float32)
+        soft = guided(soft, grey, max(1, round(WINDOW * max(height, width))), FLAT)
     return np.ascontiguousarray(soft > 0)
 
 
@@ -167,7 +167,7 @@ def cut(features: Array, settings: GroupingSpec) -> Plane | None:
 def _evened(second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each side's mean is brought to 1 and -1: then borders lie midway between patches."""
     above, below = second[second > 0].mean(), second[second <= 0].mean()
-    return np.where(second > 0, second / above, -second / below).clip(-1, 1)
+    return np.asarray(np.where(second > 0, second / above, -second / below).clip(-1, 1))
 
 
 def _gap(alike: NDArray[np.float64], one: NDArray[np.bool_]) -> float:

@@ -94,10 +94,10 @@ class Frame:
         if not self.field.all():
             fill = np.array(view.fill, np.float32)
             self.field = _own_field(self.field, smooth.max(axis=2), fill.max(), self.side_px)
-            smooth = (smooth - fill).clip(0)
+            smooth = (smooth - fill).clip(0).astype(np.float32)
         lab = np.asarray(cv2.cvtColor(smooth / 255, cv2.COLOR_RGB2LAB))
         self.light, self._a = lab[:, :, 0], lab[:, :, 1]
-        self.red: Plane = self._a + YELLOW * np.abs(lab[:, :, 2])
+        self.red: Plane = (self._a + YELLOW * np.abs(lab[:, :, 2])).astype(np.float32)
 
     def redness(self) -> float | None:
         """Median a* of what is lit; None where next to nothing is."""

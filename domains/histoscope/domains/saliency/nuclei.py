@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histoscope.core.contracts.masks import Subjects
-from histoscope.domains.saliency.glass import Glass, find_glass, optical_density
+from histoscope.domains.saliency.glass import Glass, black_ink, find_glass, optical_density
 from histoscope.domains.saliency.settings import NucleiSpec
 from histoscope.domains.saliency.shapes import Plane, blur, otsu, tidy
 from histoscope.domains.saliency.stream import Each, measured
@@ -56,12 +56,12 @@ def haematoxylin(image: Image, glass: Glass, smoothing: float) -> tuple[Plane, P
     """Blurred amount of haematoxylin and mean optical density, (height, width) each.
 
     The amounts of both stains are those that explain the three densities best (least squares);
-    amounts below 0 are 0.
+    amounts below 0 are 0, and black pen has none.
     """
     density = optical_density(image, glass)
     unit = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
     weights = np.linalg.pinv(unit)[:, 0].astype(np.float32)  # (channel,)
-    amount = (density @ weights).clip(0)
+    amount = np.where(black_ink(density), 0, (density @ weights).clip(0))
     deviation_px = smoothing * min(image.shape[:2])
     return blur(amount, deviation_px), blur(density.mean(axis=2), deviation_px)
 

@@ -62,7 +62,10 @@ class GroupingSpec(Spec):
     encoder: str = Field(description="a word of the command line: a run, a package, timm:NAME, ...")
     size_px: int = Field(256, ge=16, le=2048, description="side that images are resized to")
     temperature: float = Field(
-        0.3, ge=0.02, le=5, description="how unlike patches may be and still be joined; of the map's own spread"
+        0.3,
+        ge=0.02,
+        le=5,
+        description="how unlike patches may be and still be joined; of the map's own spread",
     )
     gap: float = Field(
         0.2, ge=0, le=2, description="how much more alike patches of one group must be than of two"
@@ -83,5 +86,8 @@ class RandomSpec(Spec):
         default_factory=dict, description="of that provider; default: its defaults"
     )
     scale: float = Field(
-        0.125, gt=0, le=1, description="deviation of the noise's blur, as a share of the longer side"
+        0.125,
+        gt=0,
+        le=1,
+        description="deviation of the noise's blur, as a share of the longer side",
     )

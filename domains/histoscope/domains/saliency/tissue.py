@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histoscope.core.contracts.masks import Subjects
-from histoscope.domains.saliency.glass import Glass, find_glass, optical_density
+from histoscope.domains.saliency.glass import Glass, black_ink, find_glass, optical_density
 from histoscope.domains.saliency.settings import TissueSpec
 from histoscope.domains.saliency.shapes import blur, tidy
 from histoscope.domains.saliency.stream import Each
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from histoscope.core.contracts.masks import Image, Mask
 
 SMOOTHING = 1 / 100  # deviation, of the shorter side
-BLACK_OD, BLACK_COLOUR = 1.2, 0.3  # black ink: dense, and its colour little beside its density
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,4 @@ def tissue_mask(image: Image, glass: Glass, settings: TissueSpec) -> Mask:
     """Tissue of one tile, bool, (height, width)."""
     density = blur(optical_density(image, glass), SMOOTHING * min(image.shape[:2]))
     stain = density[:, :, 1] - np.minimum(density[:, :, 0], density[:, :, 2])
-    middle = density.mean(axis=2)
-    colour = density.max(axis=2) - density.min(axis=2)
-    black = (middle > BLACK_OD) & (colour < BLACK_COLOUR * middle)
-    return tidy((stain > settings.stain) & ~black, settings.smallest)
+    return tidy((stain > settings.stain) & ~black_ink(density), settings.smallest)
