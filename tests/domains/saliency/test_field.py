@@ -24,7 +24,7 @@ def scope(
     shots = []
     for _ in range(count):
         picture = rng.integers(level - 2, level + 3, (height, width, 3)).clip(0)
-        picture[inside] = (150, 60, 50, *rng.integers(-40, 40, (int(inside.sum()), 3)))
+        picture[inside] = np.array((150, 60, 50)) + rng.integers(-40, 40, (int(inside.sum()), 3))
         picture[3:5, 3 : width // 8] = 220
         shots.append(picture.astype(np.uint8))
     return shots, inside
