@@ -89,9 +89,11 @@ def _picture(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def fields(folder: Path, mpp: float, tile_px: int) -> Iterator[Painted]:
-    """Each field cut in tiles, reduced to a scale, and where it is rich in nuclei."""
-    for path in sorted((folder / "fields").glob("*.jpg")):
+def fields(folder: Path, half: int, mpp: float, tile_px: int) -> Iterator[Painted]:
+    """Fields of the first or second half by name, reduced, in tiles, and where nuclei are rich."""
+    paths = sorted((folder / "fields").glob("*.jpg"))
+    middle = len(paths) // 2
+    for path in paths[middle:] if half else paths[:middle]:
         mask = cv2.imread(str(folder / "masks" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
         share = cv2.GaussianBlur((mask > 0).astype(np.float32), (0, 0), RICH_UM / 0.25)
         across = int(1000 * 0.25 / mpp) // tile_px * tile_px
@@ -135,8 +137,10 @@ def main() -> None:
         row("grouping, phantom's tools", learned, shot)
     if told.nuclei:
         for mpp, tile_px in SCALES:
-            tiles = fields(told.nuclei, mpp, tile_px)
-            row(f"nuclei, fields, {mpp} um/px, {tile_px} px", _made(NUCLEI), tiles)
+            for half, name in enumerate(("first", "second")):
+                tiles = fields(told.nuclei, half, mpp, tile_px)
+                what = f"nuclei, {name} fields, {mpp} um/px, {tile_px} px"
+                row(what, _made(NUCLEI), tiles)
     if told.surgery:
         for part in ("train", "valid"):
             row(f"instruments, {part}", _made(INSTRUMENTS), operations(told.surgery, part))

@@ -19,12 +19,12 @@ Image = NDArray[np.uint8]
 
 
 def colours(word: str, size_px: int):
-    """Share of red, green and blue in the mean colour of each cell of 1/32 of the side."""
+    """Share of red, green and blue in the mean colour of each cell of 1/16 of the side."""
 
     def maps(images: Sequence[Image]) -> NDArray[np.float32]:
         stack = np.stack(images).astype(np.float32) / 255
-        side = stack.shape[1] // 32
-        mean = stack.reshape(len(stack), 32, side, 32, side, 3).mean(axis=(2, 4))
+        side = stack.shape[1] // 16
+        mean = stack.reshape(len(stack), 16, side, 16, side, 3).mean(axis=(2, 4))
         return (mean / (0.05 + mean.sum(axis=3, keepdims=True))).transpose(0, 3, 1, 2)
 
     return maps
@@ -34,7 +34,7 @@ def made(**settings: Any):
     return GROUPING.make(GroupingSpec(encoder="colours", **settings), colours)
 
 
-def scenes(count: int = 8) -> list[tuple[Image, NDArray[np.bool_]]]:
+def scenes(count: int = 5) -> list[tuple[Image, NDArray[np.bool_]]]:
     """A grey disc in another place of a red ground each time."""
     rng = np.random.default_rng(0)
     out = []

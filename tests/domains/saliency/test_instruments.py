@@ -18,7 +18,7 @@ MAKER = INSTRUMENTS.make(InstrumentsSpec(), lambda word, size_px: pytest.fail("n
 
 @pytest.mark.parametrize("size", [(192, 108), (64, 64), (300, 168)], ids=str)
 def test_instruments_are_where_tools_were_painted(size: tuple[int, int]):
-    overlap, _, _ = agreement(MAKER, frames(0, size, 200))
+    overlap, _, _ = agreement(MAKER, frames(0, size, 120))
     assert overlap >= 0.6
 
 

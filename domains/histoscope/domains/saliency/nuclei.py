@@ -1,7 +1,7 @@
 """Regions rich in nuclei: where haematoxylin lies dense, seen with a blur of a few micrometres.
 
 The two stains are told apart in optical density against the slide's glass (Ruifrok and Johnston
-2001). Otsu's threshold over the tiles of a slide divides its tissue in two.
+2001). A little below Otsu's threshold over the tiles of a slide its tissue is divided in two.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 STAINS = np.array(((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
 STAINED_OD = 0.10  # mean over the channels; what has less is glass and does not vote
 LEAST_OD = 0.12  # a threshold below this would call the noise of glass nuclei
+# of Otsu's threshold: nuclei are fewer than what lies between them, which draws it upwards. Chosen
+# on seven of fourteen fields, see docs/masks.md
+LENIENT = 0.9
 PIXELS = 4096
 
 
@@ -41,7 +44,7 @@ class NucleiMaker:
         glass = find_glass(images())
         some = partial(_some_values, glass=glass, settings=self.settings)
         values = np.concatenate([*measured(images(), some), np.zeros(0, np.float32)])
-        limit = max(LEAST_OD, otsu(values)) if values.size else np.inf
+        limit = max(LEAST_OD, LENIENT * otsu(values)) if values.size else np.inf
         mask = partial(nuclei_mask, glass=glass, limit=limit, settings=self.settings)
         return Subjects(Each(images, mask), glass.fill)
 
