@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # red, green, blue optical density of haematoxylin and eosin, Ruifrok and Johnston 2001, table 2
 STAINS = np.array(((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
 STAINED_OD = 0.10  # mean over the channels; what has less is glass and does not vote
-LEAST_OD = 0.12  # a threshold below this would call the noise of glass nuclei
+LEAST_OD = 0.12  # a threshold, or a range, below this would call noise nuclei
 # of Otsu's threshold: nuclei are fewer than what lies between them, which draws it upwards. Chosen
 # on seven of fourteen fields, see docs/masks.md
 LENIENT = 0.9
@@ -44,9 +44,16 @@ class NucleiMaker:
         glass = find_glass(images())
         some = partial(_some_values, glass=glass, settings=self.settings)
         values = np.concatenate([*measured(images(), some), np.zeros(0, np.float32)])
-        limit = max(LEAST_OD, LENIENT * otsu(values)) if values.size else np.inf
+        limit = _limit(values)
         mask = partial(nuclei_mask, glass=glass, limit=limit, settings=self.settings)
         return Subjects(Each(images, mask), glass.fill)
+
+
+def _limit(values: Plane) -> float:
+    """What rich regions have more of; infinite where all tissue is alike."""
+    if not values.size or np.ptp(values) < LEAST_OD:
+        return np.inf
+    return max(LEAST_OD, LENIENT * otsu(values))
 
 
 def nuclei_mask(image: Image, glass: Glass, limit: float, settings: NucleiSpec) -> Mask:
