@@ -24,7 +24,7 @@ from histoscope.core.data.planes import (
 from histoscope.core.data.planes import write_masks as write_bits
 from histoscope.core.data.relations import Donors
 from histoscope.core.data.shard import Shard, write_shard
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import ConfigError, DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain, rehearse
 from histoscope.core.training.spec import PretrainSpec
@@ -266,6 +266,62 @@ def test_an_operation_of_the_domain_may_want_them(toy, masked, tmp_path, monkeyp
     spec = build(PretrainSpec, CONFIG, "a")
     pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
     assert set(calls) == {(1, (8, 16, 16))}
+
+
+BEHIND = {"background": {"kind": "random", "p": 1, "area": [0.01, 0.99]}}
+FLAT = {"jitter": {"p": 0}, "grey": 0, "geometry": {"scale": [1, 1]}}
+
+
+def test_each_view_of_an_image_has_another_background(toy, masked, tmp_path, monkeypatch):
+    """Else the new one would be what both share."""
+    seen = []
+
+    def keep(self, images, drawn, beside):
+        seen.append(beside.donors[0].images)
+        return images
+
+    monkeypatch.setattr("histoscope.core.views.background.Background.compose", keep)
+    for kind, views in (("random", 2), ("swap", 2)):
+        changed = {"background": {**BEHIND["background"], "kind": kind}, **FLAT}
+        spec = build(PretrainSpec, {**CONFIG, "views": changed}, "a")
+        pretrain(masked, toy.DOMAIN, spec, tmp_path / kind, progress=Silent())
+        assert len(seen) == views * CONFIG["training"]["steps"]
+        for one, other in zip(seen[::2], seen[1::2], strict=True):
+            assert (one != other).flatten(1).any(1).float().mean() > 0.9
+        seen.clear()
+
+
+def test_a_run_says_how_many_images_have_a_background_to_change(toy, masked, tmp_path):
+    for area, said in (([0.01, 0.99], "40 have"), ([0.9, 0.99], "0 have")):
+        views = {"background": {"kind": "random", "p": 1, "area": area}}
+        spec = build(PretrainSpec, {**CONFIG, "views": views}, "a")
+        _, read = rehearse(masked, toy.DOMAIN, spec, tmp_path / "run")
+        assert f"of 40 images looked at {said} a subject of" in read
+        assert ("nothing is changed" in read) == (said == "0 have")
+
+
+def test_a_run_does_not_go_on_with_other_masks_of_the_same_name(toy, masked, tmp_path):
+    spec = build(PretrainSpec, {**CONFIG, "views": BEHIND}, "a")
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    source = masked.index.column("source")[0].as_py()
+    write_planes(masked, "mask:left@1", source, [np.ones((16, 16), np.uint8)] * 40)
+    with pytest.raises(UsageError, match="was trained with other masks of the same name"):
+        pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "said"),
+    [
+        ("local", {"kind": "swap", "p": 0.5}, "opposes the usual views"),
+        ("local", {"kind": "remove"}, "p is not given"),
+        ("donor", {"kind": "remove", "p": 0.5}, "donors are shown as they are"),
+    ],
+)
+def test_a_background_that_would_do_nothing_is_refused(family, asked, said):
+    spec = build(ViewsSpec, {"families": {family: {"background": asked}}}, "views")
+    with pytest.raises(ConfigError, match=rf"views\.families\.{family}\.background: .*{said}"):
+        spec.of_families("global")
 
 
 def test_planes_that_nobody_wants_are_refused(toy, masked, tmp_path):

@@ -14,12 +14,13 @@ from histoscope.core.testing.objectives import BATCH, Rehearsal, check_objective
 NARROW = {"projector": {"hidden": 8, "out": 4}}
 MOCO = {**NARROW, "momentum": {"rows": 16, "groups": 1}}
 SETTINGS = {"simclr": NARROW, "moco_v2": MOCO}
-BEFORE = 1  # slot of the donor whose subject it is
+BEFORE = 1  # slot of the donor whose subject it is, of each two
 
 
 def begun(base, step=2, **choices):
     """Projections of a step, after others that filled a queue."""
-    ready = Rehearsal(base, {**SETTINGS[base], "temperature": 0.2, **choices}, matched=True)
+    told = {**SETTINGS[base], "temperature": 0.2, **choices}
+    ready = Rehearsal(base, told, matched=True)
     for before in range(step):
         ready.step(before)
     return ready.objective, *ready.begin(step)
@@ -139,14 +140,15 @@ def test_consistency_and_mixtures_know_nothing_of_it(base, choice):
     assert all(map(torch.equal, compared[:half], compared[half:]))
 
 
+@pytest.mark.parametrize("warmth", [0.2, "macl"])
 @pytest.mark.parametrize("base", SETTINGS)
-def test_a_subject_that_lies_near_is_no_opponent(base):
-    """Whether it stands among the columns or not."""
-    objective, projected, rows, draws, clock = begun(base, positives="near")
+def test_a_subject_that_lies_near_is_no_opponent(base, warmth):
+    """Whether it stands among the columns or not, and in the weights of rows."""
+    objective, projected, rows, draws, clock = begun(base, positives="near", temperature=warmth)
     every = with_known(projected, torch.ones_like(projected.answers[KNOWN]))
     none = with_known(projected, torch.zeros_like(projected.answers[KNOWN]))
     near = rows.donors.clone()
-    near[:, BEFORE] = rows.index + 1  # partners lie within 2, the same within 4
+    near[:, BEFORE::2] = rows.index[:, None] + 1  # partners lie within 2, the same within 4
     beside = replace(rows, donors=near)
     assert loss_of(objective, every, beside, draws, clock) == loss_of(
         objective, none, rows, draws, clock
@@ -158,7 +160,7 @@ def test_what_is_found_to_be_a_false_negative_is_no_opponent():
         "simclr", negatives={"kind": "fnc", "begins": 0, "threshold": -1, "count": 2 * BATCH}
     )
     others = rows.donors.clone()
-    others[:, BEFORE] = rows.index.roll(1)  # all others of the batch are false
+    others[:, BEFORE::2] = rows.index.roll(1)[:, None]  # all others of the batch are false
     every = with_known(projected, torch.ones_like(projected.answers[KNOWN]))
     found = loss_of(objective, every, replace(rows, donors=others), draws, clock)
     assert found == pytest.approx(0, abs=1e-12)  # nothing repels

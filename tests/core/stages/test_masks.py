@@ -16,7 +16,7 @@ from histoscope.core.data.planes import open_planes, plane_folder, planes_of
 from histoscope.core.data.shard import Shard, encode, write_shard
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.pixels import to_unit
-from histoscope.core.errors import CannotWrite, Interrupted, UsageError
+from histoscope.core.errors import CannotWrite, DataError, Interrupted, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.alone import alone
 from histoscope.core.runtime.device import AUTO
@@ -25,6 +25,7 @@ from histoscope.core.stages.maps import Encoders, resized
 from histoscope.core.stages.masks import make_masks, plane_name
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
+from histoscope.core.stages.tally import tally_of
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
 from tests.core.conftest import PLUGIN
@@ -265,6 +266,19 @@ def test_a_damaged_plane_is_refused_and_made_anew(toy_store, left):
     file.write_bytes(whole[source][:300])
     with pytest.raises(UsageError, match=r"arrow: damaged; run 'histoscope masks .*/store --prov"):
         open_planes(toy_store, "mask", None)
+    make(toy_store, left)
+    assert files(toy_store, "mask:left@1") == whole
+
+
+def test_a_mask_that_is_damaged_inside_is_made_anew(toy_store, left):
+    make(toy_store, left)
+    whole = files(toy_store, "mask:left@1")
+    source = at_place(toy_store, 12)
+    file = plane_folder(toy_store, "mask:left@1") / f"{source}.arrow"
+    place = whole[source].index(b"IDAT") + 4
+    file.write_bytes(whole[source][:place] + b"\0" * 8 + whole[source][place + 8 :])
+    with pytest.raises(DataError, match="damaged"):
+        tally_of(file)
     make(toy_store, left)
     assert files(toy_store, "mask:left@1") == whole
 

@@ -55,6 +55,8 @@ def command(
 
     opened = Store(store)
     if listed:
+        if provider or sets or encoder or sheet:
+            raise UsageError("--list: only says what there is; leave out what else is asked for")
         return _list(opened)
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet {sheet}: a PNG is written; give a name that ends in .png")

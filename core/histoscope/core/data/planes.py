@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from histoscope.core.data.shard import Shard, write_shard
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
+from histoscope.core.files import digest_of_bytes
 
 FOLDER = "planes"
+HELD = 256  # files of a plane that are held open
 GREY = (128, 128, 128)  # lies behind subjects where nobody said what does
 FILL, OF = "fill", "of"
 _NAME = re.compile(r"([a-z]+)[:-]([A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+)")
@@ -40,6 +42,9 @@ class Planes(Protocol):
 
     def fill(self, row: int) -> NDArray[np.uint8]:
         """RGB of what lies behind subjects in the source of an index row, (3,)."""
+
+    def digest(self) -> str:
+        """Of all its files, as of :meth:`histoscope.core.data.shard.Shard.fingerprint`."""
 
 
 def planes_of(store: Store) -> list[str]:
@@ -139,6 +144,8 @@ class StorePlanes:
     def _of(self, row: int) -> Shard:
         source = int(self._source[row])
         if source not in self._open:
+            if len(self._open) >= HELD:  # each holds a file of the system's few
+                del self._open[next(iter(self._open))]
             self._open[source] = self._opened(source)
         return self._open[source]
 
@@ -170,14 +177,24 @@ class StorePlanes:
 
     def _fault(self, source: int, what: str) -> DataError:
         kind, _, provider = self._name.partition(":")
-        way = f"--provider {provider.partition('@')[0]}"
-        then = f"run 'histoscope masks {self._store} {way}'" if kind == "mask" else "write it"
-        return DataError(f"{self._folder / self._sources[source]}.arrow: {what}; {then} again")
+        name, _, version = provider.partition("@")
+        more = " and the settings they were made with" if "-" in version else ""
+        then = f"run 'histoscope masks {self._store} --provider {name}'{more}"
+        if kind != "mask":
+            then = "write it"
+        file = f"{self._folder / self._sources[source]}.arrow"
+        left = "; where that fails for this source, leave it out by --split" * (what == "missing")
+        return DataError(f"{file}: {what}; {then} again{left}")
 
     def fill(self, row: int) -> NDArray[np.uint8]:
         """See :class:`Planes`; mid-grey where the plane does not say. Raises as :meth:`plane`."""
         told = self._of(row).told.get(FILL)
         return np.array(GREY if told is None else [int(one) for one in told.split(",")], np.uint8)
+
+    def digest(self) -> str:
+        """See :class:`Planes`."""
+        files = sorted(self._folder.glob("*.arrow"))
+        return digest_of_bytes([Shard(file).fingerprint().encode() for file in files])
 
 
 class JoinedPlanes:
@@ -195,6 +212,10 @@ class JoinedPlanes:
         """See :class:`Planes`."""
         place = self._place(row)
         return self._parts[place].fill(row - int(self._first[place]))
+
+    def digest(self) -> str:
+        """See :class:`Planes`."""
+        return digest_of_bytes([one.digest().encode() for one in self._parts])
 
     def _place(self, row: int) -> int:
         return int(np.searchsorted(self._first, row, side="right")) - 1

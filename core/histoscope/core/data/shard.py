@@ -5,6 +5,7 @@ Every reader of a store decodes its images here, so there is one result.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import atomic_path, check_readable, digest_of_bytes
 
 Encoding = Literal["jpeg", "lossless"]
@@ -71,7 +72,12 @@ class Shard:
         check_readable(path)
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowInvalid, OSError) as fault:
+            if getattr(fault, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                raise UsageError(
+                    f"{path}: this machine lets the program open no more files at once; allow more "
+                    "(ulimit -n), and the same command goes on"
+                ) from None
             raise _damaged(path) from None
 
     @cached_property

@@ -50,6 +50,12 @@ class Own:
         known = torch.cat([self.known[:, :last], self.known[:, last:] & ~those], 1)
         return replace(self, known=known)
 
+    def released_as(self, other: Own) -> Own:
+        """With those matched columns left out that another does not know any more."""
+        if self.matched is None:
+            return self
+        return self.released(~other.known[:, -self.matched.shape[1] :])
+
     def _with(self, columns: Tensor, more: Tensor) -> Tensor:
         if self.matched is None:
             return torch.cat([columns, more], 1)

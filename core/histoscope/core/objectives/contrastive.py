@@ -46,7 +46,7 @@ from histoscope.core.objectives.contract import (
     Setting,
 )
 from histoscope.core.objectives.spec import ContrastSpec
-from histoscope.core.views.background import BEFORE
+from histoscope.core.views.background import BEFORE, OF_VIEW
 
 PARTNERS = "partner"  # family of views of second images
 SUPPORT = "support"  # family of further views of an image, as the usual one unless told
@@ -179,11 +179,11 @@ class Contrastive(Objective):
         views = self.opponents(projected).transpose(0, 1)  # (views, batch, dim)
         known = projected.answers[KNOWN].squeeze(2).T > 0
         each = len(views) // len(sims)  # views that a direction asks
-        index = rows.donors[:, BEFORE].repeat(each)[:, None]
+        whose = rows.donors[:, BEFORE::OF_VIEW].T  # (views, batch)
         found = []
         for place, sim in enumerate(sims):
             mine = slice(place * each, (place + 1) * each)
-            there = known[mine].flatten()[:, None]
+            there, index = known[mine].flatten()[:, None], whose[mine].flatten()[:, None]
             found.append(opposed(sim, views[mine].flatten(0, 1)[:, None], there, index))
         return found
 
@@ -250,7 +250,8 @@ class Contrastive(Objective):
             return reduce(sim, warmth).mean()
         if sim is own:
             return weighted(sim, warmth).mean()
-        left = replace(sim, own=own.own)  # what still repels, but for mixtures
+        # what still repels, but for mixtures
+        left = replace(sim, own=own.own.released_as(sim.own))
         return (reduce(sim, warmth) * reweighted(left, warmth)).mean()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.data.planes import StorePlanes, plane_folder, planes_of
+from histoscope.core.data.planes import StorePlanes, plane_folder, planes_of, shards_of
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
 from histoscope.core.files import write_bytes
@@ -65,7 +65,7 @@ def write_sheet(store: Store, name: str, path: Path) -> int:
         DataError: the plane is damaged, or of other images.
     """
     folder, planes = plane_folder(store, name), StorePlanes(store, name)
-    there = {file.stem for file in folder.glob("*.arrow")}
+    there = {file.stem for file in folder.glob("*.arrow")} & shards_of(store).keys()
     rows = chosen_rows(store, there, SAMPLES)
     if not rows:
         raise DataError(f"{folder}: no masks of sources that the store has; make them again")

@@ -232,13 +232,15 @@ def make_masks(
     )
     with alone(folder, ""), _removed_if_empty(folder):
         remove_left(folder)
-        todo = [one for one in sources if not _stands(folder, store.path, shards, one)]
+        tallies = {one.id: _standing(folder, store.path, shards, one) for one in sources}
+        todo = [one for one in sources if tallies[one.id] is None]
         if len(todo) < len(sources):
             progress.say(f"{len(sources) - len(todo)} of {len(sources)} sources have them already")
         begun = time.monotonic()
         outcomes = _work(job, todo, store, engine, progress)
         seconds = time.monotonic() - begun
-        return _made(job, name, sources, outcomes, seconds)
+        standing = {one: tally for one, tally in tallies.items() if tally is not None}
+        return _made(job, name, standing, outcomes, seconds)
 
 
 def _said(settings: Spec) -> str:
@@ -274,13 +276,15 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
             folder.parent.rmdir()
 
 
-def _stands(folder: Path, store: Path, shards: Mapping[str, str], source: Source) -> bool:
-    """Whether a source has masks, of the images that it has now."""
+def _standing(folder: Path, store: Path, shards: Mapping[str, str], source: Source) -> Tally | None:
+    """What a source's masks hold, where it has whole ones, of the images that it has now."""
     try:
-        file, images = Shard(folder / f"{source.id}.arrow"), Shard(store / shards[source.id])
-        return file.told.get(OF) == images.fingerprint() and file.rows == images.rows
+        path = folder / f"{source.id}.arrow"
+        file, images = Shard(path), Shard(store / shards[source.id])
+        same = file.told.get(OF) == images.fingerprint() and file.rows == images.rows
+        return tally_of(path) if same else None
     except DataError:
-        return False
+        return None
 
 
 def _work(
@@ -307,19 +311,17 @@ def _work(
 def _made(
     job: MaskJob,
     name: str,
-    sources: Sequence[Source],
+    standing: Mapping[str, Tally],
     outcomes: Sequence[Outcome],
     seconds: float,
 ) -> MadeMasks:
-    now: dict[str, Outcome] = {one.source.id: one for one in outcomes}
-    there = [one.id for one in sources if one.id not in now or now[one.id].status == "done"]
-    tally, files = Tally(), [job.out.path / f"{one}.arrow" for one in there]
-    for one, file in zip(there, files, strict=True):
-        tally += now[one].more["tally"] if one in now else tally_of(file)
+    now = {one.source.id: one.more["tally"] for one in outcomes if one.status == "done"}
+    there = {**standing, **now}
+    files = [job.out.path / f"{one}.arrow" for one in there]
     return MadeMasks(
         name,
         outcomes,
-        tally,
+        sum(there.values(), Tally()),
         len(there),
         sum(one.samples for one in outcomes),
         seconds,

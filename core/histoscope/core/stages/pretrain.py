@@ -22,7 +22,7 @@ from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
-from histoscope.core.files import holds_anything, remove_left, write_text
+from histoscope.core.files import digest_of_bytes, holds_anything, remove_left, write_text
 from histoscope.core.objectives.contrastive import SUPPORT
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.alone import alone
@@ -37,6 +37,7 @@ from histoscope.core.stages.pretrain_data import (
 )
 from histoscope.core.tensors import digest_tensors
 from histoscope.core.training.checkpoint import (
+    check_planes,
     chosen,
     finished,
     keep_checkpoints,
@@ -156,10 +157,11 @@ def _begin(
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
     sizes_px = list(dict.fromkeys([*(plan.geometry.size_px for plan in plans.values()), size_px]))
     data = data_of(store, domain, selected, spec)
+    kept = chosen(out / "checkpoints", from_step)
     run = start_run(
         spec,
         out,
-        chosen(out / "checkpoints", from_step),
+        kept,
         plans,
         data,
         lambda: _first(store, spec, sizes_px, progress),
@@ -169,6 +171,10 @@ def _begin(
     planes = planes_of(store, run, selected)
     told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
     opened = {kind: one for kind, (_, one) in planes.items()}
+    if opened:
+        run.about["planes"] = digest_of_bytes([one.digest().encode() for one in opened.values()])
+        for path in kept[-1:]:
+            check_planes(path, run.about["planes"])
     dataset = dataset_of(store, selected, run, data, opened)
     told.append(said_of_backgrounds(run, dataset))
     if dataset.partners is not None:

@@ -22,7 +22,8 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
 from histoscope.core.training.run import Data, Run
 from histoscope.core.training.spec import PretrainSpec
-from histoscope.core.views.background import MASK
+from histoscope.core.views.background import MASK, Background
+from histoscope.core.views.plan import GLOBAL
 
 LOOKED_AT = 1000  # images, evenly spaced, whose masks are looked at before a run
 FEW = 0.2  # of them
@@ -94,7 +95,8 @@ def compositors(run: Run) -> list[Any]:
 
 def donors_of(run: Run) -> int:
     """How many donors of each image the method or an operation wants."""
-    return max([run.objective.needs.donors, *(one.donors for one in compositors(run))])
+    each = max([0, *(one.donors for one in compositors(run))])
+    return max(run.objective.needs.donors, each * run.objective.needs.families[GLOBAL])
 
 
 def dataset_of(
@@ -116,10 +118,10 @@ def dataset_of(
 
 def said_of_backgrounds(run: Run, dataset: ViewDataset) -> str:
     """How many images have a subject whose background can be changed; empty if none is."""
-    spec = run.spec.views.background
-    if not spec.p or not len(dataset.rows):
+    specs = [one.spec for one in compositors(run) if isinstance(one, Background)]
+    if not specs:
         return ""
-    planes, (low, high) = dataset.planes[MASK], spec.area
+    planes, (low, high) = dataset.planes[MASK], specs[0].area
     places = np.unique(np.linspace(0, len(dataset.rows) - 1, LOOKED_AT).astype(int))
     shares = [(planes.plane(int(dataset.rows[at])) > 0).mean() for at in places]
     fitting = sum(low <= share <= high for share in shares)
@@ -127,5 +129,7 @@ def said_of_backgrounds(run: Run, dataset: ViewDataset) -> str:
         f"views.background: of {len(places)} images looked at {fitting} have a subject of "
         f"{low:.0%} to {high:.0%} of their area"
     )
+    if not fitting:
+        return f"{said}: nothing is changed; try another provider"
     few = fitting < FEW * len(places)
     return f"{said}; in so few it changes little: try another provider" if few else said

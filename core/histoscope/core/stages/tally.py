@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.data.shard import Shard
+from histoscope.core.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Tally:
 
 
 def tally_of(file: Path) -> Tally:
-    """What the masks of a file hold."""
+    """What the masks of a file hold. Raises DataError: it is damaged."""
     shard = Shard(file)
-    return sum(
-        (Tally.of(imagecodecs.png_decode(shard.data(row))) for row in range(shard.rows)), Tally()
-    )
+    try:
+        pictures = (imagecodecs.png_decode(shard.data(row)) for row in range(shard.rows))
+        return sum(map(Tally.of, pictures), Tally())
+    except (RuntimeError, ValueError, IndexError):  # imagecodecs' errors are of these kinds
+        raise DataError(f"{file}: damaged; make its masks again") from None

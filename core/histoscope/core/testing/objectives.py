@@ -117,7 +117,7 @@ class Rehearsal:
         index = (torch.arange(BATCH) * 5 + 7 * step) % SAMPLES
         partners = (index[:, None] + torch.arange(1, needs.partners + 1)) % SAMPLES
         partners[::3] = -1
-        count = max(needs.donors, 2 * needs.matched)
+        count = max(needs.donors, 4 * needs.matched)
         donors = (index[:, None] + 11 * torch.arange(1, count + 1)) % SAMPLES
         for name, others in (("partner", partners), ("donor", donors)):
             if len(others.T):

@@ -50,20 +50,26 @@ def _part(
     """Rows of a batch on the device, their views finished there, and what fits of them."""
     raw = {name: _raw(run, views, rows) for name, views in batch.families.items()}
     donors = [Donor(one.images, one.beside.planes, one.beside.fills) for one in raw.get(DONOR, ())]
-    families, known = {}, {}
+    each = len(donors) // len(raw[GLOBAL])  # of a view
+    families, known, fits = {}, {}, list[torch.Tensor]()
     for name, views in raw.items():
-        whole = [replace(one, beside=replace(one.beside, donors=donors)) for one in views]
+        if name == DONOR and not run.objective.needs.donors:
+            continue  # they are asked for by what puts images together alone
+        whole = [
+            _with(donors, each, place % len(raw[GLOBAL]), one) for place, one in enumerate(views)
+        ]
         families[name] = [_finished(run, name, one) for one in whole]
         if name == GLOBAL and run.plans[GLOBAL].matches:
             opposed = [_opposed(run, one) for one in whole]
             families[MATCHED], known[MATCHED] = map(list, zip(*opposed, strict=True))
-        if name == GLOBAL:
-            fits = _fits(run, whole)
+        if name != DONOR:
+            fits += _fits(run, name, whole)
     planes = {
         name: {kind: [one.beside.planes[kind] for one in views] for kind in views[0].beside.planes}
         for name, views in raw.items()
     }
-    return Views(families, draws, planes, known), fits
+    shown = {"background_fits": torch.stack(fits).float().mean(0)} if fits else {}
+    return Views(families, draws, planes, known), shown
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,16 @@ def _opposed(run: Run, raw: _Raw) -> tuple[torch.Tensor, torch.Tensor]:
     return _as_wanted(run, images), known
 
 
-def _fits(run: Run, views: Sequence[_Raw]) -> dict[str, torch.Tensor]:
-    """Share of each image's usual views that an operation could compose, by its name, (part,)."""
-    return {
-        f"{one.name}_fits": torch.stack([one.fits(v.images, v.beside) for v in views])
-        .float()
-        .mean(0)
-        for one in run.plans[GLOBAL].compositors
-    }
+def _with(donors: Sequence[Donor], each: int, view: int, raw: _Raw) -> _Raw:
+    """A view with its own donors, so that not the same is behind both views of an image."""
+    mine = donors[view * each : (view + 1) * each]
+    return replace(raw, beside=replace(raw.beside, donors=mine))
+
+
+def _fits(run: Run, family: str, views: Sequence[_Raw]) -> list[torch.Tensor]:
+    """Which views of a family an operation could compose, each bool, (part,)."""
+    made = run.plans[family].compositors
+    return [one.fits(view.images, view.beside) for one in made for view in views]
 
 
 def _as_wanted(run: Run, images: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,8 @@ from histoscope.core.views.beside import Beside, Donor
 from histoscope.core.views.spec import BackgroundSpec
 
 MASK = "mask"  # kind of the plane: 1 where the subject is
-BEHIND, BEFORE = 0, 1  # which donor gives its background, and which its subject
+BEHIND, BEFORE = 0, 1  # which donor of a view gives its background, and which its subject
+OF_VIEW = 2  # donors of each view where a subject is wanted, too
 PARTS = (2, 3, 4, 6, 8)  # of a side: squares of these sizes are looked for, the largest first
 
 
@@ -33,7 +34,7 @@ class Background:
     def __init__(self, spec: BackgroundSpec) -> None:
         self.spec = spec
         self.planes: Mapping[str, str | None] = {MASK: spec.provider}
-        self.donors = {"remove": 0, "random": 1, "swap": 2}[spec.kind]
+        self.donors = {"remove": 0, "random": 1, "swap": OF_VIEW}[spec.kind]
         self.matches = spec.kind == "swap"
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -60,16 +61,18 @@ class Background:
     def match(self, images: Tensor, drawn: Tensor, beside: Beside) -> tuple[Tensor, Tensor]:
         """Another image's subject before the background that the view shows."""
         low, high = self.spec.area
-        fits, on = self.fits(images, beside), (drawn[:, 0] > 0)[:, None, None, None]
+        changed = (drawn[:, 0] > 0) & self.fits(images, beside)
         own = Donor(images, beside.planes, beside.fills)
         behind = torch.where(
-            on & fits[:, None, None, None],
+            changed[:, None, None, None],
             self._other(images, drawn, beside),
             self._completed(own, drawn),
         )
         other = _as_large(beside.donors[BEFORE], images)
-        share = _share(other.planes[MASK])
-        known = (drawn[:, 1] > 0) & fits & (share >= low) & (share <= high)
+        shares = [_share(planes[MASK]) for planes in (beside.planes, other.planes)]
+        known = drawn[:, 1] > 0
+        for share in shares:
+            known = known & (share >= low) & (share <= high)
         return torch.where((other.planes[MASK] > 0)[:, None], other.images, behind), known
 
     def _other(self, images: Tensor, drawn: Tensor, beside: Beside) -> Tensor:
@@ -160,7 +163,7 @@ def _as_large(donor: Donor, images: Tensor) -> Donor:
     if donor.images.shape[-2:] == size:
         return donor
     smaller = size[0] <= donor.images.shape[-2]
-    how = "area" if smaller else "nearest"
+    how = "area" if smaller else "nearest-exact"
     masks = donor.planes[MASK][:, None].float()
-    planes = {MASK: interpolate(masks, size, mode="nearest").squeeze(1).to(torch.uint8)}
+    planes = {MASK: interpolate(masks, size, mode="nearest-exact").squeeze(1).to(torch.uint8)}
     return Donor(interpolate(donor.images, size, mode=how), planes, donor.fills)

@@ -34,7 +34,7 @@ class Beside:
         planes: by kind, uint8, (batch, height, width).
         fills: by kind of plane what lies behind its subjects in the image's source, RGB in 0..1,
             (batch, 3).
-        donors: second images of each, slot by slot.
+        donors: second images of each, of this view alone, slot by slot.
     """
 
     planes: Mapping[str, Tensor] = field(default_factory=dict)
@@ -48,8 +48,9 @@ class Compositor(Protocol):
     Attributes:
         name, width: as of a device operation; it also draws as one.
         planes: by their kind ``provider@version`` of the planes that it wants, None: the only one.
-        donors: second images that it wants of each.
-        matches: whether it makes images that oppose a view, see ``match``.
+        donors: second images that it wants of each view: others than the other view's.
+        matches: whether it makes images that oppose a view, see ``match``; the first operation
+            alone may.
     """
 
     name: str

@@ -127,7 +127,7 @@ class ViewPlan:
     @property
     def matches(self) -> bool:
         """Whether there is anything that opposes a view."""
-        return any(one.matches for one in self.compositors)
+        return bool(self.operations) and getattr(self.operations[0], "matches", False)
 
     def _run(self, images: Tensor, drawn: Tensor, beside: Beside, begin: int) -> Tensor:
         start = 0

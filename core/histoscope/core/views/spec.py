@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from histoscope.core.config import Spec, build, merge
+from histoscope.core.errors import ConfigError
 
 
 def rising(given: tuple[float, float], *, most: float = math.inf) -> tuple[float, float]:
@@ -165,8 +166,25 @@ class ViewsSpec(Spec):
             ConfigError: a family changes what there is not.
         """
         whole = self.model_dump(exclude={"families"})
+        for name, changes in self.families.items():
+            self._check_background(f"views.families.{name}.background", changes, name)
         others = {
             name: build(ViewsSpec, merge(whole, changes), f"views.families.{name}")
             for name, changes in self.families.items()
         }
         return {usual: self, **others}
+
+    def _check_background(self, where: str, changes: Mapping[str, Any], family: str) -> None:
+        """Refuse what would do nothing in silence."""
+        asked = changes.get("background")
+        if not isinstance(asked, Mapping):
+            return
+        if family == "donor":
+            raise ConfigError(f"{where}: donors are shown as they are; leave it out")
+        if set(asked) - {"p"} and not asked.get("p", self.background.p):
+            raise ConfigError(f"{where}: p is not given: in which share of views, for example 0.2")
+        if asked.get("kind") == "swap" and self.background.kind != "swap":
+            raise ConfigError(
+                f"{where}: kind swap opposes the usual views; set views.background.kind=swap, "
+                "or kind random here"
+            )
