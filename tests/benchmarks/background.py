@@ -1,7 +1,7 @@
 """Whether other backgrounds keep a network from learning what lies behind subjects.
 
     python -m tests.benchmarks.background OUT [--kind random] [--p 0.5] [--steps 300] [--seed 0]
-        [--base simclr] [--rows "NAME;NAME"]
+        [--base simclr] [--rows "NAME;NAME"] [--part test]
 
 On the phantom of ``tests/phantoms/shortcut.py``, with and without its shortcut: the base as it is,
 with other backgrounds by the painted masks, and with them by masks of the same area elsewhere
@@ -55,10 +55,11 @@ def store_of(ground: str, out: Path) -> Path:
     return store
 
 
-def scored(store: Path, settings: dict[str, Any], out: Path) -> Path:
+def scored(store: Path, settings: dict[str, Any], part: str, out: Path) -> Path:
     """Train, fit probes, score; the folder of the evaluation."""
-    if (out / "evaluation" / "report.html").is_file():
-        return out / "evaluation"
+    evaluation = out / part
+    if (evaluation / "report.html").is_file():
+        return evaluation
     out.mkdir(parents=True, exist_ok=True)
     file = out / "settings.yaml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -66,8 +67,8 @@ def scored(store: Path, settings: dict[str, Any], out: Path) -> Path:
     if not (out / "package" / "SHA256SUMS").is_file():
         few = ("--set", "method=probe", "--set", "fraction=0.1", "--set", "draws=10")
         call("finetune", store, "--encoder", out / "run", *few, "--out", out / "package")
-    call("evaluate", out / "package", store, "--out", out / "evaluation")
-    return out / "evaluation"
+    call("evaluate", out / "package", store, "--split", part, "--out", evaluation)
+    return evaluation
 
 
 def settings_of(way: str, base: str, kind: str, p: float, steps: int, seed: int) -> dict[str, Any]:
@@ -115,8 +116,9 @@ def composed(kind: str, batch: int, side_px: int) -> Callable[[], object]:
 @click.option("--seed", default=0)
 @click.option("--base", default="simclr")
 @click.option("--rows", help="GROUND WAY, between semicolons; default: all")
+@click.option("--part", default="test", help="that is scored; kind and p are chosen on valid")
 def main(
-    out: Path, kind: str, p: float, steps: int, seed: int, base: str, rows: str | None
+    out: Path, kind: str, p: float, steps: int, seed: int, base: str, rows: str | None, part: str
 ) -> None:
     """Train, score, print."""
     asked = rows.split(";") if rows else [f"{g} {w}" for g in GROUNDS for w in WAYS]
@@ -126,7 +128,7 @@ def main(
         store = store_of(ground, out)
         named = f"{base}-{steps}-{seed}" + (f"-{kind}-{p:g}" if way != "plain" else "")
         settings = settings_of(way, base, kind, p, steps, seed)
-        found[row] = scored(store, settings, out / f"{ground}-{way}-{named}")
+        found[row] = scored(store, settings, part, out / f"{ground}-{way}-{named}")
         click.echo(f"{row}: {found[row]}")
     if set(asked) != {f"{g} {w}" for g in GROUNDS for w in WAYS}:
         return

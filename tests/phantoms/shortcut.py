@@ -2,7 +2,7 @@
 
 Four classes are four drawings on a disc, in any colours, size and place; four textures lie behind
 it, each in its own hue. With the shortcut a training image has the texture of its class in 95 of
-100 cases, without it any; test images have any in both. What is painted is known to the pixel.
+100 cases, without it any; images of other parts have any in both. What is painted is known to the pixel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from histoscope.core.randomness import generator
 
 CLASSES = ("plain", "rings", "spokes", "core")
 SIDE, PLANTED = 64, 0.95
-COUNTS = {"train": 2400, "test": 1200}
+COUNTS = {"train": 2400, "valid": 600, "test": 1200}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def everything(*, shortcut: bool) -> Iterator[tuple[str, str, Painted]]:
 
 
 def write_phantom(folder: Path, *, shortcut: bool) -> None:
-    """Write ``train.zip`` and ``test.zip``, as ``prepare --layout zip`` reads them."""
+    """Write ``train.zip``, ``valid.zip`` and ``test.zip``, as ``prepare --layout zip`` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {split: zipfile.ZipFile(folder / f"{split}.zip", "w") for split in COUNTS}
     for split, path, painted in everything(shortcut=shortcut):
@@ -145,9 +145,9 @@ def _moved(mask: NDArray[np.bool_], path: str) -> NDArray[np.bool_]:
 
 
 def digest(*, shortcut: bool, first: int = 40) -> str:
-    """Of the first images of each split and their masks."""
+    """Of the first images of training and testing, and their masks."""
     told = hashlib.blake2b(digest_size=16)
-    for split in COUNTS:
+    for split in ("train", "test"):
         for number in range(first):
             painted = paint(split, number, shortcut=shortcut)
             told.update(painted.image.tobytes() + painted.mask.tobytes())
