@@ -2,7 +2,8 @@
 
 Four classes are four drawings on a disc, in any colours, size and place; four textures lie behind
 it, each in its own hue. With the shortcut a training image has the texture of its class in 95 of
-100 cases, without it any; images of other parts have any in both. What is painted is known to the pixel.
+100 cases, without it any; images of other parts have any in both. What is painted is known to the
+pixel.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def everything(*, shortcut: bool) -> Iterator[tuple[str, str, Painted]]:
 
 
 def write_phantom(folder: Path, *, shortcut: bool) -> None:
-    """Write ``train.zip``, ``valid.zip`` and ``test.zip``, as ``prepare --layout zip`` reads them."""
+    """Write a ``.zip`` of each part, as ``prepare --layout zip`` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {split: zipfile.ZipFile(folder / f"{split}.zip", "w") for split in COUNTS}
     for split, path, painted in everything(shortcut=shortcut):
