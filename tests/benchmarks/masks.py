@@ -25,8 +25,9 @@ from histoscope.core.contracts.masks import MaskMaker
 from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.making import random_encoder
 from histoscope.core.stages.encoders import open_folder
-from histoscope.domains.saliency import GROUPING, INSTRUMENTS, NUCLEI, TISSUE
-from histoscope.domains.saliency.settings import GroupingSpec
+from histoscope.core.stages.maps import resized
+from histoscope.domains.saliency import INSTRUMENTS, LEARNED, NUCLEI, TISSUE
+from histoscope.domains.saliency.settings import LearnedSpec
 from tests.domains.saliency import painted
 from tests.domains.saliency.painted import Painted
 
@@ -38,6 +39,7 @@ NUCLEI_FOLDER = "fields/NAME.jpg at 0.25 um per pixel, masks/NAME.png"
 TOOL = 6
 RICH_UM, RICH = 5.0, 0.2  # rich in nuclei: a fifth of what lies about 5 um around is nucleus
 SCALES = ((0.25, 256), (0.5, 224), (1.0, 96), (2.0, 64))  # um per pixel, side of a tile in px
+LEARNED_MPP = 0.5  # one scale is enough for what is learned
 
 
 def open_maps(word: str, size_px: int) -> Maps:
@@ -50,7 +52,8 @@ def open_maps(word: str, size_px: int) -> Maps:
 
     def maps(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         with torch.no_grad():
-            given = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+            sized = np.stack([resized(image, size_px) for image in images])
+            given = torch.from_numpy(sized).permute(0, 3, 1, 2).float() / 255
             return encoder.encode(given, "map").numpy()
 
     return maps
@@ -116,36 +119,46 @@ def _made(provider: object) -> MaskMaker:
     return provider.make(provider.settings(), open_maps)  # type: ignore[attr-defined]
 
 
+def learned_rows(like: str, encoders: Sequence[tuple[str, int]]) -> dict[str, MaskMaker]:
+    """What learns from a provider, by encoder and side; without one as well."""
+    made = {"": LEARNED.make(LearnedSpec(like=like), open_maps)}
+    for word, side in encoders:
+        spec = LearnedSpec(like=like, encoder=word, size_px=side)
+        made[f", {Path(word).name} {side} px"] = LEARNED.make(spec, open_maps)
+    return {f"learned of {like}{what}": maker for what, maker in made.items()}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--surgery", type=Path, help=SURGERY)
     parser.add_argument("--nuclei", type=Path, help=NUCLEI_FOLDER)
-    parser.add_argument("--encoder", help="for grouping: a folder, or random:NAME")
-    parser.add_argument("--size-px", type=int, default=256, help="for grouping")
+    parser.add_argument(
+        "--encoder", nargs="*", default=[], help="for learned: folders, or random:NAME"
+    )
+    parser.add_argument("--size-px", type=int, nargs="*", default=[512], help="for learned")
+    parser.add_argument("--parts", nargs="*", default=["train", "valid"], help="of --surgery")
     told = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    encoders = [(word, side) for word in told.encoder for side in told.size_px]
     print("| masks | sources | images | IoU | recall | precision | least IoU | images/s |")  # noqa: T201
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
     on_phantoms()
-    learned = None
-    if told.encoder:
-        spec = GroupingSpec(encoder=told.encoder, size_px=told.size_px)
-        learned = GROUPING.make(spec, open_maps)
-        shot = (painted.frames(operation) for operation in range(4))
-        row("grouping, phantom's tools", learned, shot)
     if told.nuclei:
         for mpp, tile_px in SCALES:
             for half, name in enumerate(("first", "second")):
-                tiles = fields(told.nuclei, half, mpp, tile_px)
-                what = f"nuclei, {name} fields, {mpp} um/px, {tile_px} px"
-                row(what, _made(NUCLEI), tiles)
+                rows = {"nuclei": _made(NUCLEI)}
+                if mpp == LEARNED_MPP:
+                    rows |= learned_rows("nuclei", encoders)
+                for provider, maker in rows.items():
+                    tiles = fields(told.nuclei, half, mpp, tile_px)
+                    row(f"{provider}, {name} fields, {mpp} um/px, {tile_px} px", maker, tiles)
     if told.surgery:
-        for part in ("train", "valid"):
-            row(f"instruments, {part}", _made(INSTRUMENTS), operations(told.surgery, part))
-            if learned is not None:
-                row(f"grouping, {part}", learned, operations(told.surgery, part))
+        for part in told.parts:
+            rows = {"instruments": _made(INSTRUMENTS)} | learned_rows("instruments", encoders)
+            for provider, maker in rows.items():
+                row(f"{provider}, {part}", maker, operations(told.surgery, part))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 from histoscope.core.config import build
 from histoscope.core.contracts.masks import MASKS, MaskMaker, MaskProvider
 from histoscope.domains import saliency
-from histoscope.domains.saliency import FIELD, GROUPING, INSTRUMENTS, NUCLEI, RANDOM, TISSUE
+from histoscope.domains.saliency import FIELD, INSTRUMENTS, LEARNED, NUCLEI, RANDOM, TISSUE
 from tests.domains.saliency.painted import frames, tissue_tiles
 
-PROVIDERS = (TISSUE, NUCLEI, INSTRUMENTS, FIELD, GROUPING, RANDOM)
-NEEDS: dict[str, dict[str, Any]] = {"grouping": {"encoder": "cells"}, "random": {"like": "tissue"}}
+PROVIDERS = (TISSUE, NUCLEI, INSTRUMENTS, FIELD, LEARNED, RANDOM)
+NEEDS: dict[str, dict[str, Any]] = {
+    "learned": {"like": "tissue", "encoder": "cells", "size_px": 64},
+    "random": {"like": "tissue"},
+}
 HOUSE = Path(__file__).resolve().parents[3]
 Image = NDArray[np.uint8]
 
@@ -34,9 +38,8 @@ def cells(word: str, size_px: int) -> Callable[[Sequence[Image]], NDArray[np.flo
 
 
 def _cells(images: Sequence[Image]) -> NDArray[np.float32]:
-    stack = np.stack(images).astype(np.float32) / 255
-    side = stack.shape[1] // 16
-    mean = stack.reshape(len(stack), 16, side, 16, side, 3).mean(axis=(2, 4))
+    small = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA) for image in images]
+    mean = np.stack(small).astype(np.float32) / 255
     return np.concatenate([mean, mean**2], axis=3).transpose(0, 3, 1, 2)
 
 
@@ -89,7 +92,7 @@ def test_a_source_without_images_has_no_masks(provider: MaskProvider):
     assert max(subjects.fill) > 0
 
 
-@pytest.mark.parametrize("provider", [TISSUE, NUCLEI, INSTRUMENTS, GROUPING], ids=lambda p: p.name)
+@pytest.mark.parametrize("provider", [TISSUE, NUCLEI, INSTRUMENTS, LEARNED], ids=lambda p: p.name)
 @pytest.mark.parametrize("picture", ["black", "white", "grey"])
 def test_an_even_picture_has_no_subject(provider: MaskProvider, picture: str):
     masks = maker(provider).of_source(lambda: iter(DULL[picture])).masks

@@ -6,8 +6,8 @@ The work is done in the modules that ``maker`` names; they are imported when mas
 from histoscope.domains.saliency.declared import Declared
 from histoscope.domains.saliency.settings import (
     FieldSpec,
-    GroupingSpec,
     InstrumentsSpec,
+    LearnedSpec,
     NucleiSpec,
     RandomSpec,
     TissueSpec,
@@ -45,13 +45,13 @@ FIELD = Declared(
     about="the round field of view, against the dark around it",
     maker="histoscope.domains.saliency.field:FieldMaker",
 )
-GROUPING = Declared(
-    name="grouping",
+LEARNED = Declared(
+    name="learned",
     version="1",
     domains=(),
-    settings=GroupingSpec,
-    about="the group of patches that an encoder sets apart in each image",
-    maker="histoscope.domains.saliency.grouping:GroupingMaker",
+    settings=LearnedSpec,
+    about="what another provider takes, as it is learned from its masks in the source",
+    maker="histoscope.domains.saliency.learned:LearnedMaker",
 )
 RANDOM = Declared(
     name="random",
@@ -62,4 +62,4 @@ RANDOM = Declared(
     maker="histoscope.domains.saliency.random:RandomMaker",
 )
 
-__all__ = ["FIELD", "GROUPING", "INSTRUMENTS", "NUCLEI", "RANDOM", "TISSUE", "Declared"]
+__all__ = ["FIELD", "INSTRUMENTS", "LEARNED", "NUCLEI", "RANDOM", "TISSUE", "Declared"]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histoscope.core.config import build
-from histoscope.core.contracts.masks import MASKS, MaskMaker, Subjects
-from histoscope.core.errors import UsageError
+from histoscope.core.contracts.masks import MaskMaker, Subjects
 from histoscope.core.randomness import generator
+from histoscope.domains.saliency.like import other_maker
 from histoscope.domains.saliency.settings import RandomSpec
 from histoscope.domains.saliency.shapes import blur
 
@@ -33,12 +32,7 @@ class RandomMaker:
     other: MaskMaker = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        name = self.settings.like
-        if name == "random":
-            raise UsageError("provider random: 'like' must name another provider")
-        provider = MASKS.load(name)
-        given = build(provider.settings, self.settings.settings, f"provider random, like {name}")
-        object.__setattr__(self, "other", provider.make(given, self.maps))
+        object.__setattr__(self, "other", other_maker("random", self.settings, self.maps))
         object.__setattr__(self, "maps", None)  # so that it pickles where the other does
 
     def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -56,35 +56,41 @@ class FieldSpec(Spec):
     )
 
 
-class GroupingSpec(Spec):
-    """Of ``grouping``."""
+class LikeSpec(Spec):
+    """Of a provider that works from another one's masks."""
 
-    encoder: str = Field(description="a word of the command line: a run, a package, timm:NAME, ...")
-    size_px: int = Field(256, ge=16, le=2048, description="side that images are resized to")
-    temperature: float = Field(
-        0.3,
-        ge=0.02,
-        le=5,
-        description="how unlike patches may be and still be joined; of the map's own spread",
-    )
-    gap: float = Field(
-        0.2, ge=0, le=2, description="how much more alike patches of one group must be than of two"
-    )
-    side: Literal["rare", "apart"] = Field(
-        "rare",
-        description="rare: the group that is less usual in the source, at its place; "
-        "apart: the group with the patch that lies furthest out",
-    )
-    refined: bool = Field(True, description="borders follow the image's own, by a guided filter")
-
-
-class RandomSpec(Spec):
-    """Of ``random``."""
-
-    like: str = Field(description="name of the provider whose areas are taken over")
+    like: str = Field(description="name of the provider whose masks are gone by")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="of that provider; default: its defaults"
     )
+
+
+class LearnedSpec(LikeSpec):
+    """Of ``learned``."""
+
+    encoder: str | None = Field(
+        None,
+        description="a word of the command line: a run, a package, timm:NAME, ...; "
+        "default: none, colour, texture and place alone",
+    )
+    size_px: int = Field(
+        512, ge=16, le=2048, description="side that images are resized to for the encoder"
+    )
+    trust: float = Field(
+        0.35,
+        ge=0,
+        le=0.5,
+        description="weight of the other provider's mask beside what was learned; from 0.5 on "
+        "nothing that was learned would change it",
+    )
+    smallest: float = Field(
+        0.004, ge=0, le=0.5, description="specks and holes below this share of the image are undone"
+    )
+
+
+class RandomSpec(LikeSpec):
+    """Of ``random``."""
+
     scale: float = Field(
         0.125,
         gt=0,

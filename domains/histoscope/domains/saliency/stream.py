@@ -11,18 +11,19 @@ import numpy as np
 if TYPE_CHECKING:
     from histoscope.core.contracts.masks import Image, Mask
 
+S = TypeVar("S")
 T = TypeVar("T")
 MOST = 128  # images that a source is measured on; at most twice as many are kept on the way
 
 
-def measured(images: Iterator[Image], measure: Callable[[Image], T], most: int = MOST) -> list[T]:
+def measured(images: Iterator[S], measure: Callable[[S], T], most: int = MOST) -> list[T]:
     """What is measured on evenly spaced images, every one where they are few.
 
     Their number is not known beforehand: every image is measured until there are twice as many
     as wanted, then every second is dropped and every second measured from there on, and so on.
 
     Args:
-        images: of a source, in order.
+        images: of a source, in order; each may come with something.
         measure: of an image; its results are kept, images are not.
         most: fewer than twice as many results are given.
     """
