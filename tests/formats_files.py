@@ -188,6 +188,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     write_suggestions(given, out)
     write_drawings(given, out)
     write_presence(out / "store")
+    write_masks(out)
     two = out / "package-of-two"
     near = ("--config", given / "finetune-knn.yaml", "--task", "tissue", "--task", "signs")
     command(0, *learn[:6], *near, "--out", two)
@@ -259,7 +260,7 @@ def write_drawings(given: Path, out: Path) -> None:
 
 
 def write_presence(store: Path) -> None:
-    """Labels of classes that may be present together, and masks, as a program of one's own may."""
+    """Labels of classes that may be present together, and a plane, as another program may."""
     from histoscope.core.contracts import Task
     from histoscope.core.data.labels import LabelTable
     from histoscope.core.data.planes import write_planes
@@ -278,7 +279,14 @@ def write_presence(store: Path) -> None:
     rows = opened.index.to_pylist()
     (first, *_) = (row["source"] for row in rows if row["shard"])
     count = sum(row["source"] == first and row["shard"] is not None for row in rows)
-    write_planes(opened, "mask:by-hand@1", first, [np.zeros((32, 32), np.uint8)] * count)
+    write_planes(opened, "depth:by-hand@1", first, [np.zeros((32, 32), np.uint8)] * count)
+
+
+def write_masks(out: Path) -> None:
+    """Masks of a provider that was told something, and a sheet of them."""
+    (out / "mask-sheet").mkdir()
+    by = ("--provider", "tissue", "--set", "stain=0.06", "--workers", 0)
+    command(0, "masks", out / "store", *by, "--sheet", out / "mask-sheet" / "masks.png")
 
 
 def write_operations(given: Path, out: Path) -> None:

@@ -58,6 +58,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "suggestions": ("Suggestions", "pathology"),
     "annotations": ("Annotations", "pathology"),
     "suggestions-of-operations": ("Suggestions", "surgery"),
+    "mask-sheet": ("Sheet of masks", "pathology"),
     "scores": ("Scores", "surgery"),
     "scores-of-two": ("Scores", "surgery"),
     "demo-of-operations": ("Demo", "surgery"),

@@ -26,7 +26,7 @@ from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom.slides import write_phantom
-from tests.benchmarks import allocator, stain, videos
+from tests.benchmarks import allocator, background, stain, videos
 
 Side = tuple[str, Callable[[], object]]
 
@@ -127,6 +127,18 @@ def stain_in_training() -> None:
         compare(f"a training step of 128 tiles of 64 px, {name}", ours, step, rounds=3)
 
 
+def background_in_training() -> None:
+    """What other backgrounds add to a training step on one thread: two views of a batch.
+
+    Without the network's pass over what ``swap`` opposes with, which is another cost.
+    """
+    stain.one_thread()
+    step = ("the rest of a step: ResNet-18, SimCLR", stain.training_step(128, 64))
+    for kind in ("remove", "random", "swap"):
+        ours = (f"{kind} of two views", background.composed(kind, 128, 64))
+        compare(f"a training step of 128 images of 64 px, backgrounds {kind}", ours, step, rounds=3)
+
+
 def operations(folder: Path) -> None:
     """Preparing operations at 1 frame a second beside bare decoding; memory over two hours."""
     place = videos.clips(folder)
@@ -173,6 +185,7 @@ if __name__ == "__main__":
     help_page()
     stain_of_tiles()
     stain_in_training()
+    background_in_training()
     with tempfile.TemporaryDirectory() as scratch:
         write_phantom(Path(scratch), 0, train=4, valid=0, test=0, new=1)
         tiles_of_a_slide(Path(scratch))

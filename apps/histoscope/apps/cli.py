@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "what this machine has: versions, GPU and driver, readers, disk",
     "demo": "the whole road on a built-in phantom: prepare to report",
     "prepare": "cut a folder into a store of samples",
+    "masks": "mark subjects for background augmentation",
     "import-weights": "turn a checkpoint from elsewhere into an encoder",
     "pretrain": "learn an encoder from a store, without labels",
     "finetune": "turn an encoder and a few labels into a model package",

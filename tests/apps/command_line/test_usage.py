@@ -82,12 +82,13 @@ def test_a_wrong_set_is_refused(road, refused, word, says):
             [
                 "--preset simclrr",
                 "did you mean 'simclr'?",
-                "known: moco_v2, simclr, simclr_pathology, stacke",
+                "known: background_pathology, background_surgery, moco_v2, simclr, "
+                "simclr_pathology, stacke",
             ],
         ),
         (
             ["--preset", "../recipe/simclr"],
-            ["unknown", "known: moco_v2, simclr, simclr_pathology, stacke"],
+            ["unknown", "known: background_pathology, background_surgery, moco_v2, simclr"],
         ),
         (
             ["--preset", "stacke", "--set", "training.batch_size=8"],

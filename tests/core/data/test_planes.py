@@ -1,17 +1,30 @@
 """Planes go with their images through crop, mirror, turn and warp, and reach whoever wants them."""
 
+import io
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from histoscope.core.config import build
 from histoscope.core.data.joined import joined
 from histoscope.core.data.loader import Family, ViewDataset, collate
-from histoscope.core.data.planes import open_planes, planes_of, write_planes
+from histoscope.core.data.planes import (
+    GREY,
+    StorePlanes,
+    open_planes,
+    plane_folder,
+    planes_of,
+    shards_of,
+    told_of,
+    write_planes,
+)
+from histoscope.core.data.planes import write_masks as write_bits
 from histoscope.core.data.relations import Donors
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.data.shard import Shard, write_shard
+from histoscope.core.errors import ConfigError, DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain, rehearse
 from histoscope.core.training.spec import PretrainSpec
@@ -69,6 +82,82 @@ def test_planes_are_those_of_the_row(masked):
     assert np.array_equal(again.plane(41), planes.plane(41))
 
 
+def test_fill_is_grey_where_a_plane_does_not_say_and_goes_through_joined_stores(toy, tmp_path):
+    stores = two_stores(toy, tmp_path)
+    write_planes_of_bits(stores[0], fill=(9, 8, 7))
+    write_masks(stores[1], "bits@1")
+    _, planes = open_planes(joined(stores), "mask", None)
+    for row, fill, values in ((0, (9, 8, 7), {0, 1}), (20, GREY, {0, 255})):
+        assert planes.fill(row).tolist() == list(fill)
+        assert planes.fill(row).dtype == np.uint8
+        assert set(np.unique(planes.plane(row))) == values
+
+
+def write_planes_of_bits(store, fill=(1, 2, 3), change=lambda masks: masks, **told):
+    """Masks of noise, a bit a pixel; ``told`` stands in place of what they should say."""
+    made = {}
+    for source, name in shards_of(store).items():
+        shard = Shard(store.path / name)
+        noise = np.random.default_rng(len(made)).random((shard.rows, 16, 16)) > 0.5
+        made[source] = noise
+        file = plane_folder(store, "mask:bits@1") / f"{source}.arrow"
+        write_bits(file, change(list(noise)), told_of(shard, fill) | told)
+    return made
+
+
+def test_masks_are_read_to_the_bit_and_take_less_than_their_pixels(toy_store):
+    made = write_planes_of_bits(toy_store)
+    _, planes = open_planes(toy_store, "mask", None)
+    for row, one in enumerate(toy_store.index.to_pylist()):
+        assert np.array_equal(planes.plane(row), made[one["source"]][one["row"]])
+    source = toy_store.index.column("source")[0].as_py()
+    png = Shard(plane_folder(toy_store, "mask:bits@1") / f"{source}.arrow").data(0)
+    opened = Image.open(io.BytesIO(png))
+    assert (opened.mode, opened.size, len(png) < 16 * 16 / 8 + 90) == ("1", (16, 16), True)
+    assert np.array_equal(np.asarray(opened), made[source][0])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"of": "0" * 16}, "made of other images than its source has now"),
+        ({"change": lambda masks: masks[:-1]}, r"of \d+ images, where its source has \d+"),
+        ({"change": lambda masks: [m[:8, :8] for m in masks]}, "of 8 x 8 px, .* are of 16 px"),
+    ],
+)
+def test_masks_of_other_images_are_refused_in_one_line(toy_store, more, says):
+    write_planes_of_bits(toy_store, **more)
+    with pytest.raises(DataError, match=rf"arrow: ({says}); run 'histoscope masks .*' again$"):
+        open_planes(toy_store, "mask", None)
+    with pytest.raises(DataError, match=says):
+        StorePlanes(toy_store, "mask:bits@1").plane(0)
+
+
+def test_a_source_without_a_plane_is_refused_where_it_is_read(masked):
+    source = masked.index.column("source")[0].as_py()
+    (plane_folder(masked, "mask:left@1") / f"{source}.arrow").unlink()
+    with pytest.raises(DataError, match=rf"{source}.arrow: missing; run 'histoscope masks"):
+        open_planes(masked, "mask", None, np.array([70, 0]))
+    _, planes = open_planes(masked, "mask", None, np.array([50, 70]))
+    assert planes.plane(70).shape == (16, 16)
+
+
+def test_a_fingerprint_is_that_of_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [rng.bytes(int(size)) for size in rng.integers(20, 60, 600)]
+
+    def of(changed, name="a"):
+        write_shard(tmp_path / name, changed)
+        return Shard(tmp_path / name).fingerprint()
+
+    first = of(images)
+    assert of(images, "b") == first
+    assert of(images[:-1]) != first
+    assert of([*images[:100], images[100] + b"x", *images[101:]]) != first
+    assert of([b"y" * len(images[0]), *images[1:]]) != first
+    assert of([]) != of([b""])
+
+
 def test_planes_of_several_stores_are_read_as_one(toy, tmp_path):
     stores = two_stores(toy, tmp_path)
     write_masks(stores[0])
@@ -88,6 +177,9 @@ def test_a_choice_of_planes_is_the_users(masked):
     assert open_planes(masked, "mask", "other@2")[0] == "mask:other@2"
     with pytest.raises(DataError, match=r"no plane mask:third@1 \(of that kind: mask:left@1"):
         open_planes(masked, "mask", "third@1")
+    assert open_planes(masked, "mask", "other")[0] == "mask:other@2"
+    with pytest.raises(DataError, match=r"no plane mask:third \(of that kind: mask:left@1, mask:o"):
+        open_planes(masked, "mask", "third")
     with pytest.raises(UsageError, match="a name is KIND:PROVIDER@VERSION"):
         write_planes(masked, "mask", "s", [])
 
@@ -108,15 +200,18 @@ def test_donors_are_others_and_change_with_the_epoch():
 class Swap:
     """Another image's background, everywhere."""
 
-    name, width, planes, donors = "swap", 1, ("mask",), 1
+    name, width, planes, donors, matches = "swap", 1, {"mask": None}, 1, False
 
     def draw(self, rng):
         return np.array([1.0], np.float32)
 
-    def compose(self, images, drawn, planes, donors):
-        inside = planes["mask"][:, None] > 0
+    def fits(self, images, beside):
+        return torch.ones(len(images), dtype=torch.bool)
+
+    def compose(self, images, drawn, beside):
+        inside = beside.planes["mask"][:, None] > 0
         assert drawn.shape == (len(images), 1)
-        return torch.where(inside, images, donors[0].images)
+        return torch.where(inside, images, beside.donors[0].images)
 
 
 def test_a_compositor_gets_planes_and_donors_of_its_view(masked):
@@ -160,9 +255,9 @@ def test_a_method_that_wants_planes_and_donors_trains(toy, masked, tmp_path):
 def test_an_operation_of_the_domain_may_want_them(toy, masked, tmp_path, monkeypatch):
     calls, compose = [], Swap.compose
 
-    def seen(self, images, drawn, planes, donors):
-        calls.append((len(donors), tuple(planes["mask"].shape)))
-        return compose(self, images, drawn, planes, donors)
+    def seen(self, images, drawn, beside):
+        calls.append((len(beside.donors), tuple(beside.planes["mask"].shape)))
+        return compose(self, images, drawn, beside)
 
     monkeypatch.setattr(Swap, "compose", seen)
     monkeypatch.setattr(
@@ -171,6 +266,62 @@ def test_an_operation_of_the_domain_may_want_them(toy, masked, tmp_path, monkeyp
     spec = build(PretrainSpec, CONFIG, "a")
     pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
     assert set(calls) == {(1, (8, 16, 16))}
+
+
+BEHIND = {"background": {"kind": "random", "p": 1, "area": [0.01, 0.99]}}
+FLAT = {"jitter": {"p": 0}, "grey": 0, "geometry": {"scale": [1, 1]}}
+
+
+def test_each_view_of_an_image_has_another_background(toy, masked, tmp_path, monkeypatch):
+    """Else the new one would be what both share."""
+    seen = []
+
+    def keep(self, images, drawn, beside):
+        seen.append(beside.donors[0].images)
+        return images
+
+    monkeypatch.setattr("histoscope.core.views.background.Background.compose", keep)
+    for kind, views in (("random", 2), ("swap", 2)):
+        changed = {"background": {**BEHIND["background"], "kind": kind}, **FLAT}
+        spec = build(PretrainSpec, {**CONFIG, "views": changed}, "a")
+        pretrain(masked, toy.DOMAIN, spec, tmp_path / kind, progress=Silent())
+        assert len(seen) == views * CONFIG["training"]["steps"]
+        for one, other in zip(seen[::2], seen[1::2], strict=True):
+            assert (one != other).flatten(1).any(1).float().mean() > 0.9
+        seen.clear()
+
+
+def test_a_run_says_how_many_images_have_a_background_to_change(toy, masked, tmp_path):
+    for area, said in (([0.01, 0.99], "40 have"), ([0.9, 0.99], "0 have")):
+        views = {"background": {"kind": "random", "p": 1, "area": area}}
+        spec = build(PretrainSpec, {**CONFIG, "views": views}, "a")
+        _, read = rehearse(masked, toy.DOMAIN, spec, tmp_path / "run")
+        assert f"of 40 images looked at {said} a subject of" in read
+        assert ("nothing is changed" in read) == (said == "0 have")
+
+
+def test_a_run_does_not_go_on_with_other_masks_of_the_same_name(toy, masked, tmp_path):
+    spec = build(PretrainSpec, {**CONFIG, "views": BEHIND}, "a")
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+    source = masked.index.column("source")[0].as_py()
+    write_planes(masked, "mask:left@1", source, [np.ones((16, 16), np.uint8)] * 40)
+    with pytest.raises(UsageError, match="was trained with other masks of the same name"):
+        pretrain(masked, toy.DOMAIN, spec, tmp_path / "run", progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "said"),
+    [
+        ("local", {"kind": "swap", "p": 0.5}, "opposes the usual views"),
+        ("local", {"kind": "remove"}, "p is not given"),
+        ("donor", {"kind": "remove", "p": 0.5}, "donors are shown as they are"),
+    ],
+)
+def test_a_background_that_would_do_nothing_is_refused(family, asked, said):
+    spec = build(ViewsSpec, {"families": {family: {"background": asked}}}, "views")
+    with pytest.raises(ConfigError, match=rf"views\.families\.{family}\.background: .*{said}"):
+        spec.of_families("global")
 
 
 def test_planes_that_nobody_wants_are_refused(toy, masked, tmp_path):

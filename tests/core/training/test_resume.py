@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 
-from histoscope.core.config import build, load_yaml
+from histoscope.core.config import build, load_yaml, merge
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import DataError, UsageError
@@ -20,6 +20,7 @@ from histoscope.core.tensors import save_tensors
 from histoscope.core.training.checkpoint import finished
 from histoscope.core.training.journal import read_metrics
 from histoscope.core.training.spec import PretrainSpec
+from tests.made import write_masks
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -88,6 +89,28 @@ def outcome(folder):
         for row in read_metrics(folder / "metrics.csv")
     ]
     return (folder / "encoder.safetensors").read_bytes(), rows
+
+
+def test_backgrounds_and_their_opponents_go_on_bit_for_bit(toy, toy_store, tmp_path):
+    write_masks(toy_store)
+    spec = spec_of("sgd", "float32", workers=0)
+    changed = {"background": {"kind": "swap", "p": 0.5, "area": [0.01, 0.99]}}
+    spec = build(PretrainSpec, merge(dump_of(spec), {"views": changed}), "test")
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
+    whole = outcome(tmp_path / "whole")
+    shares = [(float(row["matched"]), float(row["background_fits"])) for row in whole[1]]
+    assert all(0 < matched < 1 and 0 < fits <= 1 for matched, fits in shares)
+    assert cut_off(toy_store, toy, spec, tmp_path / "killed", 3) == whole
+
+
+def test_backgrounds_at_p_zero_are_the_base_bit_for_bit(toy, toy_store, tmp_path):
+    """And nobody asks for masks."""
+    spec = spec_of("sgd", "float32", workers=0)
+    changed = {"background": {"kind": "swap", "p": 0}}
+    zero = build(PretrainSpec, merge(dump_of(spec), {"views": changed}), "test")
+    pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "base", progress=Silent())
+    pretrain(toy_store, toy.DOMAIN, zero, tmp_path / "zero", progress=Silent())
+    assert outcome(tmp_path / "base") == outcome(tmp_path / "zero")
 
 
 def cut_off(store, toy, spec, folder, killed_after):

@@ -55,6 +55,7 @@ def parts_of(views, count):
                 name: {kind: [p[a : a + size] for p in planes] for kind, planes in every.items()}
                 for name, every in views.planes.items()
             },
+            {name: [k[a : a + size] for k in every] for name, every in views.known.items()},
         )
         for a in range(0, BATCH, size)
     ]
@@ -124,17 +125,22 @@ def test_a_batch_in_halves_is_another_batch_to_batch_norm():
         assert_same(whole, halves)
 
 
-def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
+def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> PretrainSpec:
     """Three steps in float64, plain gradient descent."""
     patches = encoder == "test_vit"  # of 16 px
     small = {"size_px": 16 if patches else 8, "scale": [0.2, 0.5]}
     cropped = base in ("follow", "dino", "swav", "ibot")
     families = {"local": {"geometry": small}} if cropped else {}
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
+    changed = {"background": {"kind": background, "p": 0.7, "area": [0.01, 0.99]}}
     body = {
         "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
         "objective": {"base": base, **SETTINGS.get(base, {})},
-        "views": {"families": families, **({"geometry": {"size_px": 32}} if patches else {})},
+        "views": {
+            "families": families,
+            **({"geometry": {"size_px": 32}} if patches else {}),
+            **(changed if background else {}),
+        },
         "training": {
             "steps": 3,
             "batch_size": 16,
@@ -149,13 +155,19 @@ def spec_of(base: str, encoder: str, accumulate: int) -> PretrainSpec:
     return build(PretrainSpec, body, "test")
 
 
-def cases() -> list[tuple[str, str]]:
-    """Every objective that is registered, without and with batch norm."""
+BACKGROUNDS = {"simclr": "swap", "moco_v2": "swap", "dino": "random", "byol": "remove"}
+
+
+def cases() -> list[tuple[str, str, str]]:
+    """Every objective that is registered, without and with batch norm; some with backgrounds."""
     names = sorted(OBJECTIVES.names())
     normed = {"ibot": "test_vit"}  # which wants patches
-    return [
-        (base, encoder) for base in names for encoder in ("noisy", normed.get(base, "test_resnet"))
+    usual = [
+        (base, encoder, "")
+        for base in names
+        for encoder in ("noisy", normed.get(base, "test_resnet"))
     ]
+    return usual + [(base, "noisy", kind) for base, kind in BACKGROUNDS.items()]
 
 
 def run_all(store: Path, out: Path, accumulate: int) -> None:
@@ -165,8 +177,9 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
     from histoscope.core.data.store import Store
 
     with patch("histoscope.core.stages.pretrain.draw_journal"):  # slower than the steps
-        for base, encoder in cases():
-            spec, folder = spec_of(base, encoder, accumulate), out / f"{base}-{encoder}"
+        for base, encoder, background in cases():
+            spec = spec_of(base, encoder, accumulate, background)
+            folder = out / f"{base}-{encoder}-{background}"
             pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
 
 
@@ -181,10 +194,14 @@ def two_processes(toy_store, tmp_path):
 def test_two_processes_are_one_in_two_parts(toy_store, two_processes, tmp_path):
     """Of everything that is registered, plug-ins included; dropout draws alike, too."""
     run_all(toy_store.path, tmp_path / "one", 2)
-    assert ("follow", "noisy") in cases()
-    for base, encoder in cases():
+    assert ("follow", "noisy", "") in cases()
+    for base, encoder, background in cases():
         files = [
-            folder / f"{base}-{encoder}" / "checkpoints" / "step-000003" / "model.safetensors"
+            folder
+            / f"{base}-{encoder}-{background}"
+            / "checkpoints"
+            / "step-000003"
+            / "model.safetensors"
             for folder in (two_processes, tmp_path / "one")
         ]
         found, expected = (load_tensors(file) for file in files)
@@ -193,7 +210,7 @@ def test_two_processes_are_one_in_two_parts(toy_store, two_processes, tmp_path):
             if "running" in name or "num_batches" in name:
                 continue  # two parts are two steps of the running statistics, two processes one
             apart = (found[name] - value).abs().max().item() if value.numel() else 0.0
-            assert apart <= 1e-9, (base, encoder, name, apart)
+            assert apart <= 1e-9, (base, encoder, background, name, apart)
 
 
 def test_the_comparison_of_processes_can_fail(toy_store, tmp_path):

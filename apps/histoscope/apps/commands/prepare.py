@@ -10,6 +10,7 @@ import click
 
 from histoscope.apps.console import Console
 from histoscope.apps.flags import (
+    compute_of,
     domain_options,
     engine_of,
     roots_of,
@@ -17,8 +18,10 @@ from histoscope.apps.flags import (
     split_options,
     work_options,
 )
+from histoscope.apps.masking import asked_provider, say_masks
 from histoscope.core.config import build
 from histoscope.core.contracts.installed import chosen_domain, find_sources, load_domain
+from histoscope.core.errors import UsageError
 
 
 @click.command("prepare")
@@ -34,6 +37,8 @@ from histoscope.core.contracts.installed import chosen_domain, find_sources, loa
     show_default=True,
     help="JPEG quality 95 4:4:4, or lossless WebP",
 )
+@click.option("--masks", help="then mark subjects by this provider, as the command masks does")
+@click.option("--masks-set", multiple=True, help="NAME=VALUE: a setting of that provider")
 @work_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
@@ -43,6 +48,8 @@ def command(
     domain_name: str | None,
     out: Path,
     encoding: Any,
+    masks: str | None,
+    masks_set: tuple[str, ...],
     workers: int,
     deadline: float,
     root: tuple[str, ...],
@@ -58,19 +65,16 @@ def command(
     own, options = split_options(domain, "prepare", values)
     sampling = build(domain.sampling, own, "command line")
     roots = roots_of(inputs, root)
+    if masks_set and masks is None:
+        raise UsageError("--masks-set: nothing is marked without --masks NAME")
+    marking = asked_provider(masks, domain.name, masks_set) if masks else None
     if dry_run:
         return say_plan(find_sources(domain, roots, options), out)
     from histoscope.core.stages.prepare import prepare
 
+    engine, progress = engine_of(workers, deadline), Console()
     outcomes = prepare(
-        domain,
-        roots,
-        sampling,
-        options,
-        out,
-        encoding=encoding,
-        engine=engine_of(workers, deadline),
-        progress=Console(),
+        domain, roots, sampling, options, out, encoding=encoding, engine=engine, progress=progress
     )
     counts = Counter(outcome.status for outcome in outcomes)
     samples = sum(outcome.samples for outcome in outcomes)
@@ -79,4 +83,12 @@ def command(
         f"{out}: {samples} samples of {sampling.size_px} px at {scale} from {counts['done']} "
         f"sources; {counts['empty']} empty, {counts['failed']} failed (see manifest.csv)"
     )
-    return 1 if counts["failed"] else 0
+    code = 1 if counts["failed"] else 0
+    if marking is None:
+        return code
+    from histoscope.core.data.store import Store
+    from histoscope.core.stages.masks import make_masks
+
+    compute = compute_of("auto", "float32", workers)
+    made = make_masks(Store(out), *marking, engine=engine, compute=compute, progress=progress)
+    return max(code, say_masks(out, made))

@@ -75,7 +75,8 @@ class MaskProvider(Protocol):
             settings: of the class that it names.
             maps: opens an encoder by the word of the command line, for images that are resized to
                 a side in px: a function of images, each (height, width, 3), that gives their
-                feature maps, (images, channels, rows, columns).
+                feature maps, (images, channels, rows, columns). To be called here, not later:
+                the masks are named after the encoders' weights. What it gives pickles.
 
         Raises:
             UsageError: settings that do not go together.
@@ -98,6 +99,11 @@ def load_provider(name: str, domain: str) -> MaskProvider:
             f"for these there are: {', '.join(others) or 'none'}"
         )
     return provider
+
+
+def providers_of(domain: str) -> list[MaskProvider]:
+    """Providers for images of a domain, by name; what does not load is left out."""
+    return [MASKS.load(one) for one in MASKS.names() if _suits(one, domain)]
 
 
 def _suits(name: str, domain: str) -> bool:

@@ -42,11 +42,13 @@ class DrawnViews:
         images: uint8, (views, batch, height, width, 3).
         drawn: the operations' numbers, float32, (views, batch, numbers).
         planes: by kind, cut as the images, uint8, (views, batch, height, width).
+        fills: by kind of plane the colour behind its subjects, uint8, (views, batch, 3).
     """
 
     images: Tensor
     drawn: Tensor
     planes: Mapping[str, Tensor]
+    fills: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Drawn:
         """
         parts = [self.index, self.partners, self.donors]
         for views in self.families.values():
-            parts += [views.images, views.drawn, *views.planes.values()]
+            parts += [views.images, views.drawn, *views.planes.values(), *views.fills.values()]
         for one in parts:
             one.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -86,6 +88,7 @@ class Cut:
     images: NDArray[np.uint8]
     drawn: NDArray[np.float32]
     planes: Mapping[str, NDArray[np.uint8]]
+    fills: Mapping[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,11 @@ class ViewDataset(Dataset[Item]):
             )
             for kind, planes in self.planes.items()
         }
-        return Cut(np.stack(made), np.stack([numbers for _, numbers in pairs]), planes)
+        fills = {
+            kind: np.stack([planes.fill(int(self.rows[at])) for at in shown])
+            for kind, planes in self.planes.items()
+        }
+        return Cut(np.stack(made), np.stack([numbers for _, numbers in pairs]), planes, fills)
 
     def _image(self, position: int) -> NDArray[np.uint8]:
         return self.reader.image(int(self.rows[position]))
@@ -179,6 +186,10 @@ def collate(items: list[Item]) -> Drawn:
             {
                 kind: stacked(item.families[name].planes[kind] for item in items)
                 for kind in usual.planes
+            },
+            {
+                kind: stacked(item.families[name].fills[kind] for item in items)
+                for kind in usual.fills
             },
         )
         for name, usual in items[0].families.items()

@@ -164,6 +164,27 @@ def beside(sim: Similarities, views: Tensor, known: Tensor) -> Similarities:
     return replace(sim, own=sim.own.with_columns(logits, known, attract=True))
 
 
+def opposed(sim: Similarities, views: Tensor, known: Tensor, index: Tensor) -> Similarities:
+    """Add views that repel a row, columns of that row only: other subjects before its background.
+
+    Ryali et al. 2021, section 3 (BG Swaps). What leaves out images leaves these out, too; they are
+    mixed with nothing, and consistency knows none of them.
+
+    Args:
+        sim: cosines.
+        views: (rows, slots, dim).
+        known: which slots hold one, bool, (rows, slots).
+        index: dataset index of their subjects, int64, (rows, slots).
+    """
+    more = beside(sim, views, known)
+    own = replace(
+        more.own,
+        positive=torch.cat([sim.own.positive, torch.zeros_like(known)], 1),
+        matched=index,
+    )
+    return replace(sim, own=own)
+
+
 def spared(sim: Similarities, others: Tensor) -> Similarities:
     """Shared columns of images that show so nearly the same that they are no negatives.
 
@@ -175,7 +196,11 @@ def spared(sim: Similarities, others: Tensor) -> Similarities:
     same = torch.zeros_like(sim.ignored)
     for slot in others.unbind(1):
         same |= (sim.index[None] == slot[:, None]) & (slot[:, None] >= 0)
-    return sim.without(same)
+    left = sim.without(same)
+    if sim.own.matched is None:
+        return left
+    theirs = sim.own.matched[:, :, None] == others[:, None]  # of images elsewhere in the data set
+    return replace(left, own=left.own.released(theirs.any(2)))
 
 
 def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Similarities:

@@ -25,20 +25,42 @@ class Own:
         logits: cosines before temperature, float32 or better, (rows, columns).
         known: bool, which of them a row has.
         positive: bool, which of them attract, (rows, columns); the others repel.
+        matched: dataset index of the images in the last columns, which repel, int64,
+            (rows, matched); None: there are none.
     """
 
     logits: Tensor
     known: Tensor
     positive: Tensor
+    matched: Tensor | None = None
 
     def with_columns(self, logits: Tensor, known: Tensor, *, attract: bool) -> Own:
-        """With more columns behind."""
+        """With more columns before those that are matched."""
         positive = torch.full_like(known, attract)
         return Own(
-            torch.cat([self.logits, logits], 1),
-            torch.cat([self.known, known], 1),
-            torch.cat([self.positive, positive], 1),
+            self._with(self.logits, logits),
+            self._with(self.known, known),
+            self._with(self.positive, positive),
+            self.matched,
         )
+
+    def released(self, those: Tensor) -> Own:
+        """Some matched columns left out, bool, (rows, matched)."""
+        last = self.logits.shape[1] - those.shape[1]
+        known = torch.cat([self.known[:, :last], self.known[:, last:] & ~those], 1)
+        return replace(self, known=known)
+
+    def released_as(self, other: Own) -> Own:
+        """With those matched columns left out that another does not know any more."""
+        if self.matched is None:
+            return self
+        return self.released(~other.known[:, -self.matched.shape[1] :])
+
+    def _with(self, columns: Tensor, more: Tensor) -> Tensor:
+        if self.matched is None:
+            return torch.cat([columns, more], 1)
+        last = columns.shape[1] - self.matched.shape[1]
+        return torch.cat([columns[:, :last], more, columns[:, last:]], 1)
 
 
 @dataclass(frozen=True)
@@ -75,8 +97,15 @@ class Similarities:
         return self.own.logits.masked_fill(~pulls, 0).sum(1) / pulls.sum(1)
 
     def without(self, those: Tensor) -> Similarities:
-        """Some shared columns left out, bool, (rows, shared)."""
-        return replace(self, ignored=self.ignored | those)
+        """Shared columns left out, bool, (rows, shared), and what is matched of their images."""
+        return replace(self, ignored=self.ignored | those, own=self._released(those))
+
+    def _released(self, those: Tensor) -> Own:
+        matched = self.own.matched
+        if matched is None or self.index is None:
+            return self.own
+        same = [(those & (self.index == one[:, None])).any(1) for one in matched.unbind(1)]
+        return self.own.released(torch.stack(same, 1))
 
 
 def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similarities:

@@ -44,6 +44,8 @@ class Needs:
             ``donor``.
         planes: kinds of planes, as masks, that come with every view.
         relations: whether it asks for what lies near what by itself, as for what is no negative.
+        matched: whether images that oppose a view repel it: of each view of the family ``global``
+            one in the family ``matched``, as far as :attr:`Views.known`.
         draws: numbers that it wants drawn each step.
         least_part: images that must pass the network at once for batch norm to see two.
         multiple: images that pass the network at once must divide by it.
@@ -54,6 +56,7 @@ class Needs:
     donors: int = 0
     planes: Sequence[str] = ()
     relations: bool = False
+    matched: bool = False
     draws: Mapping[str, Draw] = field(default_factory=dict)
     least_part: int = 2
     multiple: int = 1
@@ -67,11 +70,14 @@ class Views:
         families: by name one float tensor a view, (part, 3, height, width), RGB in 0..1.
         draws: the step's numbers for these rows, (part,), or (1,) where there is one for all.
         planes: by family and kind one tensor a view, uint8, (part, height, width).
+        known: by family, where it may lack images, one tensor a view, bool, (part,): of which rows
+            there is one; that of another row is any image.
     """
 
     families: Mapping[str, Sequence[Tensor]]
     draws: Mapping[str, Tensor] = field(default_factory=dict)
     planes: Mapping[str, Mapping[str, Sequence[Tensor]]] = field(default_factory=dict)
+    known: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,8 @@ class Setting:
         table: ``source`` and ``case`` by dataset index.
         relations: gives which samples lie near each other, by dataset index; see
             :mod:`histoscope.core.data.relations`.
+        matched: whether the views have images that oppose them; a method that has negatives says
+            in its needs that they repel.
         open: an encoder by the word of the command line, as a teacher; what it has seen counts as
             seen by the run.
     """
@@ -189,13 +197,14 @@ class Setting:
     table: pa.Table
     relations: Callable[[], pa.Table]
     open: Callable[[str], nn.Module]
+    matched: bool = False
 
 
 class Uncast:
     """What of a part a wrapper of a network leaves as it is, whatever its precision."""
 
     def __init__(self, views: Views) -> None:
-        self.draws, self.planes = views.draws, views.planes
+        self.draws, self.planes, self.known = views.draws, views.planes, views.known
 
 
 class Objective(nn.Module):
@@ -277,5 +286,5 @@ class Objective(nn.Module):
 
     def forward(self, families: Any, rest: Uncast) -> dict[str, Mapping[str, Tensor]]:
         """:meth:`project` as wrappers of networks want it: no dataclass goes in or out."""
-        projected = self.project(Views(families, rest.draws, rest.planes))
+        projected = self.project(Views(families, rest.draws, rest.planes, rest.known))
         return {"asks": projected.asks, "answers": projected.answers}

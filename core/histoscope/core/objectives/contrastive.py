@@ -20,6 +20,7 @@ from histoscope.core.losses.choices import (
     false_negatives,
     inconsistency,
     mixtures,
+    opposed,
     reweighted,
     spared,
     weighted,
@@ -45,9 +46,12 @@ from histoscope.core.objectives.contract import (
     Setting,
 )
 from histoscope.core.objectives.spec import ContrastSpec
+from histoscope.core.views.background import BEFORE, OF_VIEW
 
 PARTNERS = "partner"  # family of views of second images
 SUPPORT = "support"  # family of further views of an image, as the usual one unless told
+MATCHED = "matched"  # family of other subjects before the background of a view
+KNOWN = "matched, known"
 MIXTURE_DRAWS = ("mixture, one", "mixture, other", "mixture, share")
 # one number a row is drawn, its mixtures take further ones by these steps (Kronecker's sequence)
 IRRATIONAL = (0.6180339887498949, 0.4142135623730950, 0.7320508075688772)
@@ -90,7 +94,12 @@ class Contrastive(Objective):
         spare = near is not None and near.spare
         partners = near.count if near else 0
         self.needs = replace(
-            needs, families=families, draws=draws, partners=partners, relations=spare
+            needs,
+            families=families,
+            draws=draws,
+            partners=partners,
+            relations=spare,
+            matched=setting.matched,
         )
         self.register_buffer("near", _table(setting) if spare else None, persistent=False)
         groups = _groups(setting) if isinstance(choice, OtherCase) else None
@@ -117,12 +126,18 @@ class Contrastive(Objective):
         """Cosines of everything that asks with all that answers, one a direction."""
         raise NotImplementedError
 
+    def opponents(self, projected: Projected) -> Tensor:
+        """What opposes each view that asks, (batch, views, dim)."""
+        return projected.asks[MATCHED] if MATCHED in projected.asks else projected.answers[MATCHED]
+
     def loss(
         self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
     ) -> LossReport:
         """Mean over rows of all directions."""
-        sims = self.compare(projected, rows)
+        sims = self._opposed(self.compare(projected, rows), projected, rows)
         shown = {"positive_cosine": torch.stack([sim.attraction().mean() for sim in sims])}
+        if self.needs.matched:
+            shown["matched"] = projected.answers[KNOWN].double().mean()
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
         changed = [self._negatives(sim, projected, clock, shown) for sim in closer]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
@@ -154,6 +169,23 @@ class Contrastive(Objective):
         )
         sims = self.compare(projected, rows)
         return torch.stack([reduce(sim, warmth).mean() for sim in sims]).mean()
+
+    def _opposed(
+        self, sims: Sequence[Similarities], projected: Projected, rows: Rows
+    ) -> Sequence[Similarities]:
+        """With what opposes them; directions, or rows of one, are in the order of the views."""
+        if not self.needs.matched:
+            return sims
+        views = self.opponents(projected).transpose(0, 1)  # (views, batch, dim)
+        known = projected.answers[KNOWN].squeeze(2).T > 0
+        each = len(views) // len(sims)  # views that a direction asks
+        whose = rows.donors[:, BEFORE::OF_VIEW].T  # (views, batch)
+        found = []
+        for place, sim in enumerate(sims):
+            mine = slice(place * each, (place + 1) * each)
+            there, index = known[mine].flatten()[:, None], whose[mine].flatten()[:, None]
+            found.append(opposed(sim, views[mine].flatten(0, 1)[:, None], there, index))
+        return found
 
     def _positives(
         self, sim: Similarities, projected: Projected, rows: Rows, clock: Clock
@@ -218,7 +250,8 @@ class Contrastive(Objective):
             return reduce(sim, warmth).mean()
         if sim is own:
             return weighted(sim, warmth).mean()
-        left = replace(sim, own=own.own)  # what still repels, but for mixtures
+        # what still repels, but for mixtures
+        left = replace(sim, own=own.own.released_as(sim.own))
         return (reduce(sim, warmth) * reweighted(left, warmth)).mean()
 
 

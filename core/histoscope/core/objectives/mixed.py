@@ -37,7 +37,16 @@ def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Obje
     Raises:
         UsageError: the method cannot be mixed, or does not suit the setting.
     """
+    if isinstance(spec.mixing, UnMix) and setting.matched:
+        raise UsageError(
+            "objective.mixing: a mixed view has no background of its own that "
+            "views.background of kind swap could match; use kind random"
+        )
     made: Objective = OBJECTIVES.load(spec.base)(encoder, spec, setting)
+    if setting.matched and not made.needs.matched:
+        raise UsageError(
+            f"views.background: kind swap wants negatives; {spec.base} has none; use kind random"
+        )
     return Mixed(made, spec.mixing, spec.base) if isinstance(spec.mixing, UnMix) else made
 
 

@@ -24,7 +24,13 @@ from histoscope.core.objectives.contract import (
     Setting,
     Views,
 )
-from histoscope.core.objectives.contrastive import PARTNERS, SUPPORT, Contrastive
+from histoscope.core.objectives.contrastive import (
+    KNOWN,
+    MATCHED,
+    PARTNERS,
+    SUPPORT,
+    Contrastive,
+)
 from histoscope.core.objectives.heads import plain_projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 from histoscope.core.optim.ema import move_towards
@@ -116,12 +122,18 @@ class MoCoV2(Contrastive):
                 for _, k in self._pairs
             ]
             other = views.draws[ORDERS[1]].argsort()
+            second = {name: views.families.get(name, ()) for name in (PARTNERS, SUPPORT)}
+            if MATCHED in views.families:
+                second[MATCHED] = [views.families[MATCHED][q] for q, _ in self._pairs]
             others = {
                 name: torch.stack([self._in_groups(self.slow, v, other) for v in family], 1)
-                for name, family in views.families.items()
-                if name in (PARTNERS, SUPPORT)
+                for name, family in second.items()
+                if family
             }
         answers = {f"keys {n}": normalize(rows, dim=1)[:, None] for n, rows in enumerate(keys)}
+        if MATCHED in others:
+            there = torch.stack([views.known[MATCHED][q] for q, _ in self._pairs], 1)
+            answers[KNOWN] = there[..., None].to(queries[0].dtype)
         return Projected(
             {f"queries {n}": rows[:, None] for n, rows in enumerate(queries)},
             answers | {name: normalize(rows, dim=2) for name, rows in others.items()},

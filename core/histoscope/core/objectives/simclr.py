@@ -13,7 +13,13 @@ from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.contrast import Similarities, in_batch
 from histoscope.core.losses.regression import unit
 from histoscope.core.objectives.contract import Needs, Projected, Rows, Setting, Views
-from histoscope.core.objectives.contrastive import PARTNERS, SUPPORT, Contrastive
+from histoscope.core.objectives.contrastive import (
+    KNOWN,
+    MATCHED,
+    PARTNERS,
+    SUPPORT,
+    Contrastive,
+)
 from histoscope.core.objectives.heads import projector
 from histoscope.core.objectives.spec import ContrastSpec, MethodSpec
 
@@ -69,11 +75,16 @@ class SimCLR(Contrastive):
         first, second, *near = (self.projector(self.encoder(view)) for view in images)
         beside = {PARTNERS: torch.stack(near, 1)} if near else {}
         asks = {VIEWS[0]: first[:, None], VIEWS[1]: second[:, None], **beside}
-        if SUPPORT not in views.families:
-            return Projected(asks)
-        with torch.no_grad():
-            more = [unit(self.projector(self.encoder(view))) for view in views.families[SUPPORT]]
-        return Projected(asks, {SUPPORT: torch.stack(more, 1)})
+        answers = {}
+        if MATCHED in views.families:
+            against = [self.projector(self.encoder(view)) for view in views.families[MATCHED]]
+            asks[MATCHED] = torch.stack(against, 1)
+            answers[KNOWN] = torch.stack([*views.known[MATCHED]], 1)[..., None].to(first.dtype)
+        if SUPPORT in views.families:
+            with torch.no_grad():
+                more = [unit(self.projector(self.encoder(v))) for v in views.families[SUPPORT]]
+            answers[SUPPORT] = torch.stack(more, 1)
+        return Projected(asks, answers)
 
     def seconds(self, projected: Projected) -> Tensor:
         """Partners, with their gradient."""

@@ -28,10 +28,14 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[bool]:
+def alone(folder: Path, instead: str = ", or give another --out") -> Iterator[bool]:
     """Hold a folder, which is made if need be, until the block or the process ends.
 
     Yields whether it is held.
+
+    Args:
+        folder: where only one call may write.
+        instead: what a second call may do but wait.
 
     Where the system or the file system knows no locks of folders (Windows, some of networks),
     nothing is held.
@@ -49,19 +53,19 @@ def alone(folder: Path) -> Iterator[bool]:
         handle = os.open(folder, os.O_RDONLY)
     _held.add(handle)
     try:
-        yield _lock(handle, folder)
+        yield _lock(handle, folder, instead)
     finally:
         if handle in _held:  # not in a worker that leaves the block
             _held.remove(handle)
             os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> bool:
+def _lock(handle: int, folder: Path, instead: str) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = "another call is writing here; wait until it has ended, or give another --out"
-        raise UsageError(f"{folder}: {message}") from None
+        message = "another call is writing here; wait until it has ended"
+        raise UsageError(f"{folder}: {message}{instead}") from None
     except OSError:
         return False
     return True

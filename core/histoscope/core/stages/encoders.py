@@ -25,7 +25,12 @@ FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
 
 
 def open_encoder(
-    word: str, store: Store, seed: int, progress: Progress | None = None
+    word: str,
+    store: Store,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    size_px: int | None = None,
 ) -> LoadedEncoder:
     """The encoder that a word of the command line names.
 
@@ -35,12 +40,15 @@ def open_encoder(
         store: what it will read; a folder's encoder must have the same scale, where it knows one.
         seed: for ``random:NAME``.
         progress: who is told how weights from elsewhere were fitted to the store.
+        size_px: side of the images that it is made for, where that can be chosen; default: that of
+            the store's.
 
     Raises:
         UsageError: none of these, or a single weight file.
         DataError: damaged, or of another scale.
     """
     kind, _, name = word.partition(":")
+    size_px = size_px or store.sampling.size_px
     provenance = dict[str, Scalar](kind=kind, seed=seed)
     encoder: Any
     if kind == "random" and name:
@@ -50,28 +58,29 @@ def open_encoder(
             if like.is_dir()
             else EncoderSpec.model_validate(name)
         )
-        encoder = random_encoder(spec, store.sampling.size_px, seed)
+        encoder = random_encoder(spec, size_px, seed)
     elif kind == "timm" and name:
-        encoder = pretrained_encoder(name, store.sampling.size_px)
+        encoder = pretrained_encoder(name, size_px)
     elif word == "colour":
         encoder, provenance = ColourEncoder(), {"kind": kind}
     else:
         loaded = open_folder(Path(word), FORMS)
         if not loaded.info.domain:
-            return _taken_in(loaded, store, word, progress or Silent())
+            return _taken_in(loaded, store, size_px, word, progress or Silent())
         check_fits(loaded.info, store, word)
         return loaded
     return LoadedEncoder(encoder.eval(), info_of(encoder, store, provenance), frozenset())
 
 
-def _taken_in(loaded: LoadedEncoder, store: Store, word: str, progress: Progress) -> LoadedEncoder:
-    """Weights from elsewhere, which know no scale, for the images of a store; made for their side.
+def _taken_in(
+    loaded: LoadedEncoder, store: Store, size_px: int, word: str, progress: Progress
+) -> LoadedEncoder:
+    """Weights from elsewhere, which know no scale, for the images of a store; made for a side.
 
     Raises:
         UsageError: they cannot be made for images of this side.
     """
     made: Any = loaded.encoder
-    size_px = store.sampling.size_px
     provenance = dict(loaded.info.provenance)
     native_px = made.spec.input_px
     scale = ", ".join(f"{name} {value:g}" for name, value in store.sampling.scale().items())

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from histoscope.core import __version__
-from histoscope.core.config import Spec, build, dump, load_yaml
+from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain, Scalar
-from histoscope.core.data.loader import DONOR, PARTNER, Family, ViewDataset
-from histoscope.core.data.order import Positions, StepOrder
-from histoscope.core.data.planes import Planes, open_planes
-from histoscope.core.data.relations import Donors, Partners
-from histoscope.core.data.selection import Selection, select
+from histoscope.core.data.loader import DONOR, PARTNER, ViewDataset
+from histoscope.core.data.order import StepOrder
+from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.encoders.contract import EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, save_encoder
 from histoscope.core.encoders.making import check_sizes, random_encoder
 from histoscope.core.errors import UsageError
-from histoscope.core.files import holds_anything, remove_left, write_text
+from histoscope.core.files import digest_of_bytes, holds_anything, remove_left, write_text
 from histoscope.core.objectives.contrastive import SUPPORT
 from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.alone import alone
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import info_of, open_encoder
+from histoscope.core.stages.pretrain_data import (
+    data_of,
+    dataset_of,
+    donors_of,
+    planes_of,
+    said_of_backgrounds,
+)
 from histoscope.core.tensors import digest_tensors
 from histoscope.core.training.checkpoint import (
+    check_planes,
     chosen,
     finished,
     keep_checkpoints,
@@ -45,7 +47,7 @@ from histoscope.core.training.checkpoint import (
 from histoscope.core.training.journal import check_events, draw_journal
 from histoscope.core.training.loop import train
 from histoscope.core.training.monitors import make_monitor
-from histoscope.core.training.run import Data, First, Run, start_run
+from histoscope.core.training.run import First, Run, start_run
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.views.plan import GLOBAL
 from histoscope.core.work.folder import differences
@@ -154,20 +156,27 @@ def _begin(
     made = spec.views.of_families(GLOBAL)
     plans = {name: domain.views(views, size_px) for name, views in made.items()}
     sizes_px = list(dict.fromkeys([*(plan.geometry.size_px for plan in plans.values()), size_px]))
-    data = _data(store, domain, selected, spec)
+    data = data_of(store, domain, selected, spec)
+    kept = chosen(out / "checkpoints", from_step)
     run = start_run(
         spec,
         out,
-        chosen(out / "checkpoints", from_step),
+        kept,
         plans,
         data,
         lambda: _first(store, spec, sizes_px, progress),
         lambda word: open_encoder(word, store, training.seed, progress),
     )
     _check_needs(run)
-    planes = _open_planes(store, run)
+    planes = planes_of(store, run, selected)
     told = [selected.said, data.positions.said, *(f"with {name}" for name, _ in planes.values())]
-    dataset = _dataset(store, selected, run, data, {kind: one for kind, (_, one) in planes.items()})
+    opened = {kind: one for kind, (_, one) in planes.items()}
+    if opened:
+        run.about["planes"] = digest_of_bytes([one.digest().encode() for one in opened.values()])
+        for path in kept[-1:]:
+            check_planes(path, run.about["planes"])
+    dataset = dataset_of(store, selected, run, data, opened)
+    told.append(said_of_backgrounds(run, dataset))
     if dataset.partners is not None:
         if not dataset.partners.held:
             raise UsageError(
@@ -178,73 +187,6 @@ def _begin(
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
     return _Begun(run, dataset, order, "; ".join(filter(None, told)))
-
-
-def _open_planes(store: Store, run: Run) -> dict[str, tuple[str, Planes]]:
-    """By kind the planes that the method or an operation wants; the settings say which they are."""
-    needs = run.objective.needs
-    wanted = [*needs.planes, *(kind for one in _compositors(run) for kind in one.planes)]
-    for kind in run.spec.planes.keys() - set(wanted):
-        raise UsageError(f"planes.{kind}: {run.spec.objective.base} and its views want none")
-    asked = run.spec.planes
-    opened = {kind: open_planes(store, kind, asked.get(kind)) for kind in dict.fromkeys(wanted)}
-    chosen = {kind: name.partition(":")[2] for kind, (name, _) in opened.items()}
-    run.spec = run.spec.model_copy(update={"planes": chosen})
-    return opened
-
-
-def _compositors(run: Run) -> list[Any]:
-    return [one for plan in run.plans.values() for one in plan.compositors]
-
-
-def _dataset(
-    store: Store, chosen: Selection, run: Run, data: Data, planes: Mapping[str, Planes]
-) -> ViewDataset:
-    """What the workers cut: families of views, also of second images."""
-    needs, plans, seed = run.objective.needs, run.plans, run.spec.training.seed
-    counts, samples = dict(needs.families), len(chosen.rows)
-    partners = donors = None
-    if needs.partners:
-        partners = Partners(data.relations(), samples, needs.partners, seed)
-        counts[PARTNER] = needs.partners
-    if wanted := _donors(run):
-        donors = Donors(samples, wanted, seed)
-        counts[DONOR] = wanted
-    families = {name: Family(plans[name], count) for name, count in counts.items()}
-    return ViewDataset(store.reader, chosen.rows, families, seed, partners, donors, planes)
-
-
-def _donors(run: Run) -> int:
-    """How many donors of each image the method or an operation wants."""
-    return max([run.objective.needs.donors, *(one.donors for one in _compositors(run))])
-
-
-def _data(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec) -> Data:
-    """Which samples, how their images were cut and kept, and in what order they come."""
-    training = spec.training
-    near, known = spec.objective.relations, domain.options.get("relations", Spec)
-    for name, value in near.items():
-        asked_for = f"objective.positives: {name.replace('partner_', 'within_')} {value:g}"
-        if name not in known.model_fields:
-            raise UsageError(f"{asked_for}: {domain.name} measures nearness otherwise")
-        if spec.relations.get(name, value) != value:
-            raise UsageError(f"{asked_for}: relations.{name} is {spec.relations[name]:g}; give one")
-    asked = build(known, {**spec.relations, **near}, "relations")
-    table = store.index.select(["id", "source", "case"]).take(chosen.rows)
-    about, scale = store.about, dict(store.sampling.scale())
-    how = [about["domain"], about["sampling"], scale, about["encoding"]]
-    told = "\n".join([json.dumps(how), *table.column("id").to_pylist()])
-    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-    of = "case" if training.positions == "per_case" else "source"
-    groups = table.column(of).to_pylist()
-    kind, cap = training.positions, training.source_cap
-    positions = Positions(kind, len(table), training.seed, groups, cap)
-
-    @cache  # the method and the loader may both ask
-    def relations() -> pa.Table:
-        return domain.relations(store.index.take(chosen.rows), asked)
-
-    return Data(digest, table.drop_columns(["id"]), relations, positions)
 
 
 def _check_folder(spec: PretrainSpec, out: Path) -> PretrainSpec:
@@ -356,7 +298,7 @@ def _check_needs(run: Run) -> None:
         raise UsageError(f"relations: {run.spec.objective.base} has no use for near samples")
     if SUPPORT in wanted:
         run.plans.setdefault(SUPPORT, run.plans[GLOBAL])
-    if donors := _donors(run):
+    if donors := donors_of(run):
         wanted[DONOR] = donors
         run.plans.setdefault(DONOR, run.plans[GLOBAL])
     for name in wanted.keys() ^ run.plans.keys():

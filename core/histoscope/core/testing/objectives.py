@@ -23,6 +23,7 @@ from histoscope.core.objectives.contract import (
     Setting,
     Views,
 )
+from histoscope.core.objectives.contrastive import MATCHED
 from histoscope.core.objectives.mixed import make_objective
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.randomness import generator
@@ -69,10 +70,15 @@ class Rehearsal:
         base: name of the objective.
         settings: of it.
         encoder: the network; None: a small one without batch norm.
+        matched: whether there are images that oppose the views.
     """
 
     def __init__(
-        self, base: str, settings: Mapping[str, Any] | None = None, encoder: Any = None
+        self,
+        base: str,
+        settings: Mapping[str, Any] | None = None,
+        encoder: Any = None,
+        matched: bool = False,
     ) -> None:
         spec = MethodSpec.model_validate({"base": base, **(settings or {})})
         names = pa.array([str(place // 64) for place in range(SAMPLES)])
@@ -89,6 +95,7 @@ class Rehearsal:
                     names.to_pylist(), np.arange(float(SAMPLES))[:, None], {"partner": 2, "same": 4}
                 ),
                 open=lambda word: SmallEncoder().double(),
+                matched=matched,
             )
             made = make_objective(cast(Encoder, encoder or SmallEncoder()), spec, setting)
         self.objective = made.double().train()
@@ -110,7 +117,8 @@ class Rehearsal:
         index = (torch.arange(BATCH) * 5 + 7 * step) % SAMPLES
         partners = (index[:, None] + torch.arange(1, needs.partners + 1)) % SAMPLES
         partners[::3] = -1
-        donors = (index[:, None] + 11 * torch.arange(1, needs.donors + 1)) % SAMPLES
+        count = max(needs.donors, 4 * needs.matched)
+        donors = (index[:, None] + 11 * torch.arange(1, count + 1)) % SAMPLES
         for name, others in (("partner", partners), ("donor", donors)):
             if len(others.T):
                 images = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in others.T]
@@ -122,8 +130,12 @@ class Rehearsal:
             }
             for name, views in families.items()
         }
+        known = {}
+        if needs.matched:
+            families[MATCHED] = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in "ab"]
+            known[MATCHED] = [torch.rand(BATCH, generator=rng) < 0.7 for _ in "ab"]
         clock = Clock(step, STEPS, step * 2 // STEPS)
-        return Views(families, draws, planes), Rows(index, partners, donors), clock
+        return Views(families, draws, planes, known), Rows(index, partners, donors), clock
 
     def begin(self, step: int) -> tuple[Projected, Rows, dict[str, Tensor], Clock]:
         """Up to the loss."""
@@ -157,24 +169,27 @@ class _Corpus:
         return torch.rand(SAMPLES, SmallEncoder.dim, generator=rng, dtype=torch.float64)
 
 
-def check_objective(base: str, settings: Mapping[str, Any] | None = None) -> None:
+def check_objective(
+    base: str, settings: Mapping[str, Any] | None = None, *, matched: bool = False
+) -> None:
     """See that an objective keeps its contract.
 
     Args:
         base: its name in the registry.
         settings: of it, where its defaults do not suit batches of 16.
+        matched: whether there are images that oppose the views.
 
     Raises:
         AssertionError: saying what it owes.
     """
-    ready = Rehearsal(base, settings)
+    ready = Rehearsal(base, settings, matched=matched)
     _warm_up(ready)
     _check_published(ready.objective)
     _check_groups(ready.objective)
     _check_projection(ready)
     _check_loss(ready)
     _check_no_synchronisation(ready)
-    _check_state(base, settings)
+    _check_state(base, settings, matched)
 
 
 def _warm_up(ready: Rehearsal) -> None:
@@ -217,6 +232,7 @@ def _check_projection(ready: Rehearsal) -> None:
             name: {kind: [plane[:half] for plane in planes] for kind, planes in every.items()}
             for name, every in views.planes.items()
         },
+        {name: [one[:half] for one in every] for name, every in views.known.items()},
     )
     smaller = ready.objective.project(part)
     for kind in ("asks", "answers"):
@@ -281,9 +297,9 @@ def _check_no_synchronisation(ready: Rehearsal) -> None:
         raise AssertionError(f"loss or after_step reads values of the device: {fault}") from fault
 
 
-def _check_state(base: str, settings: Mapping[str, Any] | None) -> None:
+def _check_state(base: str, settings: Mapping[str, Any] | None, matched: bool) -> None:
     """A run that goes on from its state ends as an unbroken one."""
-    whole, again = Rehearsal(base, settings), Rehearsal(base, settings)
+    whole, again = (Rehearsal(base, settings, matched=matched) for _ in range(2))
     for number in range(3):
         whole.step(number)
     again.objective.load_state_dict(copy.deepcopy(whole.objective.state_dict()))

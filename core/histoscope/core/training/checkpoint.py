@@ -149,6 +149,19 @@ def load_checkpoint(
     return int(about["step"])
 
 
+def check_planes(path: Path, planes: str) -> None:
+    """See that a checkpoint was trained with the planes that are there now.
+
+    Raises:
+        UsageError: with others, of the same names.
+    """
+    if _about(path).get("planes", planes) != planes:
+        raise UsageError(
+            f"{path}: was trained with other masks of the same name; make those again, or give "
+            "another --out"
+        )
+
+
 def _load_optimiser(file: Path, optimiser: Optimizer) -> None:
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

@@ -151,6 +151,7 @@ def start_run(
         table=data.table,
         relations=data.relations,
         open=opened,
+        matched=plans[GLOBAL].matches,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)

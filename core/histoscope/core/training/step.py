@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -37,11 +37,13 @@ class Batch:
         rows: which they are.
         parts: of its images, all of one size.
         draws: the step's numbers, of the global batch.
+        shown: what is worth writing down of its images, by name, (images of this process,).
     """
 
     rows: Rows
     parts: Sequence[Views]
     draws: Mapping[str, Tensor]
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Stepper:
@@ -127,7 +129,9 @@ class Stepper:
         )
         kept = {name: ask.detach() for name, ask in whole.asks.items()}
         self._last = Projected(kept, whole.answers), rows
-        return self.objective.loss(whole, rows, batch.draws, clock)
+        report = self.objective.loss(whole, rows, batch.draws, clock)
+        told = {name: self._whole(numbers) for name, numbers in batch.shown.items()}
+        return LossReport(report.terms, {**report.shown, **told})
 
     def _whole(self, rows: Tensor) -> Tensor:
         """Rows of all processes, in order; only one's own carry a gradient."""

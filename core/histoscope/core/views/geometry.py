@@ -74,7 +74,7 @@ class Geometry:
         self, plane: NDArray[np.uint8], drawn: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
         """The same of a plane, (height, width), whose values are not blended (nearest)."""
-        return self._cut(plane, drawn, cv2.INTER_NEAREST)
+        return self._cut(plane, drawn, cv2.INTER_NEAREST_EXACT)
 
     def _cut(
         self, image: NDArray[np.uint8], drawn: NDArray[np.float32], how: int | None = None

@@ -6,7 +6,7 @@ an operation or a family changes no other's draws, and neither workers nor devic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from histoscope.core.randomness import generator
+from histoscope.core.views.background import Background
+from histoscope.core.views.beside import Beside, Compositor
 from histoscope.core.views.colour import Blur, Grey, Jitter
 from histoscope.core.views.erasing import Erasing, Solarise
 from histoscope.core.views.geometry import Geometry
@@ -41,46 +43,6 @@ class DeviceOperation(Protocol):
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Images (batch, 3, height, width), RGB in 0..1; drawn (batch, width). Pure."""
-
-
-@dataclass(frozen=True)
-class Donor:
-    """Second images of a batch, cut as views of the family ``donor`` and else untouched.
-
-    Attributes:
-        images: (batch, 3, height, width), RGB in 0..1.
-        planes: by kind, uint8, (batch, height, width).
-    """
-
-    images: Tensor
-    planes: Mapping[str, Tensor]
-
-
-class Compositor(Protocol):
-    """A device operation that puts parts of several images together, where planes say.
-
-    Attributes:
-        name, width: as of a :class:`DeviceOperation`; it also draws as one.
-        planes: kinds of planes that it wants.
-        donors: second images that it wants of each.
-    """
-
-    name: str
-    width: int
-    planes: Sequence[str]
-    donors: int
-
-    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """``width`` numbers for one image."""
-
-    def compose(
-        self,
-        images: Tensor,
-        drawn: Tensor,
-        planes: Mapping[str, Tensor],
-        donors: Sequence[Donor],
-    ) -> Tensor:
-        """Images and drawn as of ``apply``; planes by kind, uint8, (batch, height, width). Pure."""
 
 
 @dataclass(frozen=True)
@@ -146,34 +108,51 @@ class ViewPlan:
         return plane
 
     def apply_on_device(
-        self,
-        images: Tensor,
-        drawn: Tensor,
-        planes: Mapping[str, Tensor] | None = None,
-        donors: Sequence[Donor] = (),
+        self, images: Tensor, drawn: Tensor, beside: Beside | None = None
     ) -> Tensor:
-        """Run the operations in order on a batch; planes and donors are for compositors."""
+        """Run the operations in order on a batch; what is beside it is for compositors."""
+        return self._run(images, drawn, beside or Beside(), 0)
+
+    def match_on_device(
+        self, images: Tensor, drawn: Tensor, beside: Beside
+    ) -> tuple[Tensor, Tensor]:
+        """What opposes a view, in the colours that this view is given; see :class:`Compositor`.
+
+        Only where the first operation is one that matches, as all others come after it.
+        """
+        first: Any = self.operations[0]
+        made, known = first.match(images, drawn[:, : first.width], beside)
+        return self._run(made, drawn, beside, 1), known
+
+    @property
+    def matches(self) -> bool:
+        """Whether there is anything that opposes a view."""
+        return bool(self.operations) and getattr(self.operations[0], "matches", False)
+
+    def _run(self, images: Tensor, drawn: Tensor, beside: Beside, begin: int) -> Tensor:
         start = 0
-        for operation in self.operations:
+        for place, operation in enumerate(self.operations):
             numbers = drawn[:, start : start + operation.width]
             start += operation.width
+            if place < begin:
+                continue
             if hasattr(operation, "compose"):
-                images = operation.compose(images, numbers, planes or {}, donors)
+                images = operation.compose(images, numbers, beside)
             else:
                 images = operation.apply(images, numbers)
         return images
 
 
-def plain_plan(
-    spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation | Compositor] = ()
-) -> ViewPlan:
-    """The core's operations; the domain's own are the first on the device.
+def plain_plan(spec: ViewsSpec, size_px: int, first: Sequence[DeviceOperation] = ()) -> ViewPlan:
+    """The core's operations; the domain's own are the first on the device, behind backgrounds.
 
     Raises:
         ConfigError: a warp does not fit views of this size.
     """
     geometry = Geometry(spec.geometry, size_px)
     operations: list[DeviceOperation | Compositor] = [*first]
+    if spec.background.p:
+        operations.insert(0, Background(spec.background))  # before all colours, which it shares
     if spec.jitter.p:
         operations.append(Jitter(spec.jitter))
     if spec.grey:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from histoscope.core.config import Spec, build, merge
+from histoscope.core.errors import ConfigError
 
 
 def rising(given: tuple[float, float], *, most: float = math.inf) -> tuple[float, float]:
@@ -108,6 +109,37 @@ class BlurSpec(Spec):
     sigma_px: Range = Field((0.1, 1.5), description="smallest and largest deviation, px")
 
 
+class BackgroundSpec(Spec):
+    """What lies behind subjects is changed: Ryali et al. 2021, "Characterizing and Improving...".
+
+    ``remove``: one colour; ``random``: another image's background; ``swap``: that, and where a
+    method has negatives another image's subject before the view's own background repels it.
+    """
+
+    kind: Literal["remove", "random", "swap"] = Field("random", description="how it is changed")
+    p: float = Field(0.0, ge=0, le=1, description="probability, of each view by itself")
+    provider: str | None = Field(
+        None, description="of the masks, as NAME or NAME@VERSION; default: the store's only ones"
+    )
+    area: tuple[float, float] = Field(
+        (0.05, 0.9), description="least and largest share of a view that its subject may be"
+    )
+    fill: Literal["source", "grey"] = Field(
+        "source",
+        description="of remove, and where no square of background is free: what the source shows "
+        "where nothing is, or a drawn grey level",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        low, high = self.area
+        if not 0 <= low < high <= 1:
+            raise ValueError("area: expected two shares, 0 <= low < high <= 1")
+        if self.model_fields_set and "p" not in self.model_fields_set:
+            raise ValueError("p is not given: in which share of views, for example 0.2")
+        return self
+
+
 class ViewsSpec(Spec):
     """The augmentations of pretraining; a domain may add its own under ``domain``."""
 
@@ -119,6 +151,9 @@ class ViewsSpec(Spec):
     randaugment: RandAugmentSpec = Field(RandAugmentSpec(), description="RandAugment")
     solarise: SolariseSpec = Field(SolariseSpec(), description="what is bright inverted")
     erasing: ErasingSpec = Field(ErasingSpec(), description="a rectangle painted over")
+    background: BackgroundSpec = Field(
+        BackgroundSpec(), description="what lies behind subjects, by the masks of a store's plane"
+    )
     domain: Mapping[str, Any] = Field({}, description="what the domain adds, by its own names")
     families: Mapping[str, Mapping[str, Any]] = Field(
         {}, description="by its name what another family of views changes, as small crops"
@@ -131,8 +166,25 @@ class ViewsSpec(Spec):
             ConfigError: a family changes what there is not.
         """
         whole = self.model_dump(exclude={"families"})
+        for name, changes in self.families.items():
+            self._check_background(f"views.families.{name}.background", changes, name)
         others = {
             name: build(ViewsSpec, merge(whole, changes), f"views.families.{name}")
             for name, changes in self.families.items()
         }
         return {usual: self, **others}
+
+    def _check_background(self, where: str, changes: Mapping[str, Any], family: str) -> None:
+        """Refuse what would do nothing in silence."""
+        asked = changes.get("background")
+        if not isinstance(asked, Mapping):
+            return
+        if family == "donor":
+            raise ConfigError(f"{where}: donors are shown as they are; leave it out")
+        if set(asked) - {"p"} and not asked.get("p", self.background.p):
+            raise ConfigError(f"{where}: p is not given: in which share of views, for example 0.2")
+        if asked.get("kind") == "swap" and self.background.kind != "swap":
+            raise ConfigError(
+                f"{where}: kind swap opposes the usual views; set views.background.kind=swap, "
+                "or kind random here"
+            )
