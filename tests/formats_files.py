@@ -110,17 +110,14 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
     "dino": ("base=dino", "local=1", "prototypes=16"),
     "ibot": ("base=ibot", "prototypes=16"),
+    "backgrounds": ("views.background={kind: swap, p: 0.5, provider: tissue, area: [0, 1]}",),
 }
 REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other
     "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
     "msf": ("base=msf", "neighbours.rows=8"),
     "other-choices": (
-        "base=moco_v2",
-        "momentum.rows=8",
-        "momentum.groups=1",
-        "positives=other_case",
-        "consistency=co2",
-        "synthetic={kind: mochi, hardest: 4}",
+        *("base=moco_v2", "momentum.rows=8", "momentum.groups=1"),
+        *("positives=other_case", "consistency=co2", "synthetic={kind: mochi, hardest: 4}"),
     ),
 }
 SMALL_CROPS = "views.families={local: {geometry: {size_px: 16, scale: [0.1, 0.4]}}}"
@@ -129,7 +126,7 @@ SMALL_CROPS = "views.families={local: {geometry: {size_px: 16, scale: [0.1, 0.4]
 def write_runs(step: Sequence[object], methods: Mapping[str, Sequence[str]], out: Path) -> None:
     """A step of each way of learning, and of each choice."""
     for name, settings in methods.items():
-        sets = [f"objective.{setting}" for setting in settings]
+        sets = [f"objective.{one}" if "views." not in one else one for one in settings]
         sets += [SMALL_CROPS] * ("local=1" in settings) + ["encoder=test_vit"] * (name == "ibot")
         words = [word for one in sets for word in ("--set", one)]
         command(0, *step, *words, "--out", out / f"run-of-{name}")
@@ -158,6 +155,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     watched = ("--set", "training.monitor={every: 1, images: 8, task: tissue}")
     watched += ("--set", "training.tensorboard=true")
     command(0, *step, *short, *watched, "--out", out / "run-of-short-forms")
+    write_masks(out)
     write_runs(step, METHODS, out)
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
@@ -188,7 +186,6 @@ def write_by_commands(given: Path, out: Path) -> None:
     write_suggestions(given, out)
     write_drawings(given, out)
     write_presence(out / "store")
-    write_masks(out)
     two = out / "package-of-two"
     near = ("--config", given / "finetune-knn.yaml", "--task", "tissue", "--task", "signs")
     command(0, *learn[:6], *near, "--out", two)
@@ -284,9 +281,10 @@ def write_presence(store: Path) -> None:
 
 def write_masks(out: Path) -> None:
     """Masks of a provider that was told something, and a sheet of them."""
-    (out / "mask-sheet").mkdir()
-    by = ("--provider", "tissue", "--set", "stain=0.06", "--workers", 0)
-    command(0, "masks", out / "store", *by, "--sheet", out / "mask-sheet" / "masks.png")
+    sheet = out / "mask-sheet" / "masks.png"
+    sheet.parent.mkdir()
+    by = ("--provider", "tissue", "--set", "stain=0.06", "--workers", 0, "--sheet", sheet)
+    command(0, "masks", out / "store", *by)
 
 
 def write_operations(given: Path, out: Path) -> None:

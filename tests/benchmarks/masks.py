@@ -121,7 +121,7 @@ def _made(provider: object) -> MaskMaker:
 
 def learned_rows(like: str, encoders: Sequence[tuple[str, int]]) -> dict[str, MaskMaker]:
     """What learns from a provider, by encoder and side; without one as well."""
-    made = {"": LEARNED.make(LearnedSpec(like=like), open_maps)}
+    made = {"": LEARNED.make(LearnedSpec(like=like, encoder=None), open_maps)}
     for word, side in encoders:
         spec = LearnedSpec(like=like, encoder=word, size_px=side)
         made[f", {Path(word).name} {side} px"] = LEARNED.make(spec, open_maps)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from histoscope.core.config import Spec
+from histoscope.core.config import Spec, build
 from histoscope.core.contracts.masks import MASKS, Subjects
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.domains.saliency import INSTRUMENTS, LEARNED
@@ -130,7 +130,7 @@ def test_an_encoder_tells_apart_what_colours_cannot(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(MASKS, "load", {"late": Teacher(Late())}.__getitem__)
     spec = LearnedSpec(like="late", encoder="telling")
     assert agreement(LEARNED.make(spec, telling), hidden)[0] > 0.05 + max(
-        agreement(LEARNED.make(LearnedSpec(like="late"), telling), hidden)[0],
+        agreement(LEARNED.make(LearnedSpec(like="late", encoder=None), telling), hidden)[0],
         agreement(Late(), hidden)[0],
     )
 
@@ -194,6 +194,8 @@ def test_the_encoder_is_opened_once_when_the_maker_is_made():
 def test_settings_that_cannot_be_are_refused_in_a_line():
     with pytest.raises(UsageError, match="'like' must name another provider"):
         made("learned")
+    with pytest.raises(ConfigError, match="encoder"):
+        build(LearnedSpec, {"like": "instruments"}, "provider learned")
     with pytest.raises(ConfigError, match=r"learned, like instruments.*did you mean 'margin'"):
         made("instruments", settings={"margins": 0.1})
 

@@ -69,9 +69,8 @@ class LearnedSpec(LikeSpec):
     """Of ``learned``."""
 
     encoder: str | None = Field(
-        None,
         description="a word of the command line: a run, a package, timm:NAME, ...; "
-        "default: none, colour, texture and place alone",
+        "null: none, colour, texture and place alone"
     )
     size_px: int = Field(
         512, ge=16, le=2048, description="side that images are resized to for the encoder"
