@@ -109,7 +109,7 @@ def write_phantom(folder: Path, *, shortcut: bool) -> None:
     for split, path, painted in everything(shortcut=shortcut):
         out = io.BytesIO()
         Image.fromarray(painted.image).save(out, "png")
-        files[split].writestr(path, out.getvalue())
+        files[split].writestr(zipfile.ZipInfo(path), out.getvalue())  # of no date: the same bytes
     for file in files.values():
         file.close()
 
