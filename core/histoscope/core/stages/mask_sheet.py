@@ -111,7 +111,7 @@ def pictures(image: Picture, mask: Picture, fill: Picture, side: int) -> list[Pi
     size = (side, side)
     shrinks = side < len(image)
     large = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    inside = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0
+    inside = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
     core = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8))  # the border counts inside
     outlined = np.where((inside & (core == 0))[:, :, None], np.array(OUTLINE, np.uint8), large)
     alone = np.where(inside[:, :, None], large, fill)
