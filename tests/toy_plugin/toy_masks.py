@@ -41,7 +41,7 @@ class Left:
     maps: Any  # kept, as a maker may
 
     def of_source(self, images):
-        masks = [left_of(image, self.settings.shift) for image in images()]
+        masks = [left_of(image, self.settings.shift) for image in images]
         fault = self.settings.fault if len(masks) == 12 else ""
         if fault == "raises":
             raise KeyError("two\nlines")
@@ -79,7 +79,7 @@ class Bright:
         maps = self.maps
         if self.settings.late:
             maps = maps(self.settings.encoder, self.settings.size_px)
-        images = list(images())
+        images = list(images)
         found = maps(images)
         assert found.shape[0] == len(images)
         assert found.dtype == np.float32

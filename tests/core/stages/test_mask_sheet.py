@@ -45,7 +45,7 @@ class Corner:
 
     def of_source(self, images):
         masks = []
-        for image in images():
+        for image in images:
             edge = SIDE - 2 - int(image[0, 0, 2]) // 10
             masks.append(np.zeros((SIDE, SIDE), np.bool_))
             masks[-1][:edge, :edge] = True

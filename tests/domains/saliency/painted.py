@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -82,15 +81,15 @@ def frames(operation: int, size: tuple[int, int] = (192, 108), count: int = 300)
     ]
 
 
-def again(painted: Painted) -> Callable[[], Iterator[Image]]:
-    """Images alone, each time they are asked for."""
-    return lambda: iter([image for image, _ in painted])
+def pictures_of(painted: Painted) -> list[Image]:
+    """Images alone."""
+    return [image for image, _ in painted]
 
 
 def agreement(maker: MaskMaker, painted: Painted) -> tuple[float, float, float]:
     """IoU, recall and precision over all pixels of one source."""
     both = either = true = found = 0
-    for mask, (_, truth) in zip(maker.of_source(again(painted)).masks, painted, strict=True):
+    for mask, (_, truth) in zip(maker.of_source(pictures_of(painted)).masks, painted, strict=True):
         both += int((mask & truth).sum())
         either += int((mask | truth).sum())
         true += int(truth.sum())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from histoscope.domains.saliency import FIELD
 from histoscope.domains.saliency.settings import FieldSpec
-from tests.domains.saliency.painted import again, frames
+from tests.domains.saliency.painted import frames, pictures_of
 
 MAKER = FIELD.make(FieldSpec(), lambda word, size_px: pytest.fail("no maps are needed"))
 Mask = NDArray[np.bool_]
@@ -39,7 +39,7 @@ def overlap(one: Mask, two: Mask) -> float:
 @pytest.mark.parametrize("level", [2, 18])
 def test_a_round_field_is_found(height: int, width: int, radius: float, level: int):
     shots, inside = scope(height, width, radius, level)
-    subjects = MAKER.of_source(lambda: iter(shots))
+    subjects = MAKER.of_source(shots)
     for mask in subjects.masks:
         assert overlap(mask, inside) > 0.94
     assert max(abs(value - level) for value in subjects.fill) <= 2
@@ -48,24 +48,24 @@ def test_a_round_field_is_found(height: int, width: int, radius: float, level: i
 def test_the_field_of_the_phantom_is_found():
     shot = frames(1, (192, 108), 200)
     seen = np.mean([image.max(axis=2) for image, _ in shot], axis=0) > 20
-    for mask in MAKER.of_source(again(shot)).masks:
+    for mask in MAKER.of_source(pictures_of(shot)).masks:
         assert overlap(mask, seen) > 0.95
 
 
 def test_without_a_surround_all_is_field():
     rng = np.random.default_rng(0)
     shots = [rng.integers(60, 200, (40, 60, 3), dtype=np.uint8) for _ in range(5)]
-    assert all(mask.all() for mask in MAKER.of_source(lambda: iter(shots)).masks)
+    assert all(mask.all() for mask in MAKER.of_source(shots).masks)
 
 
 def test_black_frames_do_not_hide_the_field():
     shots, inside = scope(90, 120, 0.4, 3, count=4)
     some = [np.zeros_like(shots[0])] * 9 + shots
-    assert all(overlap(mask, inside) > 0.94 for mask in MAKER.of_source(lambda: iter(some)).masks)
+    assert all(overlap(mask, inside) > 0.94 for mask in MAKER.of_source(some).masks)
 
 
 def test_the_margin_is_left_out():
     shots, inside = scope(100, 100, 0.4, 3)
     narrow = FIELD.make(FieldSpec(margin=0.1), MAKER.maps)
-    (mask, *_) = narrow.of_source(lambda: iter(shots)).masks
+    (mask, *_) = narrow.of_source(shots).masks
     assert (mask.sum() / np.pi) ** 0.5 == pytest.approx((inside.sum() / np.pi) ** 0.5 - 10, abs=1.5)

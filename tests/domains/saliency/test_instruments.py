@@ -11,7 +11,7 @@ import pytest
 
 from histoscope.domains.saliency import INSTRUMENTS
 from histoscope.domains.saliency.settings import InstrumentsSpec
-from tests.domains.saliency.painted import Painted, again, agreement, frames
+from tests.domains.saliency.painted import Painted, agreement, frames, pictures_of
 
 MAKER = INSTRUMENTS.make(InstrumentsSpec(), lambda word, size_px: pytest.fail("needs no maps"))
 
@@ -25,7 +25,7 @@ def test_instruments_are_where_tools_were_painted(size: tuple[int, int]):
 def test_red_tissue_with_glare_has_no_instrument():
     frame = np.full((120, 120, 3), (170, 60, 50), np.uint8)
     frame[40:44, 50:53] = 255
-    (mask,) = MAKER.of_source(lambda: iter([frame])).masks
+    (mask,) = MAKER.of_source([frame]).masks
     assert not mask.any()
 
 
@@ -33,7 +33,9 @@ def test_the_margin_takes_in_what_is_beside():
     shot = frames(1, (96, 96), 50)
     wide = INSTRUMENTS.make(InstrumentsSpec(margin=0.1), MAKER.maps)
     for one, two in zip(
-        MAKER.of_source(again(shot)).masks, wide.of_source(again(shot)).masks, strict=True
+        MAKER.of_source(pictures_of(shot)).masks,
+        wide.of_source(pictures_of(shot)).masks,
+        strict=True,
     ):
         assert not (one & ~two).any()
         assert not one.any() or two.sum() > one.sum()

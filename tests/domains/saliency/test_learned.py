@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from histoscope.core.contracts.masks import MASKS, Subjects
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.domains.saliency import INSTRUMENTS, LEARNED
 from histoscope.domains.saliency.settings import LearnedSpec
-from tests.domains.saliency.painted import Painted, again, agreement
+from tests.domains.saliency.painted import Painted, agreement, pictures_of
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -32,8 +32,8 @@ class Careless:
 
     fault: str = ""
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
-        return Subjects([self.mask(n, image) for n, image in enumerate(images())], (9, 8, 7))
+    def of_source(self, images: Sequence[Image]) -> Subjects:
+        return Subjects([self.mask(n, image) for n, image in enumerate(images)], (9, 8, 7))
 
     def mask(self, number: int, image: Image) -> Mask:
         if self.fault:
@@ -123,7 +123,7 @@ def test_an_encoder_tells_apart_what_colours_cannot(monkeypatch: pytest.MonkeyPa
         return maps
 
     class Late:
-        def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+        def of_source(self, images: Sequence[Image]) -> Subjects:
             shifted = [np.roll(truth, 9, axis=1) for _, truth in hidden]
             return Subjects(shifted, (9, 8, 7))
 
@@ -137,9 +137,10 @@ def test_an_encoder_tells_apart_what_colours_cannot(monkeypatch: pytest.MonkeyPa
 
 def test_the_same_images_get_the_same_masks():
     shot = scenes(5)
-    subjects = made().of_source(again(shot))
+    subjects = made().of_source(pictures_of(shot))
     first, second, third = (
-        list(one) for one in (subjects.masks, subjects.masks, made().of_source(again(shot)).masks)
+        list(one)
+        for one in (subjects.masks, subjects.masks, made().of_source(pictures_of(shot)).masks)
     )
     for one, two, three in zip(first, second, third, strict=True):
         assert (one == two).all()
@@ -148,7 +149,7 @@ def test_the_same_images_get_the_same_masks():
 
 @pytest.mark.parametrize("like", ["nothing", "everything"])
 def test_a_teacher_who_tells_nothing_apart_is_followed(like: str):
-    subjects = made(like).of_source(again(scenes(4)))
+    subjects = made(like).of_source(pictures_of(scenes(4)))
     assert subjects.fill == (9, 8, 7)
     assert all(mask.all() if like == "everything" else not mask.any() for mask in subjects.masks)
 
@@ -156,8 +157,8 @@ def test_a_teacher_who_tells_nothing_apart_is_followed(like: str):
 def test_an_even_picture_among_others_keeps_its_teachers_mask():
     even = [np.full((96, 128, 3), level, np.uint8) for level in (0, 128, 255)]
     shot = [image for image, _ in scenes(6)] + even
-    masks = list(made(encoder=None).of_source(lambda: iter(shot)).masks)
-    taught = list(Careless().of_source(lambda: iter(shot)).masks)
+    masks = list(made(encoder=None).of_source(shot).masks)
+    taught = list(Careless().of_source(shot).masks)
     assert all((masks[n] == taught[n]).all() for n in (6, 7, 8))
 
 
@@ -167,7 +168,7 @@ def test_odd_pictures_are_masked_beside_others(encoder: str | None, shape: tuple
     even = [np.full((*shape, 3), level, np.uint8) for level in (0, 128, 255)]
     some = [*even, scenes(1)[0][0]]
     for pictures in (some, *([one] for one in some)):
-        masks = list(made(encoder=encoder).of_source(lambda given=pictures: iter(given)).masks)
+        masks = list(made(encoder=encoder).of_source(pictures).masks)
         assert [mask.shape for mask in masks] == [one.shape[:2] for one in pictures]
         assert all(mask.dtype == np.bool_ for mask in masks)
 
@@ -187,7 +188,7 @@ def test_the_encoder_is_opened_once_when_the_maker_is_made():
 
     maker = LEARNED.make(LearnedSpec(like="careless", encoder="colours"), opening)
     assert opened == ["colours"]
-    list(maker.of_source(again(scenes(2))).masks)
+    list(maker.of_source(pictures_of(scenes(2))).masks)
     assert opened == ["colours"]
 
 

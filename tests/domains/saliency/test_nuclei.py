@@ -22,6 +22,6 @@ def test_eosin_alone_is_no_nucleus():
     tile = np.full((64, 64, 3), 242, np.uint8)
     tile[:, :40] = (225, 130, 180)  # eosin: hardly any red light is taken away
     tile[10:30, 10:30] = (100, 70, 150)
-    (mask,) = MAKER.of_source(lambda: iter([tile])).masks
+    (mask,) = MAKER.of_source([tile]).masks
     assert mask[14:26, 14:26].all()
     assert mask.sum() < 1.6 * 400

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ DULL = {
 @pytest.mark.parametrize("pictures", DULL.values(), ids=DULL)
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
 def test_pictures_that_show_nothing_have_masks_too(provider: MaskProvider, pictures: list[Image]):
-    subjects = maker(provider).of_source(lambda: iter(pictures))
+    subjects = maker(provider).of_source(pictures)
     masks = list(subjects.masks)
     assert [mask.shape for mask in masks] == [picture.shape[:2] for picture in pictures]
     assert all(mask.dtype == np.bool_ and mask.flags["C_CONTIGUOUS"] for mask in masks)
@@ -87,7 +87,7 @@ def test_pictures_that_show_nothing_have_masks_too(provider: MaskProvider, pictu
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
 def test_a_source_without_images_has_no_masks(provider: MaskProvider):
-    subjects = maker(provider).of_source(lambda: iter(()))
+    subjects = maker(provider).of_source([])
     assert list(subjects.masks) == []
     assert max(subjects.fill) > 0
 
@@ -95,7 +95,7 @@ def test_a_source_without_images_has_no_masks(provider: MaskProvider):
 @pytest.mark.parametrize("provider", [TISSUE, NUCLEI, INSTRUMENTS, LEARNED], ids=lambda p: p.name)
 @pytest.mark.parametrize("picture", ["black", "white", "grey"])
 def test_an_even_picture_has_no_subject(provider: MaskProvider, picture: str):
-    masks = maker(provider).of_source(lambda: iter(DULL[picture])).masks
+    masks = maker(provider).of_source(DULL[picture]).masks
     assert not any(mask.any() for mask in masks)
 
 
@@ -103,10 +103,10 @@ def test_an_even_picture_has_no_subject(provider: MaskProvider, picture: str):
 def test_masks_are_the_same_whatever_was_masked_before(provider: MaskProvider):
     surgical = "surgery" in provider.domains
     some = [image for image, _ in (frames(0, (64, 64), 100) if surgical else tissue_tiles(0))][:20]
-    fresh = maker(provider).of_source(lambda: iter(some))
+    fresh = maker(provider).of_source(some)
     used = maker(provider)
-    list(used.of_source(lambda: iter([noise(), *some[::-1]])).masks)
-    subjects = used.of_source(lambda: iter(some))
+    list(used.of_source([noise(), *some[::-1]]).masks)
+    subjects = used.of_source(some)
     first = [mask.copy() for mask in fresh.masks]
     assert fresh.fill == subjects.fill
     for again in (subjects.masks, fresh.masks):
@@ -118,23 +118,27 @@ def test_a_maker_pickles(provider: MaskProvider):
     made = maker(provider)
     again = pickle.loads(pickle.dumps(made))  # noqa: S301  # our own bytes
     picture = noise((32, 32))
-    one, two = (next(iter(m.of_source(lambda: iter([picture])).masks)) for m in (made, again))
+    one, two = (next(iter(m.of_source([picture]).masks)) for m in (made, again))
     assert (one == two).all()
 
 
 def test_images_are_never_held():
     given: list[weakref.ref[Image]] = []
 
-    def images() -> Iterator[Image]:
-        for _ in range(60):
+    class Images(Sequence[Image]):
+        def __len__(self) -> int:
+            return 60
+
+        def __getitem__(self, place: Any) -> Any:
+            if place >= len(self):
+                raise IndexError(place)
+            assert sum(one() is not None for one in given) < 3
             picture = noise((16, 16))
             given.append(weakref.ref(picture))
-            yield picture
-            del picture
-            assert sum(one() is not None for one in given) < 3
+            return picture
 
     for provider in (TISSUE, NUCLEI, INSTRUMENTS, FIELD):
-        for _ in maker(provider).of_source(images).masks:
+        for _ in maker(provider).of_source(Images()).masks:
             pass
 
 

@@ -9,7 +9,7 @@ from histoscope.core.contracts.masks import MASKS
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.domains.saliency import RANDOM, TISSUE
 from histoscope.domains.saliency.settings import RandomSpec, TissueSpec
-from tests.domains.saliency.painted import again, tissue_tiles
+from tests.domains.saliency.painted import pictures_of, tissue_tiles
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,8 @@ def made(like: str = "tissue", **settings: float):
 
 def test_each_mask_has_the_area_of_the_other_but_lies_elsewhere():
     tiles = tissue_tiles(0)
-    like = TISSUE.make(TissueSpec(), None).of_source(again(tiles))
-    subjects = made().of_source(again(tiles))
+    like = TISSUE.make(TissueSpec(), None).of_source(pictures_of(tiles))
+    subjects = made().of_source(pictures_of(tiles))
     differ = 0.0
     for one, two in zip(like.masks, subjects.masks, strict=True):
         assert one.sum() == two.sum()
@@ -48,9 +48,9 @@ def test_regions_hang_together():
 
 def test_settings_are_the_other_providers():
     tiles = tissue_tiles(0)
-    strict = made(stain=0.5).of_source(again(tiles))
+    strict = made(stain=0.5).of_source(pictures_of(tiles))
     assert sum(mask.sum() for mask in strict.masks) < sum(
-        mask.sum() for mask in made().of_source(again(tiles)).masks
+        mask.sum() for mask in made().of_source(pictures_of(tiles)).masks
     )
     with pytest.raises(ConfigError, match="did you mean 'stain'"):
         made(stains=0.5)

@@ -5,7 +5,7 @@ A mask is true where the subject is: what shall be recognised whatever lies behi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -42,11 +42,11 @@ class Subjects:
 class MaskMaker(Protocol):
     """A provider with its settings. Pickles, so that workers may have it."""
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Masks of the images of one source.
 
         Args:
-            images: gives them in order, uint8, (height, width, 3), RGB, each time it is called.
+            images: in order, uint8, (height, width, 3), RGB; each is read whenever it is asked for.
         """
 
 

@@ -82,6 +82,25 @@ class MadeMasks:
 
 
 @dataclass(frozen=True)
+class Images(Sequence[NDArray[np.uint8]]):
+    """Images of a shard, each read when it is asked for, which is a sign of life."""
+
+    shard: Shard
+    turn: Turn
+
+    def __len__(self) -> int:
+        return self.shard.rows
+
+    def __getitem__(self, place: Any) -> Any:
+        """That image, or a list of those of a slice."""
+        if isinstance(place, slice):
+            return [self[row] for row in range(*place.indices(len(self)))]
+        row = range(len(self))[place]
+        self.turn.beat()
+        return self.shard.image(row)
+
+
+@dataclass(frozen=True)
 class MaskJob:
     """Make the masks of one source."""
 
@@ -100,15 +119,9 @@ class MaskJob:
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Read the source's images, as often as the provider wants, and write its plane."""
-
-        def images() -> Iterator[NDArray[np.uint8]]:
-            for row in range(shard.rows):
-                turn.beat()
-                yield shard.image(row)
-
         with _blamed(source):
             shard = Shard(self.store / self.shards[source.id])
-            subjects = self.maker.of_source(images)
+            subjects = self.maker.of_source(Images(shard, turn))
             told = told_of(shard, _fill(subjects)) | {SETTINGS: self.settings}
         tallies = list[Tally]()
         masks = self._masks(subjects, shard.rows, source, turn, tallies)

@@ -6,7 +6,7 @@ picture's edge, and what it leaves is convex, also where the picture is squashed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts.masks import Subjects
 from histoscope.domains.saliency.settings import FieldSpec
-from histoscope.domains.saliency.shapes import grown, large_parts, opened
+from histoscope.domains.saliency.shapes import brightest, grown, large_parts, opened
 from histoscope.domains.saliency.stream import Each, measured
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class FieldMaker:
     settings: FieldSpec
     maps: Any = None
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """The field, the same in each frame; fill is the surround."""
-        view = find_view(images())
+        view = find_view(images)
         return Subjects(
             Each(images, partial(field_mask, view=view, margin=self.settings.margin)), view.fill
         )
@@ -75,13 +75,13 @@ def field_mask(image: Image, view: View, margin: float) -> Mask:
     return grown(mask, -away_px) if round(away_px) else mask
 
 
-def find_view(images: Iterator[Image]) -> View:
+def find_view(images: Sequence[Image]) -> View:
     """The field of a source's frames and what fills the place of subjects in them."""
     small = [one for one in measured(images, _small) if one.mean() >= BLACK_LEVEL]
     everywhere = np.ones((GRID_PX, GRID_PX), np.bool_)
     if not small:
         return View(everywhere, DARK_TISSUE)
-    light = np.quantile([one.max(axis=2) for one in small], SEEN, axis=0)
+    light = np.quantile([brightest(one) for one in small], SEEN, axis=0)
     surround = _surround(light)
     field = _convex(opened(~surround, 2)) if surround.any() else everywhere
     outside = surround & ~grown(field, 2)

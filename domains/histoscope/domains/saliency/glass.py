@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class Glass:
     fill: tuple[int, int, int]
 
 
-def find_glass(images: Iterator[Image]) -> Glass:
+def find_glass(images: Sequence[Image]) -> Glass:
     """Glass of the tiles of a source: the brighter half of what is bright and not stained."""
     pixels = np.concatenate([*measured(images, _some_pixels), np.zeros((0, 3), np.int16)])
     low, high = pixels.min(axis=1), pixels.max(axis=1)
@@ -56,16 +56,16 @@ def find_glass(images: Iterator[Image]) -> Glass:
 
 
 def optical_density(image: Image, glass: Glass) -> Density:
-    """Natural-logarithm density against the glass, (height, width, 3)."""
+    """Natural-logarithm density against the glass, (3, height, width): numpy adds planes fast."""
     table = np.arange(256, dtype=np.float64)[:, None].clip(1) / np.maximum(glass.colour, 1)
     density = -np.log(table).astype(np.float32)  # (256, channel)
-    return np.stack([density[image[:, :, c], c] for c in range(3)], axis=2)
+    return np.stack([density[:, c].take(image[:, :, c]) for c in range(3)])
 
 
 def black_ink(density: Density) -> NDArray[np.bool_]:
     """Where black pen lies, (height, width): dense, and its colour little beside its density."""
-    middle = density.mean(axis=2)
-    colour = density.max(axis=2) - density.min(axis=2)
+    middle = density.mean(axis=0)
+    colour = density.max(axis=0) - density.min(axis=0)
     return np.asarray((middle > BLACK_OD) & (colour < BLACK_COLOUR * middle))
 
 

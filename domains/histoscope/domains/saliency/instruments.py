@@ -8,7 +8,7 @@ and glare are, not a sliver along the edge of the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,21 @@ import numpy as np
 from histoscope.core.contracts.masks import Subjects
 from histoscope.domains.saliency.field import View, find_view
 from histoscope.domains.saliency.settings import InstrumentsSpec
-from histoscope.domains.saliency.shapes import Plane, blur, closed, grown, large_parts, opened
+from histoscope.domains.saliency.shapes import (
+    Plane,
+    blur,
+    brightest,
+    closed,
+    grown,
+    large_parts,
+    opened,
+)
 from histoscope.domains.saliency.stream import Each, measured
 
 if TYPE_CHECKING:
     from histoscope.core.contracts.masks import Image, Mask
 
+PIXELS = 4096  # of a frame that say how red it is
 WORK_PX = 160  # frames with a longer shorter side are looked at in this size
 # All lengths below are shares of the shorter side. The limits and the weights of a candidate's
 # faults were chosen on the train operations of Endoscapes2023, see docs/masks.md.
@@ -52,10 +61,10 @@ class InstrumentsMaker:
     settings: InstrumentsSpec
     maps: Any = None
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Masks of an operation's frames; fill is the dark around the field of view."""
-        view = find_view(images())
-        found = [one for one in measured(images(), partial(_redness, view=view)) if one is not None]
+        view = find_view(images)
+        found = [one for one in measured(images, partial(_redness, view=view)) if one is not None]
         look = Look(view, float(np.median(found)) if found else 0.0)
         mask = partial(instruments_mask, look=look, settings=self.settings)
         return Subjects(Each(images, mask), view.fill)
@@ -93,7 +102,7 @@ class Frame:
         self.field = view.mask(small)
         if not self.field.all():
             fill = np.array(view.fill, np.float32)
-            self.field = _own_field(self.field, smooth.max(axis=2), fill.max(), self.side_px)
+            self.field = _own_field(self.field, brightest(smooth), fill.max(), self.side_px)
             smooth = (smooth - fill).clip(0).astype(np.float32)
         lab = np.asarray(cv2.cvtColor(smooth / 255, cv2.COLOR_RGB2LAB))
         self.light, self._a = lab[:, :, 0], lab[:, :, 1]
@@ -102,7 +111,10 @@ class Frame:
     def redness(self) -> float | None:
         """Median a* of what is lit; None where next to nothing is."""
         lit = self.field & (self.light > DARK_L)
-        return float(np.median(self._a[lit])) if lit.mean() > 0.01 else None
+        if lit.mean() <= 0.01:
+            return None
+        values = self._a[lit]
+        return float(np.median(values[:: max(1, len(values) // PIXELS)]))
 
 
 def _redness(image: Image, view: View) -> float | None:

@@ -13,7 +13,7 @@ the hand-made masks of a source are all empty or all full there is nothing to le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -28,13 +28,12 @@ from histoscope.core.randomness import generator
 from histoscope.domains.saliency.like import other_maker
 from histoscope.domains.saliency.settings import LearnedSpec
 from histoscope.domains.saliency.shapes import Plane, guided, tidy
-from histoscope.domains.saliency.stream import measured
+from histoscope.domains.saliency.stream import evenly
 from histoscope.domains.saliency.traits import grid_of, traits
 
 if TYPE_CHECKING:
     from histoscope.core.contracts.masks import Image, Maps, Mask, OpenMaps
 
-MOST = 64  # images that a source is learned from; fewer than twice as many
 PLACES = 512  # of an image
 STRENGTH = 3.0  # of an image's mean loss against half the squared weights: few images say less
 COMPONENTS = 32  # of an encoder's map, by variance
@@ -63,11 +62,13 @@ class LearnedMaker:
         object.__setattr__(self, "opened", self._opened())
         object.__setattr__(self, "maps", None)
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Masks of each image; fill is the other provider's."""
         like = self.other.of_source(images)
-        seen = measured(zip(images(), like.masks, strict=True), self._sample, MOST)
-        opinion = learn(seen)
+        some = evenly(len(images))
+        opinion = learn(
+            [self._sample(images[n], mask) for n, mask in enumerate(like.masks) if n in some]
+        )
         masks = like.masks if opinion is None else _Learned(self, images, like, opinion)
         return Subjects(masks, like.fill)
 
@@ -75,8 +76,7 @@ class LearnedMaker:
         """Of each image its map, (channels, rows, columns), if there is an encoder."""
         return [None] * len(images) if self.opened is None else list(self.opened(images))
 
-    def _sample(self, seen: tuple[Image, Mask]) -> Sample:
-        image, mask = seen
+    def _sample(self, image: Image, mask: Mask) -> Sample:
         return sample(image, mask, self.planes([image])[0])
 
     def _opened(self) -> Maps | None:
@@ -214,12 +214,12 @@ class _Learned:
     """A mask for each image, a few images at a time, as often as they are asked for."""
 
     maker: LearnedMaker
-    images: Callable[[], Iterator[Image]]
+    images: Sequence[Image]
     like: Subjects
     opinion: Opinion
 
     def __iter__(self) -> Iterator[Mask]:
-        pairs = zip(self.images(), self.like.masks, strict=True)
+        pairs = zip(self.images, self.like.masks, strict=True)
         while some := list(islice(pairs, BATCH)):
             planes = self.maker.planes([image for image, _ in some])
             for (image, mask), plane in zip(some, planes, strict=True):

@@ -6,7 +6,7 @@ The two stains are told apart in optical density against the slide's glass (Ruif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # red, green, blue optical density of haematoxylin and eosin, Ruifrok and Johnston 2001, table 2
 STAINS = np.array(((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
+UNIT = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
+WEIGHTS = np.linalg.pinv(UNIT)[:, 0].astype(np.float32)  # (channel,)
 STAINED_OD = 0.10  # mean over the channels; what has less is glass and does not vote
 LEAST_OD = 0.12  # a threshold, or a range, below this would call noise nuclei
 # of Otsu's threshold: nuclei are fewer than what lies between them, which draws it upwards. Chosen
@@ -39,11 +41,11 @@ class NucleiMaker:
     settings: NucleiSpec
     maps: Any = None
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Masks of a slide's tiles; fill is the slide's glass, or its palest tone."""
-        glass = find_glass(images())
+        glass = find_glass(images)
         some = partial(_some_values, glass=glass, settings=self.settings)
-        values = np.concatenate([*measured(images(), some), np.zeros(0, np.float32)])
+        values = np.concatenate([*measured(images, some), np.zeros(0, np.float32)])
         limit = _limit(values)
         mask = partial(nuclei_mask, glass=glass, limit=limit, settings=self.settings)
         return Subjects(Each(images, mask), glass.fill)
@@ -69,11 +71,9 @@ def haematoxylin(image: Image, glass: Glass, smoothing: float) -> tuple[Plane, P
     amounts below 0 are 0, and black pen has none.
     """
     density = optical_density(image, glass)
-    unit = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
-    weights = np.linalg.pinv(unit)[:, 0].astype(np.float32)  # (channel,)
-    amount = np.where(black_ink(density), 0, (density @ weights).clip(0))
+    amount = np.where(black_ink(density), 0, np.tensordot(WEIGHTS, density, 1).clip(0))
     deviation_px = smoothing * min(image.shape[:2])
-    return blur(amount, deviation_px), blur(density.mean(axis=2), deviation_px)
+    return blur(amount, deviation_px), blur(density.mean(axis=0), deviation_px)
 
 
 def _some_values(image: Image, glass: Glass, settings: NucleiSpec) -> Plane:

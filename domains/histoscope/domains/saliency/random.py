@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class RandomMaker:
         object.__setattr__(self, "other", other_maker("random", self.settings, self.maps))
         object.__setattr__(self, "maps", None)  # so that it pickles where the other does
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Random masks, each with as many pixels as the other's; fill is the other's."""
         like = self.other.of_source(images)
         return Subjects(_Elsewhere(images, like, self.settings.scale), like.fill)
@@ -45,12 +45,12 @@ class RandomMaker:
 class _Elsewhere:
     """A random mask for each image, as often as they are asked for."""
 
-    images: Callable[[], Iterator[Image]]
+    images: Sequence[Image]
     like: Subjects
     scale: float
 
     def __iter__(self) -> Iterator[Mask]:
-        for image, mask in zip(self.images(), self.like.masks, strict=True):
+        for image, mask in zip(self.images, self.like.masks, strict=True):
             yield random_mask(image, int(mask.sum()), self.scale)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from histoscope.core.contracts.masks import Mask
 
 Plane = NDArray[np.float32]
+N = TypeVar("N", np.uint8, np.float32)
+
+
+def brightest(image: NDArray[N]) -> NDArray[N]:
+    """Each pixel's brightest channel, (height, width); numpy's max over so few is slow."""
+    red, green, blue = (image[:, :, channel] for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue)
 
 
 def blur(plane: NDArray[Any], deviation_px: float) -> Plane:

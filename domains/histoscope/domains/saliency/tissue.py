@@ -5,7 +5,7 @@ Haematoxylin, eosin, DAB and Giemsa all do so; dust, coverslip edges and black p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ class TissueMaker:
     settings: TissueSpec
     maps: Any = None
 
-    def of_source(self, images: Callable[[], Iterator[Image]]) -> Subjects:
+    def of_source(self, images: Sequence[Image]) -> Subjects:
         """Masks of a slide's tiles; fill is the slide's glass."""
-        glass = find_glass(images())
+        glass = find_glass(images)
         return Subjects(
             Each(images, partial(tissue_mask, glass=glass, settings=self.settings)), glass.fill
         )
@@ -41,6 +41,7 @@ class TissueMaker:
 
 def tissue_mask(image: Image, glass: Glass, settings: TissueSpec) -> Mask:
     """Tissue of one tile, bool, (height, width)."""
-    density = blur(optical_density(image, glass), SMOOTHING * min(image.shape[:2]))
-    stain = density[:, :, 1] - np.minimum(density[:, :, 0], density[:, :, 2])
+    sharp, deviation_px = optical_density(image, glass), SMOOTHING * min(image.shape[:2])
+    density = np.stack([blur(one, deviation_px) for one in sharp])
+    stain = density[1] - np.minimum(density[0], density[2])
     return tidy((stain > settings.stain) & ~black_ink(density), settings.smallest)
