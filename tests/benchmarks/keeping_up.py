@@ -1,11 +1,11 @@
 """Making masks beside preparing the same store: each row one ratio of one run.
 
-    python -m tests.benchmarks.keeping_up [--tiles FOLDER] [--rounds 3]
+    python -m tests.benchmarks.keeping_up [--tiles FOLDER] [--slides FOLDER] [--rounds 3]
 
-Slides of the phantom, and clips (real ones beside the checkout, else made ones); FOLDER holds tiles
-in zips, as PatchCamelyon's. Both sides work in this process, on one thread, and take turns; the
-best of the rounds counts. Below 1 masks are made faster than images are prepared. Nothing here
-passes or fails.
+Slides of the phantom, and clips (real ones beside the checkout, else made ones) by the reader that
+is the faster one for them; FOLDER holds tiles in zips, as PatchCamelyon's, or whole mounts of 4 um
+per pixel. Both sides work in this process, on one thread, and take turns; the best of the rounds
+counts. Below 1 masks are made faster than images are prepared. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Row:
         return time.perf_counter() - began
 
 
-def rows(scratch: Path, tiles: Path | None) -> Iterator[Row]:
+def rows(scratch: Path, tiles: Path | None, mounts: Path | None) -> Iterator[Row]:
     """All rows; what they read is written into the folder."""
     write_phantom(scratch / "slides", 0, train=4, valid=0, test=0, new=0)
     slides = scratch / "slides" / "unlabelled"
@@ -78,14 +78,19 @@ def rows(scratch: Path, tiles: Path | None) -> Iterator[Row]:
             what = f"slides, {side} px"
             yield Row(what, pathology.DOMAIN, slides, cut, PrepareOptions(), provider)
     if tiles:
-        cut, options = TileSampling(size_px=64, tile_mpp=1.458), {"layout": "zip", "mpp": 0.972}
-        told = (pathology.DOMAIN, tiles, cut, PrepareOptions(**options))
-        yield Row("tiles in zips, 64 px", *told, "nuclei")
+        cut = TileSampling(size_px=64, tile_mpp=1.458)
+        options = PrepareOptions(layout="zip", mpp=0.972)
+        yield Row("tiles in zips, 64 px", pathology.DOMAIN, tiles, cut, options, "nuclei")
+    if mounts:
+        cut, options = TileSampling(size_px=64, tile_mpp=4.0), PrepareOptions(default_mpp=4.0)
+        for provider in ("tissue", "nuclei"):
+            yield Row("whole mounts, 64 px", pathology.DOMAIN, mounts, cut, options, provider)
     for path in sorted(clips(scratch).glob("*.mp4")):
         for side in (64, 224):
-            told = (surgery.DOMAIN, path, FrameSampling(size_px=side, fps=1.0))
-            options = VideoOptions(video_reader="sequential")
-            yield Row(f"{path.stem}, 1 fps, {side} px", *told, options, "instruments")
+            seen = FrameSampling(size_px=side, fps=1.0)
+            reading = VideoOptions(video_reader="sequential")
+            what = f"{path.stem}, 1 fps, {side} px"
+            yield Row(what, surgery.DOMAIN, path, seen, reading, "instruments")
 
 
 def line(row: Row, rounds: int, store: Path) -> str:
@@ -99,14 +104,15 @@ def line(row: Row, rounds: int, store: Path) -> str:
 
 @click.command(help=__doc__)
 @click.option("--tiles", type=click.Path(path_type=Path, exists=True))
+@click.option("--slides", type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3)
-def main(tiles: Path | None, rounds: int) -> None:
+def main(tiles: Path | None, slides: Path | None, rounds: int) -> None:
     """Print the table."""
     cv2.setNumThreads(1)
     click.echo("| images, masks | images | masks/s | prepared/s | masks' time / prepare's |")
     click.echo("| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as scratch:
-        for row in rows(Path(scratch), tiles):
+        for row in rows(Path(scratch), tiles, slides):
             click.echo(line(row, rounds, Path(scratch) / "store"))
 
 

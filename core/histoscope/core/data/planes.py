@@ -29,7 +29,7 @@ FILL, OF = "fill", "of"
 _NAME = re.compile(r"([a-z]+)[:-]([A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+)")
 # 10 to 15 % smaller than Pillow's, whose filter is always none; imagecodecs writes no single bits
 _BITS = (
-    *(cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9),
+    *(cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 6),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED),
 )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts.masks import Subjects
 from histoscope.domains.saliency.settings import FieldSpec
-from histoscope.domains.saliency.shapes import brightest, grown, large_parts, opened
+from histoscope.domains.saliency.shapes import brightest, enlarged, grown, large_parts, opened
 from histoscope.domains.saliency.stream import Each, measured
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class View:
         """The field at an image's size, bool, (height, width)."""
         if self.field.all():
             return np.ones(image.shape[:2], np.bool_)
-        size = (image.shape[1], image.shape[0])
-        soft = cv2.resize(self.field.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(soft > 0.5)
+        return enlarged(self.field, image.shape[:2])
 
 
 @dataclass(frozen=True)

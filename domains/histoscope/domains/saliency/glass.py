@@ -59,7 +59,8 @@ def optical_density(image: Image, glass: Glass) -> Density:
     """Natural-logarithm density against the glass, (3, height, width): numpy adds planes fast."""
     table = np.arange(256, dtype=np.float64)[:, None].clip(1) / np.maximum(glass.colour, 1)
     density = -np.log(table).astype(np.float32)  # (256, channel)
-    return np.stack([density[:, c].take(image[:, :, c]) for c in range(3)])
+    planes = zip(cv2.split(image), density.T, strict=True)
+    return np.stack([cv2.LUT(plane, np.ascontiguousarray(one)) for plane, one in planes])
 
 
 def black_ink(density: Density) -> NDArray[np.bool_]:

@@ -24,6 +24,7 @@ from histoscope.domains.saliency.shapes import (
     blur,
     brightest,
     closed,
+    enlarged,
     grown,
     large_parts,
     opened,
@@ -81,9 +82,7 @@ def instruments_mask(image: Image, look: Look, settings: InstrumentsSpec) -> Mas
     found = closed(found, 2 * THINNEST * frame.side_px)
     if round(settings.margin * frame.side_px):
         found = grown(found, settings.margin * frame.side_px) & frame.field
-    size = (image.shape[1], image.shape[0])
-    soft = cv2.resize(found.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(soft > 0.5)
+    return enlarged(found, image.shape[:2])
 
 
 class Frame:

@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from histoscope.core.contracts.masks import Subjects
-from histoscope.domains.saliency.glass import Glass, black_ink, find_glass, optical_density
+from histoscope.domains.saliency.glass import (
+    Density,
+    Glass,
+    black_ink,
+    find_glass,
+    optical_density,
+)
 from histoscope.domains.saliency.settings import NucleiSpec
-from histoscope.domains.saliency.shapes import Plane, blur, otsu, tidy
+from histoscope.domains.saliency.shapes import Plane, blur, enlarged, otsu, tidy
 from histoscope.domains.saliency.stream import Each, measured
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ LEAST_OD = 0.12  # a threshold, or a range, below this would call noise nuclei
 # on seven of fourteen fields, see docs/masks.md
 LENIENT = 0.9
 PIXELS = 4096
+FINE = 2  # cells that a blur's deviation has at least, where there are as many pixels
 
 
 @dataclass(frozen=True)
@@ -60,24 +68,33 @@ def _limit(values: Plane) -> float:
 
 def nuclei_mask(image: Image, glass: Glass, limit: float, settings: NucleiSpec) -> Mask:
     """Where there is more haematoxylin than the limit, bool, (height, width)."""
-    dense, _ = haematoxylin(image, glass, settings.smoothing)
-    return tidy(dense > limit, settings.smallest)
+    dense = smooth(haematoxylin(optical_density(image, glass)), settings.smoothing)
+    return enlarged(tidy(dense > limit, settings.smallest), image.shape[:2])
 
 
-def haematoxylin(image: Image, glass: Glass, smoothing: float) -> tuple[Plane, Plane]:
-    """Blurred amount of haematoxylin and mean optical density, (height, width) each.
+def haematoxylin(density: Density) -> Plane:
+    """Amount of haematoxylin in densities of (3, height, width).
 
     The amounts of both stains are those that explain the three densities best (least squares);
     amounts below 0 are 0, and black pen has none.
     """
-    density = optical_density(image, glass)
-    amount = np.where(black_ink(density), 0, np.tensordot(WEIGHTS, density, 1).clip(0))
-    deviation_px = smoothing * min(image.shape[:2])
-    return blur(amount, deviation_px), blur(density.mean(axis=0), deviation_px)
+    return np.where(black_ink(density), 0, np.tensordot(WEIGHTS, density, 1).clip(0))
+
+
+def smooth(plane: Plane, smoothing: float) -> Plane:
+    """Blurred by a share of the shorter side, on a grid as coarse as that allows."""
+    height, width = plane.shape
+    deviation_px = smoothing * min(height, width)
+    step = max(1, int(deviation_px / FINE))
+    if step > 1:
+        size = (-(-width // step), -(-height // step))
+        plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+    return blur(plane, deviation_px / step)
 
 
 def _some_values(image: Image, glass: Glass, settings: NucleiSpec) -> Plane:
     """Blurred haematoxylin of evenly spaced pixels of tissue."""
-    dense, stained = haematoxylin(image, glass, settings.smoothing)
-    seen = dense[stained > STAINED_OD]
+    density = optical_density(image, glass)
+    stained = smooth(density.mean(axis=0), settings.smoothing) > STAINED_OD
+    seen = smooth(haematoxylin(density), settings.smoothing)[stained]
     return seen[:: max(1, len(seen) // PIXELS)]

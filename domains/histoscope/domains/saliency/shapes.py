@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
@@ -43,6 +44,15 @@ def tidy(mask: Mask, smallest: float) -> Mask:
     """Without specks, then without holes, of less than a share of the image."""
     least_px = smallest * mask.size
     return ~large_parts(~large_parts(mask, least_px), least_px)
+
+
+def enlarged(mask: Mask, shape: Sequence[int]) -> Mask:
+    """A mask in another size, (height, width), its border smooth."""
+    if mask.shape == tuple(shape):
+        return mask
+    size = (shape[1], shape[0])
+    soft = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(soft > 0.5)
 
 
 def disc(radius_px: float) -> NDArray[np.uint8]:
