@@ -27,7 +27,7 @@ from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.decorrelation import EPSILON
 from histoscope.core.objectives.contract import Clock, Objective, Projected, Rows, Setting
 from histoscope.core.objectives.contrastive import MIXTURE_DRAWS
-from histoscope.core.objectives.mixed import make_objective
+from histoscope.core.objectives.mixed import SHARE, Mixed, make_objective
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.runtime.allocator import keep_freed_memory
 from histoscope.core.testing.objectives import SmallEncoder
@@ -227,6 +227,31 @@ def msf(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     return (2 - 2 * (nearest @ asked[:, :, None])).mean()
 
 
+def ibot(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    sharp = objective.spec.teacher.temperature_at(CLOCK.share)
+    hidden = given["hidden"][..., 0] > 0
+    targets = ((given["targets"] - objective.patch_centre) / sharp).softmax(2)
+    wrong = -(targets * (given["patches"] / 0.1).log_softmax(2)).sum(2)
+    views = [
+        wrong[image, place : place + SLOTS][hidden[image, place : place + SLOTS]].mean()
+        for image in range(IMAGES)
+        for place in (0, SLOTS)
+        if hidden[image, place]
+    ]
+    return dino(objective, given, rows, draws) + torch.stack(views).mean()
+
+
+def unmix(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    base, share = objective.base, draws[SHARE]
+    others = torch.arange(IMAGES).reshape(-1, 2).flip(1).flatten()
+    plain = {name.removeprefix("plain "): value for name, value in given.items()}
+    mixed = {**plain, "queries 0": given["mixed queries 0"]}
+    swapped = {**mixed, "keys 0": given["keys 0"][others]}
+    own = moco(base, mixed, rows, draws)
+    other = moco(base, swapped, replace(rows, index=rows.index[others]), draws)
+    return moco(base, plain, rows, draws) + share[0] * own + (1 - share[0]) * other
+
+
 def lightly_moco(memory: Tensor) -> Callable[[Embeddings], Tensor]:
     loss = theirs.NTXentLoss(temperature=0.2, memory_bank_size=(QUEUE, DIM))
     loss.memory_bank.bank = memory
@@ -243,6 +268,7 @@ def lightly_dino(given: Embeddings) -> Tensor:
 
 LIGHTLY_DINO = theirs.DINOLoss(4096, 0.07, 0.07, 0)
 PROTOTYPES = 512
+SLOTS = 25  # patches of a view that may be hidden: half of the small network's 7 x 7
 QUERIES = {"base": "moco_v2", "momentum": {"rows": QUEUE, "groups": 1, "symmetric": False}}
 ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | None]] = {
     "simclr": ({"base": "simclr"}, simclr, of_views(theirs.NTXentLoss(0.2))),
@@ -265,7 +291,9 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
         barlow,
         of_views(theirs.BarlowTwinsLoss(0.005)),
     ),
+    "unmix": ({**QUERIES, "mixing": {"kind": "unmix", "boxes": 0}}, unmix, None),
     "dino": ({"base": "dino", "local": 4, "prototypes": 4096}, dino, lightly_dino),
+    "ibot": ({"base": "ibot", "local": 4, "prototypes": 1024}, ibot, None),
     "swav": (
         {"base": "swav", "local": 4, "codes": {"prototypes": PROTOTYPES, "queue": QUEUE}},
         swav,
@@ -315,15 +343,25 @@ def projections(objective: Objective, base: str) -> tuple[Projected, Rows]:
             answers["partner"] = unit(IMAGES, objective.needs.partners, DIM, seed=4)
         if count := objective.needs.families.get("support"):
             answers["support"] = unit(IMAGES, count, DIM, seed=5)
-    elif base == "dino":
-        asks = {"asks": unit(IMAGES, 6, 4096, seed=2)}
-        answers = {"answers": unit(IMAGES, 2, 4096, seed=3)}
+    elif base in ("dino", "ibot"):
+        width = len(cast(Any, objective).centre)
+        asks = {"asks": unit(IMAGES, 6, width, seed=2)}
+        answers = {"answers": unit(IMAGES, 2, width, seed=3)}
+        if base == "ibot":
+            asks["patches"] = unit(IMAGES, 2 * SLOTS, width, seed=4)
+            answers["targets"] = unit(IMAGES, 2 * SLOTS, width, seed=5)
+            count = torch.randint(0, SLOTS, (IMAGES, 2), generator=torch.Generator().manual_seed(6))
+            held = torch.arange(SLOTS) < count[..., None]
+            answers["hidden"] = held.reshape(IMAGES, -1, 1).float()
     elif base == "swav":
         asks = {"scores": 2 * torch.rand(IMAGES, 6, PROTOTYPES) - 1}
         answers = {"coded": unit(IMAGES, 2, DIM, seed=3)}
     elif base == "msf":
         asks = {"asked": unit(IMAGES, 1, DIM, seed=2)}
         answers = {"target": unit(IMAGES, 1, DIM, seed=3)}
+    if isinstance(objective, Mixed):
+        mixed = {f"mixed {name}": unit(IMAGES, 1, DIM, seed=7) for name in asks}
+        asks = {f"plain {name}": rows for name, rows in asks.items()} | mixed
     index = torch.arange(IMAGES) * 5 + SAMPLES // 4
     rows = Rows.alone(index)
     if objective.needs.partners:
@@ -348,8 +386,10 @@ def line(name: str, rounds: int) -> str:
     objective = made(settings)
     projected, rows = projections(objective, str(settings["base"]))
     draws = {
-        n: torch.rand(IMAGES, generator=torch.Generator().manual_seed(k))
-        for k, n in enumerate(objective.needs.draws)
+        name: torch.rand(
+            IMAGES if draw.per_row else 1, generator=torch.Generator().manual_seed(place)
+        )
+        for place, (name, draw) in enumerate(objective.needs.draws.items())
     }
     given = {**projected.asks, **projected.answers}
     if settings["base"] == "byol":
