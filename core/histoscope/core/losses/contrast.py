@@ -122,13 +122,13 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     count = len(z1)
     if count < 2:
         raise UsageError("in-batch negatives need at least 2 images a batch")
-    z = _unit(torch.cat([z1, z2]))
-    other = torch.cat([z[count:], z[:count]])
-    of = (torch.arange(count, device=z.device) if index is None else index).repeat(2)
-    ignored = of[:, None] == of[None]
-    whose = None if index is None else of
-    pair = _pair(z, other)
-    return Similarities(pair, z @ z.T, ignored, z, z.detach(), other.detach(), whose)
+    z1, z2 = _unit(z1), _unit(z2)
+    z, other = torch.cat([z1, z2]), torch.cat([z2.detach(), z1.detach()])
+    of = torch.arange(count, device=z.device) if index is None else index
+    ignored = (of[:, None] == of[None]).repeat(2, 2)
+    whose = None if index is None else of.repeat(2)
+    pair = _own((z1 * z2).sum(1).repeat(2)[:, None])
+    return Similarities(pair, z @ z.T, ignored, z, z.detach(), other, whose)
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
@@ -150,7 +150,7 @@ def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor
     k, keys = k.to(q.dtype), keys.to(q.dtype)
     ignored = index[None] == own[:, None]
     ignored |= (index < 0)[None]
-    pair = _pair(q, k)
+    pair = _own((q * k).sum(1, keepdim=True))
     return Similarities(pair, q @ keys.T, ignored, q, keys.detach(), k.detach(), index)
 
 
@@ -158,8 +158,8 @@ def _unit(rows: Tensor) -> Tensor:
     return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
 
 
-def _pair(anchor: Tensor, partner: Tensor) -> Own:
-    cosines = (anchor * partner).sum(1, keepdim=True)
+def _own(cosines: Tensor) -> Own:
+    """The other view alone, (rows, 1)."""
     yes = torch.ones_like(cosines, dtype=torch.bool)
     return Own(cosines, yes, yes)
 
@@ -195,8 +195,7 @@ def _log_sum(sim: Similarities, temperature: float | Tensor, own: Tensor) -> Ten
     """Log of the sum over shared columns and those of ``own``; very low where there is none."""
     shared = _sum_exp(sim.logits, sim.ignored, temperature)
     logits = (sim.own.logits / temperature).masked_fill(~own, _low(sim.logits))
-    both = torch.cat([shared[:, None], logits], 1)
-    return _sum_exp(both, torch.zeros_like(both, dtype=torch.bool), 1.0)
+    return torch.cat([shared[:, None], logits], 1).logsumexp(1)
 
 
 class _LogSumExp(torch.autograd.Function):

@@ -135,7 +135,8 @@ class Contrastive(Objective):
     ) -> LossReport:
         """Mean over rows of all directions."""
         sims = self._opposed(self.compare(projected, rows), projected, rows)
-        shown = {"positive_cosine": torch.stack([sim.attraction().mean() for sim in sims])}
+        with torch.no_grad():
+            shown = {"positive_cosine": torch.stack([sim.attraction().mean() for sim in sims])}
         if self.needs.matched:
             shown["matched"] = projected.answers[KNOWN].double().mean()
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
