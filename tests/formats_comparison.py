@@ -29,6 +29,7 @@ SIGNATURES = {
     "MP4": rb"....ftyp",
     "HTML": rb"<!DOCTYPE html>",
     "GeoJSON": rb'\{"type": "FeatureCollection", ',
+    "XML": rb"<\?xml ",
     "Text": rb"",
     "Markdown": rb"# ",
 }

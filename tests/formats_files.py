@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts.installed import load_domain
 from histoscope.core.work.local import Local
 from tests.domains.surgery.clips import NO_ROLE, Track, numbered, write_tracks
+from tests.formats_drawn import write_drawings
 
 
 def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
@@ -184,7 +184,9 @@ def write_by_commands(given: Path, out: Path) -> None:
         command(1, "embed", given / "slides", *lists, *named, *by)
     write_imported(given, out)
     write_suggestions(given, out)
-    write_drawings(given, out)
+    write_drawings(given)
+    drawn = ("--rest-is", "pale", "--out", out / "annotations")
+    command(0, "annotations", out / "store", given, *drawn)
     write_presence(out / "store")
     two = out / "package-of-two"
     near = ("--config", given / "finetune-knn.yaml", "--task", "tissue", "--task", "signs")
@@ -239,21 +241,6 @@ def write_suggestions(given: Path, out: Path) -> None:
     table = given / "signs.parquet"
     command(0, "labels", out / "store", file, "--task", "signs", "--out", table)
     table.unlink()
-
-
-def write_drawings(given: Path, out: Path) -> None:
-    """What somebody drew on a slide, and on one that is not there."""
-    ring = [[0, 0], [200, 0], [200, 100], [0, 100], [0, 0]]
-    drawn = {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "properties": {"name": "large", "classification": "dark"},
-    }
-    body = {"type": "FeatureCollection", "features": [drawn]}
-    for name in ("aperio.geojson", "lost.geojson"):
-        (given / name).write_text(json.dumps(body))
-    asked = ("--rest-is", "pale", "--out", out / "annotations")
-    command(0, "annotations", out / "store", given, *asked)
 
 
 def write_presence(store: Path) -> None:

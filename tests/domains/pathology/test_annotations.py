@@ -15,11 +15,13 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.annotations.matching import check_files, match
-from histoscope.domains.pathology.annotations.qupath import read_drawings
+from histoscope.domains.pathology.annotations.reading import read_drawings
 from histoscope.domains.pathology.opening import _drawn_on
 from histoscope.domains.pathology.options import PrepareOptions
 from histoscope.domains.pathology.tiling import Box
 from histoscope.domains.pathology.told import ToldOfSlide
+from tests.domains.pathology.asap_files import annotation
+from tests.domains.pathology.asap_files import write as write_asap
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -159,7 +161,10 @@ def test_a_file_that_may_speak_of_two_slides_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"several slides \(a/x.svs, b/x.svs\)"):
         check_files(tmp_path, ["a/x.svs", "b/x.svs"])
     (tmp_path / "empty").mkdir()
-    for name, words in (("none", "no such file or folder"), ("empty", r"no \.geojson file")):
+    for name, words in (
+        ("none", "no such file or folder"),
+        ("empty", r"no \.geojson or \.xml file"),
+    ):
         with pytest.raises(DataError, match=words):
             check_files(tmp_path / name, [])
 
@@ -300,6 +305,34 @@ def test_drawings_on_a_slide_without_tiles_are_told_too(slides):
     rows = {row["path"]: row for row in table(slides / "refused" / "manifest.csv")}
     assert rows["x.tif"]["reason"].startswith("its annotations cannot be used: x.tif.geojson")
     assert (rows["y.tif"]["status"], rows["glass.tif"]["status"]) == ("done", "empty")
+
+
+def test_drawings_of_asap_label_tiles_as_those_of_qupath(slides, capsys):
+    drawn = json.loads((slides / "drawn" / "x.geojson").read_text())
+    rings = [(one["geometry"]["coordinates"][0], one["properties"]) for one in drawn]
+    groups = [told.get("classification", "None") for _, told in rings]
+    groups = [one["name"] if isinstance(one, dict) else one for one in groups]
+    (slides / "asap").mkdir()
+    write_asap(
+        slides / "asap" / "x.xml",
+        *(
+            annotation(ring[:-1], group=group, name=told.get("name", ""))
+            for (ring, told), group in zip(rings, groups, strict=True)
+        ),
+        groups=set(groups),
+    )
+    (slides / "asap" / "notes.docx").write_text("")
+    labels = []
+    for folder in ("drawn", "asap"):
+        asked = ("--annotations", slides / folder, "--rest-is", "other", "--task", "what")
+        store = slides / f"store-{folder}"
+        command(0, "prepare", slides / "slides", *CUT, *asked, "--out", store)
+        command(0, "annotations", store, slides / folder, "--out", slides / f"out-{folder}")
+        labels.append((slides / f"out-{folder}" / "labels-tissue.csv").read_text())
+    assert labels[0] == labels[1]
+    assert "1 files among the annotations (notes.docx): not .geojson or .xml" in (
+        capsys.readouterr().err
+    )
 
 
 def test_suggested_tiles_come_back_from_qupath_as_labels(slides):

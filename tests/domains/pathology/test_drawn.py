@@ -8,8 +8,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from histoscope.domains.pathology.annotations.drawing import Drawing
 from histoscope.domains.pathology.annotations.drawn import Drawn, classes_of, covered
-from histoscope.domains.pathology.annotations.qupath import Drawing
 from histoscope.domains.pathology.tiling import Box, Grid
 
 

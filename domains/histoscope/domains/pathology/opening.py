@@ -7,7 +7,7 @@ from pathlib import Path
 from histoscope.core.contracts import Reader, Source
 from histoscope.core.errors import DataError, UnreadableSource
 from histoscope.domains.pathology.annotations.drawn import Drawn
-from histoscope.domains.pathology.annotations.qupath import read_drawings
+from histoscope.domains.pathology.annotations.reading import read_drawings
 from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.readers.choose import open_pyramid

@@ -99,7 +99,7 @@ class ReadOptions(Spec):
 
 PIXELS = (
     "pixels of annotations: QuPath's, which begin at the scanned bounds of a slide that states "
-    "them, or those of level 0 (QuPath's --no-crop)"
+    "them, or those of level 0 (QuPath's --no-crop); ASAP's are of level 0 anyway"
 )
 
 
@@ -142,8 +142,8 @@ class PrepareOptions(ReadOptions):
     )
     annotations: Path | None = Field(
         None,
-        description="folder of QuPath's GeoJSON, x.geojson or x.svs.geojson: labels of tiles, and "
-        "extra tiles on drawings that lie between tiles",
+        description="folder of QuPath's GeoJSON, x.geojson or x.svs.geojson, or ASAP's XML, x.xml: "
+        "labels of tiles, and extra tiles on drawings that lie between tiles",
     )
     rest_is: str | None = Field(
         None, min_length=1, description="class of what nobody drew on, on slides with annotations"

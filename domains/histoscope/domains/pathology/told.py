@@ -13,8 +13,8 @@ from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
 from histoscope.core.tables.files import Cases
 from histoscope.core.tables.names import listed
-from histoscope.domains.pathology.annotations.matching import match, other_files
-from histoscope.domains.pathology.annotations.qupath import classes_in
+from histoscope.domains.pathology.annotations.matching import KINDS, match, other_files
+from histoscope.domains.pathology.annotations.reading import classes_in
 from histoscope.domains.pathology.discovery import image_number
 from histoscope.domains.pathology.options import Coordinates, PrepareOptions
 from histoscope.domains.pathology.scale import ScaleList
@@ -123,7 +123,7 @@ def _drawings_of(
     matches = match(folder, {source.id: source.path for source in sources})
     idle = [Unused("annotation files", file.name, why) for file, why in matches.idle.items()]
     others = other_files(folder)
-    idle += [Unused("files among the annotations", one.name, "not .geojson") for one in others]
+    idle += [Unused("files among the annotations", one.name, f"not {KINDS}") for one in others]
     return matches.files, idle
 
 

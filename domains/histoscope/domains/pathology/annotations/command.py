@@ -21,14 +21,14 @@ import click
     type=click.Choice(["qupath", "level0"]),
     default="qupath",
     show_default=True,
-    help="pixels of annotations: QuPath's, or those of level 0 (QuPath's --no-crop)",
+    help="pixels of annotations: QuPath's, or of level 0 (its --no-crop), as ASAP's are",
 )
 def command(store: Path, folder: Path, out: Path, classes: str | None, **asked: str | None) -> None:
-    """Say which tiles of STORE the QuPath annotations of FOLDER label.
+    """Say which tiles of STORE the annotations of FOLDER label, QuPath's or ASAP's.
 
-    Files are matched by name: x.svs by x.geojson or x.svs.geojson. A tile takes the class that
-    covers half of it or more. Writes annotations.csv, one row a drawing, whatever becomes of it,
-    and labels-TASK.csv for 'histoscope labels'.
+    Files are matched by name: x.svs by x.geojson or x.svs.geojson of QuPath, x.xml or x.svs.xml of
+    ASAP. A tile takes the class that covers half of it or more. Writes annotations.csv, one row a
+    drawing, whatever becomes of it, and labels-TASK.csv for 'histoscope labels'.
     """
     from histoscope.core.config import build
     from histoscope.core.data.store import Store

@@ -18,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Plan, PlanLabels
-from histoscope.domains.pathology.annotations.qupath import Drawing
+from histoscope.domains.pathology.annotations.drawing import Drawing
 from histoscope.domains.pathology.tiling import PLACE, Box, Grid, places_of
 
 LEAST = 0.5  # of a tile's area

@@ -11,7 +11,8 @@ from histoscope.core.errors import DataError
 from histoscope.core.tables.names import Files, listed
 from histoscope.domains.pathology.formats import NAMING
 
-SUFFIX = ".geojson"
+SUFFIXES = (".geojson", ".xml")  # of QuPath, of ASAP
+KINDS = " or ".join(SUFFIXES)
 SEVERAL = "may speak of several slides"
 
 
@@ -29,7 +30,7 @@ class Matches:
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """``*.geojson`` below a folder, or the one file, sorted.
+    """``*.geojson`` and ``*.xml`` below a folder, or the one file, sorted.
 
     Raises:
         DataError: absent, or none there.
@@ -38,14 +39,16 @@ def annotation_files(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise DataError(f"{folder}: no such file or folder")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() == SUFFIX]
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise DataError(f"{folder}: no {SUFFIX} file in it")
+        raise DataError(f"{folder}: no {KINDS} file in it")
     return sorted(path for path in found if path.is_file())
 
 
 def match(folder: Path, slides: Mapping[str, str]) -> Matches:
     """``x.svs`` is spoken of by ``x.geojson`` and ``x.svs.geojson``, in the same folder or any.
+
+    So it is by ``x.xml`` and ``x.svs.xml``.
 
     A path that agrees from its end on counts before a bare name.
 
@@ -60,7 +63,7 @@ def match(folder: Path, slides: Mapping[str, str]) -> Matches:
     known = Files(keys, NAMING)
     files, idle = dict[str, list[Path]](), dict[Path, str]()
     for file in annotation_files(folder):
-        relative = file.relative_to(base).as_posix()[: -len(SUFFIX)]
+        relative = file.relative_to(base).as_posix()[: -len(file.suffix)]
         places = known.find(relative) or known.find(PurePosixPath(relative).name)
         found = [key for place in places for key in keys[place]]
         if len(found) == 1:
@@ -77,7 +80,7 @@ def match(folder: Path, slides: Mapping[str, str]) -> Matches:
 def other_files(folder: Path) -> list[Path]:
     """Files in a folder of annotations that are none."""
     found = sorted(folder.rglob("*")) if folder.is_dir() else []
-    return [one for one in found if one.is_file() and one.suffix.lower() != SUFFIX]
+    return [one for one in found if one.is_file() and one.suffix.lower() not in SUFFIXES]
 
 
 def check_files(folder: Path, paths: Iterable[str]) -> None:
@@ -92,4 +95,6 @@ def check_files(folder: Path, paths: Iterable[str]) -> None:
             raise DataError(f"{path.name}: {reason}")
     if not matches.files:
         names = ", ".join(sorted(path.name for path in matches.idle)[:3])
-        raise DataError(f"{folder}: no file of a slide here in it ({names}); x.geojson is of x.svs")
+        raise DataError(
+            f"{folder}: no file of a slide here in it ({names}); x.geojson or x.xml is of x.svs"
+        )

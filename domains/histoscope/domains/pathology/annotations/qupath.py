@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from shapely.geometry import shape
 from histoscope.core.contracts import Artefact, Scalar, Source
 from histoscope.core.errors import DataError
 from histoscope.core.files import write_text
-from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
+from histoscope.domains.pathology.annotations.drawing import Drawing, polygons
 from histoscope.domains.pathology.options import Coordinates
 from histoscope.domains.pathology.tiling import PLACE, has_places
 
@@ -29,47 +28,17 @@ KIND_KEYS = ("objectType", "object_type", "type")
 _FEATURES = uuid.UUID("6f2d2f0e-0c0e-5b5e-9a53-6f3b1d1c7a10")  # ids are made from sample ids in it
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One feature of a file.
-
-    Attributes:
-        number: its place in the file, from 1.
-        name: as the person called it, may be empty.
-        kind: its class, None where it has none.
-        outline: polygon or several, level-0 px; None where nothing can be done with it.
-        note: why not, or what was mended; empty when all is plain.
-    """
-
-    number: int
-    name: str
-    kind: str | None
-    outline: Any
-    note: str = ""
-
-
-def read_drawings(
-    path: Path, offset: tuple[int, int] = (0, 0), names: ClassNames = AS_WRITTEN
-) -> list[Drawing]:
+def read_qupath(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]:
     """All features of a file, usable or not.
 
     Args:
         path: a GeoJSON file.
         offset: added to its coordinates to get level-0 px, x and y.
-        names: what the person said of the names of classes.
 
     Raises:
         DataError: not readable, or no GeoJSON.
     """
-    found = _read(path)
-    drawings = [_drawing(number, one, offset) for number, one in enumerate(found, 1)]
-    return [replace(one, kind=names.of(one.kind)) for one in drawings]
-
-
-def classes_in(path: Path) -> set[str]:
-    """Classes of all features of a file, as they are written; raises as :func:`read_drawings`."""
-    kinds = (_class_of(_properties(one).get("classification")) for one in _read(path))
-    return set(filter(None, kinds))
+    return [_drawing(number, one, offset) for number, one in enumerate(_read(path), 1)]
 
 
 def _read(path: Path) -> list[Mapping[str, Any]]:
@@ -130,17 +99,7 @@ def _outline(geometry: Any) -> tuple[Any, str]:
         found = shapely.force_2d(shape(geometry))
     except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError) as fault:
         return None, f"its geometry cannot be read ({' '.join(str(fault).split())[:80]})"
-    note = ""
-    if not shapely.is_valid(found):
-        note = f"mended: {shapely.is_valid_reason(found).partition('[')[0].lower()}"
-        found = shapely.make_valid(found)
-    parts = [
-        one for one in shapely.get_parts(shapely.get_parts(found)) if one.geom_type == "Polygon"
-    ]
-    whole = shapely.union_all(parts)
-    if not whole.area:
-        return None, f"a {geometry.get('type')} has no area"
-    return whole, note
+    return polygons(found, str(geometry.get("type")))
 
 
 def bounds_offset(facts: Mapping[str, Scalar], coordinates: Coordinates) -> tuple[int, int]:

@@ -17,9 +17,11 @@ from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError, near_word
 from histoscope.core.files import write_csv
 from histoscope.core.work.folder import OutFolder
+from histoscope.domains.pathology.annotations.drawing import Drawing
 from histoscope.domains.pathology.annotations.drawn import boxes_of, classes_of
 from histoscope.domains.pathology.annotations.matching import match
-from histoscope.domains.pathology.annotations.qupath import Drawing, bounds_offset, read_drawings
+from histoscope.domains.pathology.annotations.qupath import bounds_offset
+from histoscope.domains.pathology.annotations.reading import read_drawings
 from histoscope.domains.pathology.options import PrepareOptions
 
 ANNOTATIONS = ("histoscope.annotations", 1)
