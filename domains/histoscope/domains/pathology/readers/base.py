@@ -46,7 +46,6 @@ class Pyramid(Protocol):
         scale_fault: why what the file says of its scale cannot be read; empty where it can.
         said: what the user should know of how it is read, one line; empty when all is plain.
         scanned: box at level 0 outside of which there is nothing to search.
-        facts: whitelisted facts; never a name, a date, a label or a description.
     """
 
     levels: Sequence[tuple[int, int]]
@@ -54,7 +53,10 @@ class Pyramid(Protocol):
     scale_fault: str
     said: str
     scanned: Box
-    facts: Mapping[str, Scalar]
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """Whitelisted facts; never a name, a date, a label or a description."""
 
     def read(self, level: int, box: Box) -> Region:
         """Pixels that cover at least ``box`` (px of ``level``, inside the level).

@@ -20,6 +20,7 @@ from histoscope.domains.pathology.formats import (
     suffix_of,
 )
 from histoscope.domains.pathology.readers.base import Pyramid, RegionFault, words_of
+from histoscope.domains.pathology.readers.direct_pyramid import with_own_tiles
 from histoscope.domains.pathology.readers.flat_pyramid import FlatPyramid
 from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
 from histoscope.domains.pathology.readers.tiff_colours import turned_words
@@ -60,7 +61,7 @@ def open_pyramid(path: Path, image: int | None = None, plane: int | None = None)
     if turned := _turned(path):
         raise UnreadableSource(turned_words(turned))
     try:
-        return OpenSlidePyramid(path)
+        return with_own_tiles(OpenSlidePyramid(path), path)
     except openslide.OpenSlideError as fault:
         return _after_fault(path, vendor, words_of(fault, path))
 

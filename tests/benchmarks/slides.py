@@ -1,0 +1,129 @@
+"""Tiles of a large slide: ours beside OpenSlide's, tile by tile, one core; ratios of one run.
+
+    python -m tests.benchmarks.slides [--side 16384] [--rounds 3] [--mosaic PICTURE]
+
+A tiled JPEG of tissue, a mosaic of PICTURE or of the phantom's section, is cut into tiles of
+256 px at its own scale, as they lie in the file and 100 px beside. Both sides give RGB arrays of
+the same tiles; the best of the rounds in which they take turns counts. Nothing passes or fails.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import openslide
+import pyarrow as pa
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from histoscope.core.contracts import Sample
+from histoscope.core.runtime.allocator import keep_freed_memory
+from histoscope.domains.pathology import DOMAIN
+from histoscope.domains.pathology.options import PrepareOptions, TileSampling
+from histoscope.domains.pathology.phantom.sections import make_section
+from histoscope.domains.pathology.tiling import PLACE
+
+TILE_PX, BESIDE_PX = 256, 100
+YCBCR = {"photometric": "ycbcr"}
+KINDS: dict[str, dict[str, Any]] = {  # how the file is written
+    "240 px, 4:2:0": {"tile": (240, 240), **YCBCR, "subsampling": (2, 2)},
+    "256 px, 4:2:0": {"tile": (256, 256), **YCBCR, "subsampling": (2, 2)},
+    "512 px, 4:2:0": {"tile": (512, 512), **YCBCR, "subsampling": (2, 2)},
+    "256 px, 4:4:4": {"tile": (256, 256), **YCBCR, "subsampling": (1, 1)},
+    "256 px, RGB": {"tile": (256, 256), "photometric": "rgb", "subsampling": (1, 1)},
+}
+
+
+def mosaic(picture: NDArray[np.uint8], side: int, tile: int) -> Iterator[NDArray[np.uint8]]:
+    """Tiles of a large picture, each cut out of the small one at another place."""
+    rng = np.random.default_rng(0)
+    for _ in range((-(-side // tile)) ** 2):
+        y, x = (int(rng.integers(0, size - tile + 1)) for size in picture.shape[:2])
+        yield np.ascontiguousarray(picture[y : y + tile, x : x + tile])
+
+
+def write(path: Path, picture: NDArray[np.uint8], side: int, kind: dict[str, Any]) -> None:
+    """A slide of one level at 0.5 um per pixel."""
+    how = {"level": 80}
+    if kind["photometric"] == "rgb":
+        how["outcolorspace"] = "rgb"
+    tifffile.imwrite(
+        path,
+        mosaic(picture, side, kind["tile"][0]),
+        shape=(side, side, 3),
+        dtype=np.uint8,
+        compression="jpeg",
+        compressionargs=how,
+        resolution=(2e4, 2e4),
+        resolutionunit="CENTIMETER",
+        metadata=None,
+        **kind,
+    )
+
+
+def places(side: int, by_px: int) -> list[tuple[int, int]]:
+    """Corners of the tiles that lie inside, row by row."""
+    corners = range(by_px, side - TILE_PX + 1, TILE_PX)
+    return [(x, y) for y in corners for x in corners]
+
+
+def ours(path: Path, corners: Sequence[tuple[int, int]]) -> float:
+    """CPU seconds of the reader of ``prepare`` and ``predict``, opened anew."""
+    cut, options = TileSampling(size_px=TILE_PX, tile_mpp=0.5, min_tissue=0), PrepareOptions()
+    (source,) = DOMAIN.find({"input": path}, options)
+    x, y = zip(*corners, strict=True)
+    rows = pa.table(dict(zip(PLACE, (x, y, *([float(TILE_PX)] * len(x),) * 2), strict=True)))
+    began = time.process_time()
+    with DOMAIN.open(source, {"input": path}, cut) as reader:
+        for sample in reader.read(rows):
+            assert isinstance(sample, Sample), sample
+    return time.process_time() - began
+
+
+def theirs(path: Path, corners: Sequence[tuple[int, int]]) -> float:
+    """CPU seconds of the same tiles through OpenSlide, opened anew."""
+    began = time.process_time()
+    with openslide.OpenSlide(path) as slide:
+        for place in corners:
+            np.asarray(slide.read_region(place, 0, (TILE_PX, TILE_PX)).convert("RGB"))
+    return time.process_time() - began
+
+
+@click.command(help=__doc__)
+@click.option("--side", default=16384)
+@click.option("--rounds", default=3)
+@click.option("--mosaic", "picture", type=click.Path(path_type=Path, exists=True))
+def main(side: int, rounds: int, picture: Path | None) -> None:
+    """Print the table."""
+    keep_freed_memory()  # as the program does
+    if picture is None:
+        pixels = make_section(0, 0, 2048).pixels
+    else:
+        Image.MAX_IMAGE_PIXELS = None
+        pixels = np.asarray(Image.open(picture).convert("RGB"))
+    click.echo(
+        "| tiles of the file | beside them by | tiles | ours, 1/s | OpenSlide, 1/s | ratio |"
+    )
+    click.echo("| --- " * 6 + "|")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "slide.tif"
+        for name, kind in KINDS.items():
+            write(path, pixels, side, kind)
+            for by_px in (0, BESIDE_PX):
+                corners = places(side, by_px)
+                taken = [(ours(path, corners), theirs(path, corners)) for _ in range(rounds)]
+                first, second = map(min, zip(*taken, strict=True))
+                rates = f"{len(corners) / first:.0f} | {len(corners) / second:.0f}"
+                ratio = f"{second / first:.1f}"
+                click.echo(f"| {name} | {by_px} px | {len(corners)} | {rates} | {ratio} |")
+
+
+if __name__ == "__main__":
+    main()
