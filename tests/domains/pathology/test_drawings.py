@@ -75,7 +75,7 @@ def scores(classes: Sequence[int | None]) -> NDArray[np.float32]:
 
 def draw(reader: object, out: Path, rows: pa.Table, p: NDArray[np.float32]) -> Rendering:
     answer = Answer(TASK, p, COLOURS, np.full(len(COLOURS), 0.5, np.float32))
-    return render(reader, Results(Source("0" * 16, "a.tif"), rows, [answer]), out)  # type: ignore[arg-type]
+    return render(reader, Results(Source("0" * 16, "a.tif"), rows, [answer]), "qupath", out)  # type: ignore[arg-type]
 
 
 def four(reader: object, out: Path) -> Rendering:
@@ -245,7 +245,8 @@ def test_a_real_slide_is_drawn_by_the_real_reader(
         rows = reader.plan().rows
         rows = rows.append_column("status", pa.array(["ok"] * len(rows)))
         rendering = draw(reader, tmp_path, rows, scores([0] * len(rows)))
-    assert [artefact.kind for artefact in rendering.artefacts] == ["picture", "picture", "table"]
+    kinds = [artefact.kind for artefact in rendering.artefacts]
+    assert kinds == ["picture", "picture", "table", "data", "data"]
     table = pyarrow.csv.read_csv(tmp_path / "classes.csv").to_pydict()
     # neighbours part or overlap by less than a pixel of the 256 that a tile spans
     assert table["area_mm2"][0] == pytest.approx(len(rows) * 0.064**2, rel=0.01)

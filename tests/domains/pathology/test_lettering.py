@@ -45,7 +45,9 @@ def overlay(out: Path, names: tuple[str, ...]) -> Rendering:
     colours = ["#ff0000", "#00ff00", "#0000ff"][:count]
     scores = np.eye(count, dtype=np.float32)
     answer = Answer(Task("tissue", names), scores, colours, np.full(count, 0.5, np.float32))
-    return render(PaintedReader(), Results(Source("0" * 16, "a.tif"), rows, [answer]), out)  # type: ignore[arg-type]
+    return render(
+        PaintedReader(), Results(Source("0" * 16, "a.tif"), rows, [answer]), "qupath", out
+    )  # type: ignore[arg-type]
 
 
 def make_font(path: Path, letters: str) -> Path:

@@ -11,6 +11,7 @@ from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING
 from histoscope.domains.pathology.options import (
     EmbedOptions,
+    PredictOptions,
     PrepareOptions,
     ReadOptions,
     RelationOptions,
@@ -57,7 +58,7 @@ class PathologyDomain:
     sampling: type[Sampling] = TileSampling
     options: Mapping[str, type[Spec]] = {
         "prepare": PrepareOptions,
-        "predict": ReadOptions,
+        "predict": PredictOptions,
         "embed": EmbedOptions,
         "suggest": SuggestOptions,
         "relations": RelationOptions,
@@ -112,7 +113,9 @@ class PathologyDomain:
         """Write tables and drawings of one slide or set into ``out``."""
         from histoscope.domains.pathology.drawings import render
 
-        return render(reader, results, out)
+        if not isinstance(options, PredictOptions):
+            raise DataError(f"pathology takes PredictOptions, not {type(options).__name__}")
+        return render(reader, results, options.coordinates, out)
 
     def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
         """HDF5 under opaque ids, or as CLAM or TRIDENT looks it up."""
@@ -160,7 +163,7 @@ class PathologyDomain:
             prepare_options=PrepareOptions(
                 layout="folders", mpp=TILE_MPP, case_regex=r"(case-\d+)_"
             ),
-            predict_options=ReadOptions(case_regex=r"(case-\d+)_"),
+            predict_options=PredictOptions(case_regex=r"(case-\d+)_"),
             pretrain={"encoder": "resnet18", "training": {"steps": 160, "batch_size": 128}},
             tasks=["tissue"],
         )

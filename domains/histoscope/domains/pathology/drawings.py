@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results
+from histoscope.core.data.units import sample_keys
 from histoscope.core.files import write_bytes
 from histoscope.core.tables.typed import write_typed_csv
+from histoscope.domains.pathology.annotations.qupath import bounds_offset
 from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
 from histoscope.domains.pathology.class_map import ClassMap, class_map
+from histoscope.domains.pathology.geojson import (
+    Feature,
+    region_features,
+    tile_features,
+    write_features,
+)
 from histoscope.domains.pathology.lettering import NO_FONT, can_be_drawn
+from histoscope.domains.pathology.options import Coordinates
 from histoscope.domains.pathology.thumbnail import Thumbnail
 from histoscope.domains.pathology.tiling import has_places
 
@@ -37,8 +46,8 @@ MPP_SOURCES = {
 }
 
 
-def render(reader: Reader, results: Results, out: Path) -> Rendering:
-    """Write ``classes.csv`` and, where places on a slide are known, pictures.
+def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path) -> Rendering:
+    """Write ``classes.csv`` and, where places on a slide are known, pictures and GeoJSON.
 
     Of several tasks each has its table and, where its classes are exclusive, its overlay, with
     the task's name in the file's.
@@ -46,6 +55,7 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
     Args:
         reader: the open slide or set.
         results: what the package says of it.
+        coordinates: whose pixels are written into GeoJSON.
         out: folder of this source.
     """
     rows = results.rows
@@ -59,6 +69,8 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
     size, mpp = (told["width_level0_px"], told["height_level0_px"]), (told["mpp_x"], told["mpp_y"])
     ground = _ground(cast("SlideReader", reader))  # only slides have places
     pictures, tables, area = list[Artefact](), list[Artefact](), None
+    objects, offset = list[Artefact](), bounds_offset(told, coordinates)
+    ids = sample_keys(results.source, rows)
     for answer, name in named:
         areas = None
         if answer.task.exclusive:
@@ -66,10 +78,14 @@ def render(reader: Reader, results: Results, out: Path) -> Rendering:
             areas = where.areas_px()[: len(answer.task.classes)] * mpp[0] * mpp[1] / 1e6  # mm2
             area = float(areas.sum())
             pictures.append(_draw_overlay(ground, mpp[0], where, answer, name, out))
+            regions = region_features(where, results.source.id, answer, mpp, offset)
+            objects.append(_write_objects("regions", name, regions, out))
         tables.append(_write_classes(answer, name, good, areas, out))
+        tiles = tile_features(rows, ids, answer, offset)
+        objects.append(_write_objects("tiles", name, tiles, out))
     facts |= {} if area is None else _area_facts(rows, area)
     facts |= _slide_facts(told, rows, size, mpp)
-    return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables], facts)
+    return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables, *objects], facts)
 
 
 def _write_classes(
@@ -87,6 +103,14 @@ def _write_classes(
     file = f"classes-{name}.csv" if name else "classes.csv"
     title = f"Classes: {name}" if name else "Classes"
     return write_typed_csv(out / file, title, said, columns)
+
+
+def _write_objects(kind: str, name: str, features: Iterable[Feature], out: Path) -> Artefact:
+    """Tiles or regions of one task for QuPath."""
+    file = f"{kind}-{name}.geojson" if name else f"{kind}.geojson"
+    write_features(out / file, features)
+    of_task = f", {name}" if name else ""
+    return Artefact(file, "data", f"{kind.capitalize()} for QuPath{of_task}")
 
 
 def _ground(reader: SlideReader) -> Thumbnail:

@@ -98,9 +98,15 @@ class ReadOptions(Spec):
 
 
 PIXELS = (
-    "pixels of annotations: QuPath's, which begin at the scanned bounds of a slide that states "
+    "pixels in GeoJSON: QuPath's, which begin at the scanned bounds of a slide that states "
     "them, or those of level 0 (QuPath's --no-crop); ASAP's are of level 0 anyway"
 )
+
+
+class PredictOptions(ReadOptions):
+    """Options of ``predict``: a slide's, and how places on it are told to a viewer."""
+
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
 
 class SuggestOptions(Spec):

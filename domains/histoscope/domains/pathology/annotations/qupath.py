@@ -19,13 +19,12 @@ from shapely.geometry import shape
 
 from histoscope.core.contracts import Artefact, Scalar, Source
 from histoscope.core.errors import DataError
-from histoscope.core.files import write_text
 from histoscope.domains.pathology.annotations.drawing import Drawing, polygons
+from histoscope.domains.pathology.geojson import FEATURES, Feature, rectangle, write_features
 from histoscope.domains.pathology.options import Coordinates
 from histoscope.domains.pathology.tiling import PLACE, has_places
 
 KIND_KEYS = ("objectType", "object_type", "type")
-_FEATURES = uuid.UUID("6f2d2f0e-0c0e-5b5e-9a53-6f3b1d1c7a10")  # ids are made from sample ids in it
 
 
 def read_qupath(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]:
@@ -138,26 +137,19 @@ def write_annotations(
     if not has_places(rows):
         return ()
     offset = bounds_offset(facts, coordinates)
-    features = [_feature(row, offset, coordinates) for row in rows.to_pylist()]
     name = f"{source.path}.geojson"
     if (out / name).exists():  # below another root
         name = f"{source.path}.{source.id}.geojson"
-    body = {"type": "FeatureCollection", "features": features}
-    write_text(out / name, json.dumps(body, ensure_ascii=False, allow_nan=False) + "\n")
+    write_features(out / name, (_feature(row, offset, coordinates) for row in rows.to_pylist()))
     return [Artefact(name, "data", "Suggested tiles, as annotations of QuPath")]
 
 
-def _feature(
-    row: Mapping[str, Any], offset: tuple[int, int], coordinates: Coordinates
-) -> dict[str, Any]:
+def _feature(row: Mapping[str, Any], offset: tuple[int, int], coordinates: Coordinates) -> Feature:
     x, y, width, height = (float(row[name]) for name in PLACE)
-    left, top = x - offset[0], y - offset[1]
-    right, bottom = left + width, top + height
-    ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_FEATURES, row["id"])),
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "id": str(uuid.uuid5(FEATURES, row["id"])),
+        "geometry": rectangle(x - offset[0], y - offset[1], width, height),
         "properties": {
             "objectType": "annotation",
             "name": row["name"],

@@ -1,0 +1,141 @@
+"""What a package says of a slide, as QuPath (0.4 to 0.7) opens it: tiles, and regions of a class.
+
+Ids are made from those of the tiles, so that a second call writes the same bytes. Features are
+written one after another, so that a million of them take no memory.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Answer
+from histoscope.core.files import atomic_path
+from histoscope.domains.pathology.canvas import rgb
+from histoscope.domains.pathology.class_map import ClassMap
+from histoscope.domains.pathology.tiling import PLACE
+
+FEATURES = uuid.UUID("6f2d2f0e-0c0e-5b5e-9a53-6f3b1d1c7a10")  # ids are made from names in it
+AT_ONCE = 4096  # rows that are turned into text at a time
+DECIMALS = 6
+
+Feature = Mapping[str, Any]
+
+
+def write_features(path: Path, features: Iterable[Feature]) -> None:
+    """Write a FeatureCollection, a line a feature, atomically."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(features):
+            text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
+            file.write(f"{',' if number else ''}\n{text}")
+        file.write("\n]}\n")
+
+
+def rectangle(x: float, y: float, width: float, height: float) -> dict[str, Any]:
+    """A polygon of GeoJSON, its corner in pixels of the viewer."""
+    right, bottom = x + width, y + height
+    ring = [[x, y], [right, y], [right, bottom], [x, bottom], [x, y]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+def tile_features(
+    rows: pa.Table, ids: Sequence[str], answer: Answer, offset: tuple[int, int]
+) -> Iterator[Feature]:
+    """One ``tile`` each, with its class and the probabilities; an unreadable one has neither.
+
+    Where several classes may hold, those that do make one class of QuPath, ``A: B``.
+
+    Args:
+        rows: places and ``status`` of tiles.
+        ids: of the tiles.
+        answer: of one head.
+        offset: what is taken from level-0 px, x and y.
+    """
+    task, chosen = answer.task, answer.chosen()
+    for first in range(0, len(rows), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        columns = [rows.column(name)[some].to_pylist() for name in (*PLACE, "status")]
+        scores = answer.probabilities[some].astype(np.float64).round(DECIMALS).tolist()
+        lines = zip(*columns, ids[some], scores, chosen[some], strict=True)
+        for x, y, width, height, status, name, values, held in lines:
+            told: dict[str, Any] = {"objectType": "tile"}
+            if status == "ok":
+                kinds = [place for place, one in enumerate(held) if one]
+                told |= _classified(answer, kinds)
+                told["measurements"] = dict(zip(task.classes, values, strict=True))
+            else:
+                told["name"] = status
+            place = rectangle(float(x) - offset[0], float(y) - offset[1], width, height)
+            yield _feature(f"{name}/{task.name}", place, told)
+
+
+def region_features(
+    where: ClassMap, source: str, answer: Answer, mpp: tuple[float, float], offset: tuple[int, int]
+) -> Iterator[Feature]:
+    """One ``annotation`` a class that is there: all that it covers, merged, with its area.
+
+    Args:
+        where: classes of the slide's cells.
+        source: id of the slide.
+        answer: of one head, of exclusive classes.
+        mpp: um per level-0 pixel, x and y.
+        offset: what is taken from level-0 px, x and y.
+    """
+    for number, name in enumerate(answer.task.classes):
+        runs = _runs(where.cells == number)
+        if not len(runs):
+            continue
+        row, left, right = runs.T
+        boxes = shapely.box(
+            where.x_edges[left] - offset[0],
+            where.y_edges[row] - offset[1],
+            where.x_edges[right] - offset[0],
+            where.y_edges[row + 1] - offset[1],
+        )
+        whole = shapely.union_all(boxes)
+        area_mm2 = round(float(whole.area) * mpp[0] * mpp[1] / 1e6, DECIMALS)
+        told = {
+            "objectType": "annotation",
+            "name": name,
+            **_classified(answer, [number]),
+            "isLocked": True,
+            "measurements": {"Area mm2": area_mm2},
+        }
+        yield _feature(
+            f"{source}/{answer.task.name}/{name}", json.loads(shapely.to_geojson(whole)), told
+        )
+
+
+def _runs(there: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Row, first and last-but-one column of neighbours in a row, (runs, 3)."""
+    padded = np.pad(there, ((0, 0), (1, 1))).astype(np.int8)
+    steps = np.diff(padded, axis=1)
+    row, left = np.nonzero(steps == 1)
+    _, right = np.nonzero(steps == -1)
+    return np.stack([row, left, right], axis=1)
+
+
+def _classified(answer: Answer, kinds: Sequence[int]) -> dict[str, Any]:
+    """QuPath refuses an object of a class without a colour."""
+    if not kinds:
+        return {}
+    name = ": ".join(answer.task.classes[kind] for kind in kinds)
+    return {"classification": {"name": name, "color": list(rgb(answer.colours[kinds[0]]))}}
+
+
+def _feature(name: str, geometry: Mapping[str, Any], told: Mapping[str, Any]) -> Feature:
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(FEATURES, name)),
+        "geometry": geometry,
+        "properties": told,
+    }
