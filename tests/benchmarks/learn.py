@@ -1,7 +1,7 @@
 """What each way of learning without labels gains over its network's random weights.
 
-    python -m tests.benchmarks.learn PCAM OUT [--places FOLDER] [--steps 150] [--rows "NAME;NAME"]
-        [--page PAGE]
+    python -m tests.benchmarks.learn PCAM OUT [--places FOLDER] [--steps 150]
+        [--precision float32] [--rows "NAME;NAME"] [--page PAGE]
 
 PCAM is a folder of PatchCamelyon's tiles as ``train.zip``, ``valid.zip`` and ``test.zip``. Row by
 row: ``pretrain`` on its training part, then probes on all labels and on 1 % of them (ten draws) and
@@ -47,7 +47,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "barlow_twins": {"objective": {"base": "barlow_twins"}},
     "dino": {"objective": {"base": "dino", "local": 4}, "views": LOCAL},
     "msf": {"objective": {"base": "msf"}},
-    "ibot": {"encoder": WIDE, "objective": {"base": "ibot", "local": 4}, "views": LOCAL},
+    "ibot": {  # as its preset
+        "encoder": WIDE,
+        "objective": {"base": "ibot", "local": 4, "spread": 0.1},
+        "views": LOCAL,
+        "training": {"optimiser": {"learning_rate": 0.0001, "warmup": 0.2, "clip": 3}},
+    },
     "simclr, rate x 100": {
         "objective": SIMCLR,
         "training": {"optimiser": {"learning_rate": 0.1}},
@@ -136,7 +141,9 @@ def scored(ground: Ground, encoder: object, out: Path) -> dict[str, Path]:
     return found
 
 
-def trained(ground: Ground, row: Mapping[str, Any], steps: int, out: Path) -> dict[str, float]:
+def trained(
+    ground: Ground, row: Mapping[str, Any], steps: int, precision: str, out: Path
+) -> dict[str, float]:
     """Train a row; its speed and the process's peak of memory."""
     told = out / "trained.json"
     if told.is_file():
@@ -144,7 +151,7 @@ def trained(ground: Ground, row: Mapping[str, Any], steps: int, out: Path) -> di
     out.mkdir(parents=True, exist_ok=True)
     body = {"encoder": NETWORK, **row}
     sizes = {"steps": steps, "batch_size": 128, "checkpoint_every": 25}
-    body["training"] = {**sizes, **row.get("training", {})}
+    body["training"] = {**sizes, "precision": precision, **row.get("training", {})}
     (out / "settings.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
     asked = ("--config", out / "settings.yaml", "--split", ground.train, "--out", out / "run")
     peak = call("pretrain", ground.store, *asked)
@@ -181,14 +188,17 @@ def line(
     return f"| {' | '.join([*cells, *(f'{about[k]:.3g}' for k in SHOWN)])} |"
 
 
-def table(ground: Ground, names: Sequence[str], steps: int, out: Path) -> Iterator[str]:
+def table(
+    ground: Ground, names: Sequence[str], steps: int, precision: str, out: Path
+) -> Iterator[str]:
     """The table of a ground, line by line."""
     yield f"| {' | '.join(HEAD)} |"
     yield "| --- " * len(HEAD) + "|"
     for name in names:
         row = ground.rows[name]
-        folder = out / f"{ground.store.name}-{name.replace(', ', '-').replace(' ', '-')}-{steps}"
-        about = trained(ground, row, steps, folder)
+        words = [ground.store.name, name.replace(", ", "-").replace(" ", "-"), str(steps)]
+        folder = out / "-".join([*words, *({precision} - {"float32"})])
+        about = trained(ground, row, steps, precision, folder)
         network = "wide" if "encoder" in row else "usual"
         random = scored(
             ground, f"random:{folder / 'run'}", out / f"{ground.store.name}-random-{network}"
@@ -201,22 +211,33 @@ def table(ground: Ground, names: Sequence[str], steps: int, out: Path) -> Iterat
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--places", type=click.Path(path_type=Path, exists=True))
 @click.option("--steps", default=150)
+@click.option("--precision", default="float32", help="bf16: half the time on newer CPUs")
 @click.option("--rows", help="names, between semicolons; default: all")
 @click.option("--page", type=click.Path(path_type=Path), help="append the tables there")
 def main(
-    pcam: Path, out: Path, places: Path | None, steps: int, rows: str | None, page: Path | None
+    pcam: Path,
+    out: Path,
+    places: Path | None,
+    steps: int,
+    precision: str,
+    rows: str | None,
+    page: Path | None,
 ) -> None:
     """Train, score, print."""
     grounds = [Ground.of_tiles(pcam, out)] + ([Ground.of_places(places, out)] if places else [])
     for ground in grounds:
         names = [n for n in (rows.split(";") if rows else ground.rows) if n in ground.rows]
         lines = []
-        for one in table(ground, names, steps, out):
+        for one in table(ground, names, steps, precision, out):
             lines.append(one)
             click.echo(one)
         if page:
             with page.open("a", encoding="utf-8") as file:
-                file.write("\n".join(["", f"{ground.store.name}, {steps} steps:", "", *lines, ""]))
+                file.write(
+                    "\n".join(
+                        ["", f"{ground.store.name}, {steps} steps, {precision}:", "", *lines, ""]
+                    )
+                )
 
 
 if __name__ == "__main__":
