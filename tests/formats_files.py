@@ -187,6 +187,9 @@ def write_by_commands(given: Path, out: Path) -> None:
     write_drawings(given)
     drawn = ("--rest-is", "pale", "--out", out / "annotations")
     command(0, "annotations", out / "store", given, *drawn)
+    command(
+        1, "tissue", given / "slides", "--size-px", 32, "--tile-mpp", 1, "--out", out / "tissue"
+    )
     write_presence(out / "store")
     two = out / "package-of-two"
     near = ("--config", given / "finetune-knn.yaml", "--task", "tissue", "--task", "signs")

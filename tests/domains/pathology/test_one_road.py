@@ -28,7 +28,7 @@ from histoscope.core.stages.prepare import prepare
 from histoscope.core.work.folder import read_outcomes
 from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
-from histoscope.domains.pathology.options import PredictOptions, PrepareOptions, TileSampling
+from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
 
 CUT = TileSampling(size_px=48, tile_mpp=1.3, min_tissue=0.0)  # no whole number of any level
 
@@ -74,7 +74,7 @@ def tensors_of_both(
     evaluated = torch.cat(given)[: len(store.index)]
     given.clear()
     roots = {"input": slide}
-    predict(out / "package", roots, PredictOptions(), out / "p", engine=Local(0), progress=Silent())
+    predict(out / "package", roots, ReadOptions(), out / "p", engine=Local(0), progress=Silent())
     assert all(len(batch) == BATCH for batch in given)
     return evaluated, torch.cat(given)[: len(evaluated)]
 
@@ -94,7 +94,7 @@ def test_places_in_the_store_are_those_of_the_prediction(coordinate_slide, tmp_p
     (outcome,) = predict(
         tmp_path / "package",
         roots,
-        PredictOptions(),
+        ReadOptions(),
         tmp_path / "p",
         engine=Local(0),
         progress=Silent(),

@@ -11,7 +11,6 @@ from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING
 from histoscope.domains.pathology.options import (
     EmbedOptions,
-    PredictOptions,
     PrepareOptions,
     ReadOptions,
     RelationOptions,
@@ -58,7 +57,7 @@ class PathologyDomain:
     sampling: type[Sampling] = TileSampling
     options: Mapping[str, type[Spec]] = {
         "prepare": PrepareOptions,
-        "predict": PredictOptions,
+        "predict": ReadOptions,
         "embed": EmbedOptions,
         "suggest": SuggestOptions,
         "relations": RelationOptions,
@@ -113,8 +112,8 @@ class PathologyDomain:
         """Write tables and drawings of one slide or set into ``out``."""
         from histoscope.domains.pathology.drawings import render
 
-        if not isinstance(options, PredictOptions):
-            raise DataError(f"pathology takes PredictOptions, not {type(options).__name__}")
+        if not isinstance(options, ReadOptions):
+            raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
         return render(reader, results, options.coordinates, out)
 
     def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
@@ -163,7 +162,7 @@ class PathologyDomain:
             prepare_options=PrepareOptions(
                 layout="folders", mpp=TILE_MPP, case_regex=r"(case-\d+)_"
             ),
-            predict_options=PredictOptions(case_regex=r"(case-\d+)_"),
+            predict_options=ReadOptions(case_regex=r"(case-\d+)_"),
             pretrain={"encoder": "resnet18", "training": {"steps": 160, "batch_size": 128}},
             tasks=["tissue"],
         )

@@ -32,8 +32,8 @@ def find(roots: Roots, options: PrepareOptions) -> Iterator[Source | Unused]:
     found = [one for root in roots for one in _below(root, seen[root], roots)]
     sources = [one for one in found if isinstance(one, Source)]
     yield from (one for one in found if not isinstance(one, Source))
-    if options.annotations:
-        check_files(options.annotations, [source.path for source in sources])
+    for folder in filter(None, (options.annotations, options.tissue)):
+        check_files(folder, [source.path for source in sources])
     if not sources:
         raise DataError(
             f"{', '.join(map(str, roots.values()))}: no slide or picture found; "
@@ -61,6 +61,8 @@ def _check(seen: Mapping[str, Seen], roots: Roots, options: PrepareOptions) -> N
         )
     if options.annotations and sets:
         raise DataError("--annotations is for slides; a set's pictures are labelled as they lie")
+    if options.tissue and sets:
+        raise DataError("--tissue is for slides; a set's pictures are taken as they are")
 
 
 def _below(root: str, seen: Seen, roots: Roots) -> Iterator[Source | Unused]:

@@ -75,7 +75,7 @@ def tile_features(
             else:
                 told["name"] = status
             place = rectangle(float(x) - offset[0], float(y) - offset[1], width, height)
-            yield _feature(f"{name}/{task.name}", place, told)
+            yield _of(f"{name}/{task.name}", place, told)
 
 
 def region_features(
@@ -91,10 +91,10 @@ def region_features(
         offset: what is taken from level-0 px, x and y.
     """
     for number, name in enumerate(answer.task.classes):
-        runs = _runs(where.cells == number)
-        if not len(runs):
+        found = runs(where.cells == number)
+        if not len(found):
             continue
-        row, left, right = runs.T
+        row, left, right = found.T
         boxes = shapely.box(
             where.x_edges[left] - offset[0],
             where.y_edges[row] - offset[1],
@@ -110,12 +110,10 @@ def region_features(
             "isLocked": True,
             "measurements": {"Area mm2": area_mm2},
         }
-        yield _feature(
-            f"{source}/{answer.task.name}/{name}", json.loads(shapely.to_geojson(whole)), told
-        )
+        yield feature(f"{source}/{answer.task.name}/{name}", whole, told)
 
 
-def _runs(there: NDArray[np.bool_]) -> NDArray[np.intp]:
+def runs(there: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Row, first and last-but-one column of neighbours in a row, (runs, 3)."""
     padded = np.pad(there, ((0, 0), (1, 1))).astype(np.int8)
     steps = np.diff(padded, axis=1)
@@ -132,7 +130,18 @@ def _classified(answer: Answer, kinds: Sequence[int]) -> dict[str, Any]:
     return {"classification": {"name": name, "color": list(rgb(answer.colours[kinds[0]]))}}
 
 
-def _feature(name: str, geometry: Mapping[str, Any], told: Mapping[str, Any]) -> Feature:
+def feature(name: str, outline: Any, told: Mapping[str, Any]) -> Feature:
+    """An object of QuPath.
+
+    Args:
+        name: its id is made from it.
+        outline: of shapely, in pixels of the viewer.
+        told: its properties.
+    """
+    return _of(name, json.loads(shapely.to_geojson(outline)), told)
+
+
+def _of(name: str, geometry: Mapping[str, Any], told: Mapping[str, Any]) -> Feature:
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(FEATURES, name)),

@@ -56,6 +56,12 @@ class RelationOptions(Spec):
     )
 
 
+PIXELS = (
+    "pixels in GeoJSON: QuPath's, which begin at the scanned bounds of a slide that states "
+    "them, or those of level 0 (QuPath's --no-crop); ASAP's are of level 0 anyway"
+)
+
+
 class ReadOptions(Spec):
     """What a slide's file may not say: its scale and whose it is."""
 
@@ -82,6 +88,12 @@ class ReadOptions(Spec):
         ge=1,
         description="which plane of a stack (focal planes, times), from 1; default: the middle one",
     )
+    tissue: Path | None = Field(
+        None,
+        description="folder of outlines of tissue, as 'histoscope tissue' writes them and a person "
+        "corrects them: on slides that have a file only what lies in one is tissue",
+    )
+    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
     @field_validator("case_regex")
     @classmethod
@@ -95,18 +107,6 @@ class ReadOptions(Spec):
         if groups < 1:
             raise ValueError("needs a group, for example '^(TCGA-..-....)'")
         return pattern
-
-
-PIXELS = (
-    "pixels in GeoJSON: QuPath's, which begin at the scanned bounds of a slide that states "
-    "them, or those of level 0 (QuPath's --no-crop); ASAP's are of level 0 anyway"
-)
-
-
-class PredictOptions(ReadOptions):
-    """Options of ``predict``: a slide's, and how places on it are told to a viewer."""
-
-    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
 
 class SuggestOptions(Spec):
@@ -154,7 +154,6 @@ class PrepareOptions(ReadOptions):
     rest_is: str | None = Field(
         None, min_length=1, description="class of what nobody drew on, on slides with annotations"
     )
-    coordinates: Coordinates = Field("qupath", description=PIXELS)
 
     @field_validator("class_names")
     @classmethod

@@ -32,6 +32,7 @@ from histoscope.domains.pathology.tiling import (
 from histoscope.domains.pathology.tissue import is_dark_field, tissue_mask, tissue_parts, void_free
 
 if TYPE_CHECKING:
+    from histoscope.domains.pathology.annotations.drawing import Drawing
     from histoscope.domains.pathology.annotations.drawn import Drawn
     from histoscope.domains.pathology.stain_normalisation import SlideStains
 
@@ -39,6 +40,7 @@ SEARCH_UM = 8.0
 PARTS_OF_A_TILE = 8  # a tile spans at least this many pixels of the search picture
 LONGEST_SEARCH_PX = 2048
 MASK_VALUES = 32
+LITTLE = 0.01  # of what was scanned
 
 
 class SlideReader:
@@ -49,6 +51,7 @@ class SlideReader:
         scale: um per level-0 pixel, one that may be read.
         sampling: how tiles are cut.
         drawn: what a person drew on it: labels of tiles, and tiles of its own.
+        outlines: what a person says is tissue, level-0 px; None: it is looked for.
 
     Raises:
         UnreadableSource: no pixel can be read.
@@ -57,12 +60,17 @@ class SlideReader:
     divisible = True
 
     def __init__(
-        self, pyramid: Pyramid, scale: Scale, sampling: TileSampling, drawn: Drawn | None
+        self,
+        pyramid: Pyramid,
+        scale: Scale,
+        sampling: TileSampling,
+        drawn: Drawn | None = None,
+        outlines: Sequence[Drawing] | None = None,
     ) -> None:
         self._pyramid = pyramid
         self._mpp = (scale.x_um, scale.y_um)
         self.sampling = sampling
-        self._drawn = drawn
+        self._drawn, self._outlines = drawn, outlines
         self._level = pick_level(pyramid.levels, self._mpp, sampling.tile_mpp)
         self._ratio = downsample(pyramid.levels, self._level)
         if fault := why_no_pixels(pyramid, self._level):
@@ -92,6 +100,10 @@ class SlideReader:
     def tissue(self) -> NDArray[np.bool_]:
         """Tissue on :attr:`search_picture`; what could not be read there counts as tissue."""
         picture = self.search_picture
+        if self._outlines is not None:
+            from histoscope.domains.pathology.tissue_outline import mask_of
+
+            return mask_of(self._outlines, picture.valid.shape, picture.ratio)
         found = tissue_mask(picture.image, picture.valid & picture.readable)
         return found | ~picture.readable
 
@@ -106,10 +118,15 @@ class SlideReader:
         With drawings: their labels, and behind the others tiles on drawings that got none.
         """
         plan = self._plan
-        said = [plan.reason, self._pyramid.said, self._scale_said]
+        said = [plan.reason, self._pyramid.said, self._scale_said, self._little_said]
         if self._stains is not None and self._stains.left and len(plan.rows):
             said.append(f"stain {self._stains.summary}")
         return replace(plan, reason="; ".join(filter(None, said)))
+
+    @property
+    def _little_said(self) -> str:
+        share = float(self.tissue.sum() / max(1, self.search_picture.valid.sum()))
+        return f"little tissue: {share:.2%} of what was scanned" if 0 < share < LITTLE else ""
 
     @cached_property
     def _plan(self) -> Plan:
@@ -179,6 +196,8 @@ class SlideReader:
 
     def _why_empty(self) -> str:
         picture = self.search_picture
+        if self._outlines is not None and not self.tissue.any():
+            return "no tissue: nothing of it is outlined"
         if not picture.valid.any():
             return "no tissue found: nothing was scanned"
         grey = (np.ptp(picture.image.astype(np.int16), axis=2) == 0).all()
@@ -209,6 +228,7 @@ class SlideReader:
             "bounds_y_level0_px": box.y,
             "bounds_width_level0_px": box.width,
             "bounds_height_level0_px": box.height,
+            "tissue": "found" if self._outlines is None else "drawn",
             "partial_tiles": "white fill" if self.sampling.partial == "fill" else "dropped",
         }
 

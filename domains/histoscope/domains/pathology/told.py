@@ -36,6 +36,7 @@ class ToldOfSlide:
         classes: what the person said of the names of classes.
         task: name of the label table.
         rest_is: class of what nobody drew on.
+        tissue: files of outlines of its tissue; none: it is looked for.
     """
 
     listed_mpp: float | None = None
@@ -47,6 +48,7 @@ class ToldOfSlide:
     classes: ClassNames = AS_WRITTEN
     task: str = ""
     rest_is: str | None = None
+    tissue: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,17 @@ def with_told(
     if options.mpp_csv is not None:
         scales, idle = ScaleList(options.mpp_csv).of([*files, *scans])
         unused += idle
-    drawn, idle = _drawings_of(options.annotations, sources)
+    drawn, idle = _drawings_of(options.annotations, sources, "annotation")
+    outlines, more = _drawings_of(options.tissue, sources, "outline")
     _check_classes(options, members, drawn)
-    yield from [*unused, *idle]
+    yield from [*unused, *idle, *more]
     for source in sources:
         if source.id in members:
             yield _set_with_told(source, roots[source.root], members[source.id], options, known)
         elif (file := _file_of(source)) in known:
             found = replace(source, case=known[source.path] or known[file])
             scale = scales.get(source.path, scales.get(file))
-            yield _slide_with_told(found, options, scale, drawn)
+            yield _slide_with_told(found, options, scale, drawn, outlines)
 
 
 def _cases_of(
@@ -115,15 +118,15 @@ def _cases_of(
 
 
 def _drawings_of(
-    folder: Path | None, sources: Sequence[Source]
+    folder: Path | None, sources: Sequence[Source], what: str
 ) -> tuple[Mapping[str, list[Path]], list[Unused]]:
-    """Annotation files by their slide's id, and files that are of none."""
+    """Files of drawings by their slide's id, and files that are of none."""
     if folder is None:
         return {}, []
     matches = match(folder, {source.id: source.path for source in sources})
-    idle = [Unused("annotation files", file.name, why) for file, why in matches.idle.items()]
+    idle = [Unused(f"{what} files", file.name, why) for file, why in matches.idle.items()]
     others = other_files(folder)
-    idle += [Unused("files among the annotations", one.name, f"not {KINDS}") for one in others]
+    idle += [Unused(f"files among the {what}s", one.name, f"not {KINDS}") for one in others]
     return matches.files, idle
 
 
@@ -151,9 +154,11 @@ def _slide_with_told(
     options: PrepareOptions,
     listed_mpp: float | None,
     drawn: Mapping[str, list[Path]],
+    outlines: Mapping[str, list[Path]],
 ) -> Source:
-    files = drawn.get(source.id, [])
+    files, tissue = drawn.get(source.id, []), outlines.get(source.id, [])
     parts = [content_of(file) for file in files]
+    parts += [part for file in tissue for part in (b"tissue", content_of(file))]
     parts += [] if listed_mpp is None else [repr(listed_mpp).encode()]
     told = ToldOfSlide(
         listed_mpp,
@@ -165,6 +170,7 @@ def _slide_with_told(
         options.classes(),
         options.task,
         options.rest_is,
+        tissue,
     )
     return replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
 
