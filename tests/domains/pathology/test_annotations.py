@@ -141,6 +141,7 @@ def test_a_file_without_drawings_is_none_the_worse(tmp_path):
 
 
 def test_files_are_matched_by_path_before_name_and_with_or_without_suffix(tmp_path):
+    (tmp_path / "y.xml").write_text("<Annotations/>")  # as ImageScope leaves it beside a slide
     for name in ("b/x.geojson", "x.svs.GEOJSON", "y.geojson", "z.tif.geojson", "lost.geojson"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("[]")
@@ -151,6 +152,7 @@ def test_files_are_matched_by_path_before_name_and_with_or_without_suffix(tmp_pa
     assert {path.name: reason for path, reason in found.idle.items()} == {
         "z.tif.geojson": "no slide of this name; near: z.svs",
         "lost.geojson": "no slide of this name",
+        "y.xml": "an XML of another program, not ASAP's",
     }
 
 
@@ -160,6 +162,10 @@ def test_a_file_that_may_speak_of_two_slides_is_refused(tmp_path):
     check_files(tmp_path, ["x.svs", "b/x.svs"])  # the path agrees with one
     with pytest.raises(DataError, match=r"several slides \(a/x.svs, b/x.svs\)"):
         check_files(tmp_path, ["a/x.svs", "b/x.svs"])
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(DataError, match=r"x.json: no .geojson or .xml file"):
+        check_files(tmp_path / "x.json", ["x.svs"])
+    (tmp_path / "x.json").unlink()
     (tmp_path / "empty").mkdir()
     for name, words in (
         ("none", "no such file or folder"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import resource
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from histoscope.domains.pathology.readers.base import RegionFault
 from histoscope.domains.pathology.readers.choose import open_pyramid
@@ -91,14 +94,19 @@ def test_regions_are_those_of_openslide_to_the_grey_value(tmp_path, layout, tile
         assert ours.facts == {**theirs.facts, "reader": READER}
 
 
-def test_a_level_whose_downsample_is_no_whole_number_has_its_own_pixels(tmp_path):
-    path = write(tmp_path / "a.tif", "4:4:4", levels=2, tile=128)
-    half = picture()[::2, ::2][:, :349]  # 700 px to 349: 2.003
+def _blended(path: Path) -> Path:
+    """Two levels; 1400 px become 699: 2.0014 and 2 of height."""
+    large = np.tile(picture(), (2, 2, 1))
     with tifffile.TiffWriter(path) as out:
-        for level, pixels in enumerate((picture(), half)):
+        for level, pixels in enumerate((large, large[::2, ::2][:, :699])):
             more = {**LAYOUTS["4:4:4"], "compressionargs": {"level": 95}}
             told = {"compression": "jpeg", "metadata": None, "subfiletype": int(level > 0)}
             out.write(pixels, tile=(128, 128), **told, **more)
+    return path
+
+
+def test_a_level_whose_downsample_is_no_whole_number_has_its_own_pixels(tmp_path):
+    path = _blended(tmp_path / "a.tif")
     with tifffile.TiffFile(path) as tiff:
         stored = tiff.pages[1].asarray()
     with both(path) as (ours, theirs):
@@ -181,6 +189,62 @@ def test_a_damaged_tile_is_what_openslide_says_and_no_other_suffers(tmp_path, ch
             assert _told(ours, inside) == told
             assert _told(ours, beside) == _told(theirs, beside)
         assert ours.facts["reader"] == READER
+
+
+def test_a_damaged_head_that_asks_for_gigabytes_is_a_damaged_tile(tmp_path):
+    path = write(tmp_path / "a.tif", "4:2:0")
+
+    def huge(data: bytes) -> bytes:
+        at = data.index(b"\xff\xc0") + 5
+        return data[:at] + b"\xff\xdc\xff\xdc" + data[at + 4 :]
+
+    _overwritten(path, 4, huge)
+    with both(path) as (ours, theirs):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        told = _told(theirs, Box(250, 250, 100, 100))
+        assert isinstance(told, str)
+        assert _told(ours, Box(250, 250, 100, 100)) == told
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # KiB
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+def test_a_tile_of_its_own_kind_is_what_openslide_says(tmp_path, kind):
+    """Beside tiles of another colour space; it holds least, so that no look at it is taken."""
+    path = write(tmp_path / "a.tif", "4:4:4", compressionargs={"level": 95})
+    flat = Image.new(kind, (240, 240), (200, 40, 90) if kind == "RGB" else 90)
+    data = io.BytesIO()
+    flat.save(data, "jpeg", quality=50, **({"keep_rgb": True} if kind == "RGB" else {}))
+    _overwritten(path, 4, lambda old: data.getvalue().ljust(len(old), b"\0"))
+    inside = Box(250, 250, 100, 100)
+    with both(path) as (ours, theirs):
+        assert _told(ours, inside) == _told(theirs, inside)
+        assert ours.facts["reader"] == READER
+
+
+@pytest.mark.parametrize("name", ["TileByteCounts", "TileOffsets"])
+def test_a_list_of_tiles_that_is_too_short_is_left_to_openslide(tmp_path, name):
+    path = write(tmp_path / "a.tif", "4:2:0", levels=3)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tag = tiff.pages[0].tags[name]
+        tag.overwrite(list(tag.value)[:-1])
+    with both(path) as (ours, theirs):
+        assert ours._tiles[0] is None
+        for box in boxes(SIZE, 10):
+            assert _told(ours, box) == _told(theirs, box)
+
+
+def test_tiles_beside_their_place_are_noticed_where_openslide_blends(tmp_path, monkeypatch):
+    path = _blended(tmp_path / "a.tif")
+    plain = JpegTiles._decoded
+
+    def moved(self: JpegTiles, index: int) -> NDArray[np.uint8] | None:
+        found = plain(self, index)
+        return found if found is None or not index else np.roll(found, 1, axis=1)
+
+    monkeypatch.setattr(JpegTiles, "_decoded", moved)
+    with both(path) as (ours, _):
+        ours.read(1, Box(0, 0, 5, 5))
+        assert ours.facts["reader"] == "openslide"
 
 
 def test_a_tile_that_is_left_out_is_background(tmp_path):

@@ -66,6 +66,12 @@ def test_each_tile_lies_where_it_was_read_and_says_what_it_was_given():
         assert told["measurements"] == wanted
 
 
+def test_a_tile_without_a_score_is_written_without_one():
+    rows = tiles([(0, 0)], 100, ["ok"])
+    (one,) = tile_features(rows, ["a"], answer(np.full((1, 3), np.nan)), (0, 0))
+    assert one["properties"] == {"objectType": "tile", "measurements": {}}
+
+
 def test_classes_that_may_hold_together_make_one_name():
     rows = tiles([(0, 0), (100, 0), (200, 0)], 100, ["ok"] * 3)
     told = answer(np.array([[0.9, 0.1, 0.7], [0.1, 0.2, 0.3], [0.1, 0.6, 0.2]]), exclusive=False)

@@ -1,12 +1,13 @@
 """What a package says of a slide, as QuPath (0.4 to 0.7) opens it: tiles, and regions of a class.
 
 Ids are made from those of the tiles, so that a second call writes the same bytes. Features are
-written one after another, so that a million of them take no memory.
+made and written one after another.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ def tile_features(
             if status == "ok":
                 kinds = [place for place, one in enumerate(held) if one]
                 told |= _classified(answer, kinds)
-                told["measurements"] = dict(zip(task.classes, values, strict=True))
+                known = zip(task.classes, values, strict=True)
+                told["measurements"] = {kind: one for kind, one in known if math.isfinite(one)}
             else:
                 told["name"] = status
             place = rectangle(float(x) - offset[0], float(y) - offset[1], width, height)
@@ -94,12 +96,12 @@ def region_features(
         found = runs(where.cells == number)
         if not len(found):
             continue
-        row, left, right = found.T
+        top, lower, left, right = stacked(found).T
         boxes = shapely.box(
             where.x_edges[left] - offset[0],
-            where.y_edges[row] - offset[1],
+            where.y_edges[top] - offset[1],
             where.x_edges[right] - offset[0],
-            where.y_edges[row + 1] - offset[1],
+            where.y_edges[lower] - offset[1],
         )
         whole = shapely.union_all(boxes)
         area_mm2 = round(float(whole.area) * mpp[0] * mpp[1] / 1e6, DECIMALS)
@@ -120,6 +122,23 @@ def runs(there: NDArray[np.bool_]) -> NDArray[np.intp]:
     row, left = np.nonzero(steps == 1)
     _, right = np.nonzero(steps == -1)
     return np.stack([row, left, right], axis=1)
+
+
+def stacked(found: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Runs of :func:`runs` that lie one below another and are alike, as one: rows from and to.
+
+    Returns:
+        First row, last-but-one row, first and last-but-one column, (blocks, 4).
+    """
+    if not len(found):
+        return np.zeros((0, 4), np.intp)
+    order = np.lexsort((found[:, 0], found[:, 2], found[:, 1]))
+    row, left, right = found[order].T
+    new = np.ones(len(row), np.bool_)
+    new[1:] = (np.diff(row) != 1) | (np.diff(left) != 0) | (np.diff(right) != 0)
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(row)) - 1
+    return np.stack([row[first], row[last] + 1, left[first], right[first]], axis=1)
 
 
 def _classified(answer: Answer, kinds: Sequence[int]) -> dict[str, Any]:

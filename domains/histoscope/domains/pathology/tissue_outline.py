@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from histoscope.domains.pathology.annotations.drawing import Drawing
-from histoscope.domains.pathology.geojson import Feature, feature, runs
+from histoscope.domains.pathology.geojson import Feature, feature, runs, stacked
 
 KIND, COLOUR = "Tissue", (0, 160, 80)
 SIMPLER = 0.75  # px of the mask that an outline may be moved to have fewer corners
@@ -23,8 +23,8 @@ def outline_of(mask: NDArray[np.bool_], ratio: tuple[float, float]) -> Any:
         mask: of the whole canvas, (height, width).
         ratio: level-0 px per px of the mask, x and y.
     """
-    row, left, right = runs(mask).T
-    whole = shapely.union_all(shapely.box(left, row, right, row + 1))
+    top, lower, left, right = stacked(runs(mask)).T
+    whole = shapely.union_all(shapely.box(left, top, right, lower))
     simple = shapely.simplify(whole, SIMPLER)
     return shapely.transform(simple, lambda places: (places * ratio).round(1))
 

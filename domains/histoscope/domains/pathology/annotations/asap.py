@@ -34,12 +34,7 @@ def read_asap(path: Path) -> list[Drawing]:
     Raises:
         DataError: not readable, or not ASAP's.
     """
-    try:
-        root = ElementTree.fromstring(path.read_bytes())  # noqa: S314 - expat bounds entities
-    except OSError as fault:
-        raise DataError(f"{path.name}: {fault.strerror or fault}") from None
-    except (ElementTree.ParseError, ValueError, LookupError) as fault:
-        raise DataError(f"{path.name}: not XML ({fault})") from None
+    root = _root_of(path)
     if root.tag != ROOT:
         raise DataError(
             f"{path.name}: an XML of {root.tag}, not {ROOT}; QuPath may open and export it"
@@ -49,12 +44,41 @@ def read_asap(path: Path) -> list[Drawing]:
     return [_drawing(number, one, groups) for number, one in enumerate(found, 1)]
 
 
+def groups_in(path: Path) -> set[str]:
+    """Groups that annotations of a file are in; raises as :func:`read_asap`."""
+    found = _root_of(path).iterfind("Annotations/Annotation")
+    return {group for one in found if (group := _group_of(one)) is not None}
+
+
+def is_asap(path: Path) -> bool:
+    """Whether a file begins as ASAP's, or cannot be read, which reading it says."""
+    try:
+        for _, element in ElementTree.iterparse(path, ("start",)):  # noqa: S314 - as above
+            return str(element.tag) == ROOT
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return True
+    return True
+
+
+def _root_of(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(path.read_bytes())  # noqa: S314 - expat bounds entities
+    except OSError as fault:
+        raise DataError(f"{path.name}: {fault.strerror or fault}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as fault:
+        raise DataError(f"{path.name}: not XML ({fault})") from None
+
+
 def _drawing(number: int, told: ElementTree.Element, groups: set[str]) -> Drawing:
-    name, group = told.get("Name", "").strip(), told.get("PartOfGroup", "").strip()
-    kind = None if group in NO_GROUP else group
+    name, kind = told.get("Name", "").strip(), _group_of(told)
     outline, note = _outline(told)
     lost = "" if kind is None or kind in groups else f"group {kind!r} is not listed in the file"
     return Drawing(number, name, kind, outline, "; ".join(filter(None, [note, lost])))
+
+
+def _group_of(told: ElementTree.Element) -> str | None:
+    group = told.get("PartOfGroup", "").strip()
+    return None if group in NO_GROUP else group
 
 
 def _outline(told: ElementTree.Element) -> tuple[Any, str]:
@@ -70,12 +94,21 @@ def _outline(told: ElementTree.Element) -> tuple[Any, str]:
         return polygons(shapely.box(*points.min(axis=0), *points.max(axis=0)), kind)
     if len(points) < 3:
         return None, f"a {kind} of {len(points)} points has no area"
-    return polygons(shapely.Polygon(spline(points) if kind == "Spline" else points), kind)
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        corners = spline(points) if kind == "Spline" else points
+    if not np.isfinite(corners).all():
+        return None, "its points cannot be read (they lie too near each other, or too far)"
+    return polygons(shapely.Polygon(corners), kind)
 
 
 def _points(found: Sequence[ElementTree.Element]) -> Points:
-    """Points in their order, (points, 2), without those that stand where the last one does."""
-    ordered = sorted(found, key=lambda one: int(one.attrib["Order"]))
+    """Points in their order, or in the file's where one has none, (points, 2).
+
+    Without those that stand where the last one does.
+    """
+    ordered = list(found)
+    if all(one.get("Order", "").isdecimal() for one in found):
+        ordered.sort(key=lambda one: int(one.attrib["Order"]))
     points = [(float(one.attrib["X"]), float(one.attrib["Y"])) for one in ordered]
     if not all(math.isfinite(value) for point in points for value in point):
         raise ValueError("a coordinate is not finite")

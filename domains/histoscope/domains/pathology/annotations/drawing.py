@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import shapely
+from shapely.errors import ShapelyError
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,16 @@ def polygons(found: Any, kind: str) -> tuple[Any, str]:
         kind: what its file calls it.
     """
     note = ""
-    if not shapely.is_valid(found):
-        note = f"mended: {shapely.is_valid_reason(found).partition('[')[0].lower()}"
-        found = shapely.make_valid(found)
-    parts = [
-        one for one in shapely.get_parts(shapely.get_parts(found)) if one.geom_type == "Polygon"
-    ]
-    whole = shapely.union_all(parts)
-    return (whole, note) if whole.area else (None, f"a {kind} has no area")
+    try:
+        if not shapely.is_valid(found):
+            note = f"mended: {shapely.is_valid_reason(found).partition('[')[0].lower()}"
+            found = shapely.make_valid(found)
+        parts = [
+            one for one in shapely.get_parts(shapely.get_parts(found)) if one.geom_type == "Polygon"
+        ]
+        whole = shapely.union_all(parts)
+    except ShapelyError as fault:
+        return None, f"its geometry cannot be read ({' '.join(str(fault).split())[:80]})"
+    if not 0 < whole.area < math.inf:
+        return None, f"a {kind} has no area"
+    return whole, note

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from histoscope.core.errors import DataError
 from histoscope.core.tables.names import Files, listed
+from histoscope.domains.pathology.annotations.asap import is_asap
 from histoscope.domains.pathology.formats import NAMING
 
 SUFFIXES = (".geojson", ".xml")  # of QuPath, of ASAP
@@ -36,6 +37,8 @@ def annotation_files(folder: Path) -> list[Path]:
         DataError: absent, or none there.
     """
     if folder.is_file():
+        if folder.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{folder}: no {KINDS} file")
         return [folder]
     if not folder.is_dir():
         raise DataError(f"{folder}: no such file or folder")
@@ -63,6 +66,9 @@ def match(folder: Path, slides: Mapping[str, str]) -> Matches:
     known = Files(keys, NAMING)
     files, idle = dict[str, list[Path]](), dict[Path, str]()
     for file in annotation_files(folder):
+        if file.suffix.lower() == ".xml" and not is_asap(file):
+            idle[file] = "an XML of another program, not ASAP's"
+            continue
         relative = file.relative_to(base).as_posix()[: -len(file.suffix)]
         places = known.find(relative) or known.find(PurePosixPath(relative).name)
         found = [key for place in places for key in keys[place]]

@@ -40,6 +40,12 @@ def read_qupath(path: Path, offset: tuple[int, int] = (0, 0)) -> list[Drawing]:
     return [_drawing(number, one, offset) for number, one in enumerate(_read(path), 1)]
 
 
+def classes_of(path: Path) -> set[str]:
+    """Classes of all features of a file, as they are written; raises as :func:`read_qupath`."""
+    kinds = (_class_of(_properties(one).get("classification")) for one in _read(path))
+    return set(filter(None, kinds))
+
+
 def _read(path: Path) -> list[Mapping[str, Any]]:
     try:
         body = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
-from histoscope.domains.pathology.annotations.asap import read_asap
+from histoscope.domains.pathology.annotations.asap import groups_in, read_asap
 from histoscope.domains.pathology.annotations.drawing import Drawing
-from histoscope.domains.pathology.annotations.qupath import read_qupath
+from histoscope.domains.pathology.annotations.qupath import classes_of, read_qupath
 
 READERS: Mapping[str, Callable[[Path, tuple[int, int]], list[Drawing]]] = {
     ".geojson": read_qupath,
     ".xml": lambda path, offset: read_asap(path),  # whose pixels are level 0's
 }
+CLASSES: Mapping[str, Callable[[Path], set[str]]] = {".geojson": classes_of, ".xml": groups_in}
 
 
 def read_drawings(
@@ -36,4 +37,4 @@ def read_drawings(
 
 def classes_in(path: Path) -> set[str]:
     """Classes of all annotations of a file, as written; raises as :func:`read_drawings`."""
-    return {one.kind for one in READERS[path.suffix.lower()](path, (0, 0)) if one.kind}
+    return CLASSES[path.suffix.lower()](path)

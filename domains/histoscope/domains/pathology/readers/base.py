@@ -81,7 +81,7 @@ def on_background(
         RGB and where it was seen (None when everywhere).
     """
     seen = image[:, :, 3] >= 128
-    colour = np.ascontiguousarray(image[:, :, :3])
+    colour = np.array(image[:, :, :3], order="C")  # of one pixel else still the given one
     if seen.all():
         return colour, None
     colour[~seen] = background

@@ -1,12 +1,13 @@
 """Slides whose levels are JPEG tiles of a TIFF, read without OpenSlide where that gives the same.
 
 OpenSlide spends most of its time between a decoded tile and the region that it hands out. Which
-level is read directly is found out when it is first asked for: some of its tiles, those that hold
-most, must be to the grey value what OpenSlide makes of them. What differs, and any region in which
-a tile is left out or damaged, is read by OpenSlide.
+level is read directly is found out when it is first asked for: places spread over it, and the tiles
+that hold most, must be to the grey value what OpenSlide makes of them. What differs, and any region
+in which a tile is left out or damaged, is read by OpenSlide.
 
-A level whose downsample is no whole number OpenSlide blends (see ``openslide_pyramid``); there only
-the corner is equal, elsewhere the level's own pixels are read, which need no blending.
+A level whose downsample is no whole number OpenSlide blends (see ``openslide_pyramid``), but for
+places whose corner falls on a whole pixel of both; these must be equal, elsewhere the level's own
+pixels are read, which need no blending.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Scalar
 from histoscope.domains.pathology.readers.base import Pyramid, Region, RegionFault
 from histoscope.domains.pathology.readers.jpeg_tiles import JpegTiles, holds_jpeg_tiles
-from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
+from histoscope.domains.pathology.readers.openslide_pyramid import UNBLENDED, OpenSlidePyramid
 from histoscope.domains.pathology.readers.tiff_images import DAMAGED
 from histoscope.domains.pathology.tiling import Box
 
 READER = "jpeg tiles"
 VENDORS = ("aperio", "generic-tiff", "huron", "philips")  # tiles side by side from the corner on
 LOOKED_AT = 4  # tiles that hold most
+UNBLENDED_PX = 64  # side of places that OpenSlide does not blend
 BLENDED = 4.0  # mean difference, grey values: what blending makes is 1.0 to 1.5
-WHOLE = 1 / 512  # px; nearer to a whole pixel OpenSlide does not blend
 
 
 def with_own_tiles(slide: OpenSlidePyramid, path: Path) -> Pyramid:
@@ -103,9 +104,11 @@ class DirectPyramid:
 
     def _is_same(self, level: int, tiles: JpegTiles) -> bool:
         if level not in self._same:
-            boxes = _boxes(tiles, self.levels[level])
-            found = [self._agrees(level, tiles, box) for box in boxes]
-            self._same[level] = False not in found and True in found
+            places = self._slide.unblended(level, UNBLENDED_PX)
+            exact = [self._agrees(level, tiles, box) for box in places]
+            boxes = _fullest(tiles, self.levels[level])
+            found = [*exact, *(self._agrees(level, tiles, box) for box in boxes)]
+            self._same[level] = False not in found and True in exact
         return self._same[level]
 
     def _agrees(self, level: int, tiles: JpegTiles, box: Box) -> bool | None:
@@ -123,14 +126,14 @@ class DirectPyramid:
         image = theirs.image[top : top + box.height, left : left + box.width]
         if image.shape != own.shape:
             return None
-        return _difference(own, image) <= (0 if max(away) < WHOLE else BLENDED)
+        return _difference(own, image) <= (0 if max(away) < UNBLENDED else BLENDED)
 
 
-def _boxes(tiles: JpegTiles, size: tuple[int, int]) -> list[Box]:
-    """The first tile, and those that hold most, each cut to the level."""
+def _fullest(tiles: JpegTiles, size: tuple[int, int]) -> list[Box]:
+    """The tiles that hold most, each cut to the level."""
     most = sorted(range(len(tiles.byte_counts)), key=lambda one: -tiles.byte_counts[one])
     found = []
-    for index in [0, *most[:LOOKED_AT]]:
+    for index in most[:LOOKED_AT]:
         x, y = index % tiles.across * tiles.wide, index // tiles.across * tiles.tall
         width, height = min(tiles.wide, size[0] - x), min(tiles.tall, size[1] - y)
         if width > 0 and height > 0:

@@ -36,7 +36,13 @@ def holds_jpeg_tiles(page: Any) -> bool:
         and page.planarconfig == 1
         and page.dtype == np.uint8
         and page.tiledepth == 1
+        and min(len(page.dataoffsets), len(page.databytecounts)) >= _tiles_of(page)
     )
+
+
+def _tiles_of(page: Any) -> int:
+    across, down = page.imagewidth / page.tilewidth, page.imagelength / page.tilelength
+    return int(math.ceil(across) * math.ceil(down))
 
 
 class JpegTiles:
@@ -53,6 +59,7 @@ class JpegTiles:
         self.wide, self.tall = int(page.tilewidth), int(page.tilelength)
         self.across = math.ceil(page.imagewidth / self.wide)
         rgb = int(page.photometric) == RGB
+        self._colours = "RGB" if rgb else "YCbCr"  # as the decoder's head says it
         tables = (page.jpegtables or _START + _END)[len(_START) : -len(_END)]
         self._head = _START + _ADOBE + bytes([not rgb]) + tables
         self._kept = OrderedDict[int, NDArray[np.uint8]]()
@@ -104,10 +111,13 @@ class JpegTiles:
             return None
         try:
             self._file.seek(self._offsets[index])
-            data = self._file.read(self.byte_counts[index])
+            data = self._head + self._file.read(self.byte_counts[index])[len(_START) :]
+            tall, wide, colours, _ = simplejpeg.decode_jpeg_header(data)
+            if (tall, wide, colours) != (self.tall, self.wide, self._colours):
+                return None  # a tile of its own kind, or a damaged head that asks for gigabytes
             tile: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                self._head + data[len(_START) :], "RGB", fastdct=False, fastupsample=False
+                data, "RGB", fastdct=False, fastupsample=False
             )
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             return None
-        return tile if tile.shape == (self.tall, self.wide, 3) else None
+        return tile

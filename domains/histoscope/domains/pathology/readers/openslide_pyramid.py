@@ -11,6 +11,7 @@ values, 99 % within 5 to 9. Level 0 and whole-number downsamples are exact.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ from histoscope.domains.pathology.readers.base import (
     words_of,
 )
 from histoscope.domains.pathology.tiling import Box
+
+UNBLENDED = 1 / 512  # px; nearer to a whole pixel of a level nothing is blended
+SPREAD = 3  # places along an axis
 
 
 class OpenSlidePyramid:
@@ -73,6 +77,22 @@ class OpenSlidePyramid:
             raise RegionFault(words_of(fault, self._path)) from None
         image, seen = on_background(rgba, self._background)
         return Region(image, seen, at[0] / factor, at[1] / factor)
+
+    def unblended(self, level: int, side: int) -> list[Box]:
+        """Boxes spread over a level that begin where a whole level-0 pixel does, cut to it."""
+        factor, (width, height) = self._averaged[level], self.levels[level]
+        margin = 0 if factor == round(factor) else 1
+        starts = []
+        for extent in (width, height):
+            inside = np.arange(max(1, extent - side - margin))
+            away = np.abs(inside * factor - np.rint(inside * factor)) / factor
+            whole = inside[away < UNBLENDED]
+            some = np.unique(np.linspace(0, len(whole) - 1, SPREAD).round().astype(int))
+            starts.append([int(one) + margin * (one > 0) for one in whole[some]])
+        return [
+            Box(x, y, min(side, width - x), min(side, height - y))
+            for x, y in itertools.product(*starts)
+        ]
 
     def close(self) -> None:
         """Let the file go."""
