@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import shapely
 
+from histoscope.apps.cli import run
+from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError
 from histoscope.domains.pathology.annotations.asap import read_asap, spline
 from histoscope.domains.pathology.annotations.reading import classes_in, read_drawings
@@ -126,3 +128,30 @@ def test_real_files_are_read(real_data):
     for ours, theirs in zip(*pair, strict=True):
         assert ours.kind == theirs.kind
         assert shapely.area(shapely.symmetric_difference(ours.outline, theirs.outline)) < 1
+
+
+@pytest.mark.data
+def test_a_model_is_made_of_either_form_of_the_same_drawings(real_data, tmp_path):
+    source, labels = real_data / "pathology", []
+    slide = source / "slides" / "CMU-1-Small-Region.svs"
+    for form in ("geojson", "xml"):
+        drawn = tmp_path / form
+        drawn.mkdir()
+        made = source / "annotations" / f"made-CMU-1-Small-Region.{form}"
+        (drawn / f"CMU-1-Small-Region.{form}").write_bytes(made.read_bytes())
+        cut = ("--domain", "pathology", "--size-px", 64, "--tile-mpp", 1, "--min-tissue", 0)
+        store, package = tmp_path / f"store-{form}", tmp_path / f"package-{form}"
+        asked = ("--annotations", drawn, "--task", "what", "--workers", 0, "--out", store)
+        few = ("--draws", 1, "--fraction", 1, "--set", "method=probe")
+        for words in (
+            ("prepare", slide, *cut, *asked),
+            ("finetune", store, "--encoder", "colour", *few, "--out", package),
+        ):
+            assert run([str(word) for word in words]) == 0, words
+        labels.append(Store(store).labels("what"))
+    one, other = (
+        dict(zip(table.names.to_pylist(), table.rows["label"].to_pylist(), strict=True))
+        for table in labels
+    )
+    assert one == other
+    assert {"Tissue", "Glass"} <= set(one.values())
