@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -246,6 +247,60 @@ def test_pictures_of_many_sources_stay_small(tmp_path, result_folder):
         assert most / 10 < len(data) <= most
     assert bytes_for(1) == PICTURES_BYTES
     assert 500 * bytes_for(500) <= 24_000_000
+
+
+def multiplied(folder: Path, times: int) -> list[str]:
+    """More sources like the first finished one; ids of all that are finished."""
+    (first, *_) = (one for one in read_outcomes(folder / "results") if one.status == "done")
+    for number in range(times):
+        new = folder / "results" / f"{number:016x}"
+        shutil.copytree(folder / "results" / first.source.id, new)
+
+        def named(body, number=number, new=new):
+            name = f"ward {number // 50}/a folder of slides/TCGA-{number:04d}-01A-01-TS1.svs"
+            body["source"] |= {"id": new.name, "path": name, "case": f"case-{number}"}
+
+        change(new / "done.json", named)
+    return [one.source.id for one in read_outcomes(folder / "results") if one.status == "done"]
+
+
+def test_of_many_sources_each_has_a_page_and_the_first_is_an_index(result_folder):
+    before = len(write_predict_report(result_folder).read_bytes())
+    assert not list(result_folder.glob("results/*/report.html"))
+    done = multiplied(result_folder, 40)
+    index = page_of(result_folder)
+    assert len(index.source) - before < 40 * 1200  # 4,000 stay below 5 MB
+    assert index.all("img") == []
+    links = [one["href"] for one in index.all("a") if one["href"].startswith("results/")]
+    assert links == [f"results/{one}/report.html" for one in links_of(index, done)]
+    assert sorted(links) == sorted(f"results/{one}/report.html" for one in done)
+    for link in (links[0], links[-1]):
+        page = Page(result_folder / link)
+        assert len(page.all("img")) == 1
+        assert "For research only" in page.text
+        back = {one["href"] for one in page.all("a")}
+        assert back == {"../../report.html", "../../report.html#quality"}
+        assert all((result_folder / link).parent.joinpath(one).exists() for one in files_of(page))
+    written = {path: path.read_bytes() for path in result_folder.rglob("report.html")}
+    page = result_folder / links[0]
+    page.write_text(page.read_text().replace("</main>", "<p>mine</p></main>"))
+    write_predict_report(result_folder)  # of the same outcome nothing is made again
+    assert "mine" in page.read_text()
+    write_predict_report(result_folder, anew=True)
+    assert written == {path: path.read_bytes() for path in result_folder.rglob("report.html")}
+
+
+def links_of(index: Page, done: list[str]) -> list[str]:
+    """Ids in the order of the table."""
+    order = [one.get("href", "").split("/")[1] for one in index.all("a") if "/" in one["href"]]
+    return [one for one in order if one in done]
+
+
+def files_of(page: Page) -> list[str]:
+    """What a page says lies beside it."""
+    found = re.search(r"Files: (.*?)</p>", page.source, re.S)
+    assert found
+    return re.findall(r"<code>(.*?)</code>", found[1])
 
 
 def test_a_share_is_never_rounded_to_nothing_or_all():

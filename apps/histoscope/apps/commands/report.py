@@ -16,4 +16,4 @@ def command(directory: Path) -> None:
     from histoscope.core.work.outcome import write_manifest
 
     write_manifest(directory, read_results(directory)[1])
-    click.echo(f"report: {write_predict_report(directory)}")
+    click.echo(f"report: {write_predict_report(directory, anew=True)}")

@@ -46,6 +46,7 @@ def write_page(
         finalize=visible,
     )
     environment.filters.update(colour=safe_colour, count=count, fraction=fraction, share=share)
+    values.setdefault("made_of", "")
     style = (TEMPLATES / sheet).read_text(encoding="utf-8")
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
     if script is not None:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from histoscope.apps.report.package import in_words, package_lines, quality_of
-from histoscope.apps.report.page import write_page
-from histoscope.apps.report.sources import bytes_for, view_source
+from histoscope.apps.report.page import TEMPLATES, write_page
+from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
+from histoscope.core import __version__
+from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.stages.predict import RESULTS, read_results
+from histoscope.core.work.outcome import DONE, Outcome
 
-OPEN_SOURCES = 30  # with more, the sections of the page are closed at first
+HEAD_LETTERS = 2000  # of a page, in which it says what it was made of
+ONE_PAGE = 30  # with more finished sources each has a page of its own
 
 
-def write_predict_report(directory: Path) -> Path:
+def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     """Write ``report.html``: the same files give the same bytes, at any time and place.
+
+    Of many sources it is an index, and each that is finished has ``results/<id>/report.html``.
 
     Args:
         directory: what ``predict`` wrote, complete or not.
+        anew: make the pages of sources also where they are of the same outcome and program.
 
     Returns:
         The page's path.
@@ -29,8 +38,14 @@ def write_predict_report(directory: Path) -> Path:
     package = about["package"]
     heads = package["heads"]
     tally = {"done": 0, "empty": 0, "failed": 0} | Counter(one.status for one in outcomes)
-    most = bytes_for(tally["done"])
-    sources = [view_source(directory / RESULTS, outcome, most) for outcome in outcomes]
+    paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
+    sources = list[dict[str, Any]]()
+    for outcome in outcomes:
+        if paged and outcome.status == "done":
+            source = _on_its_page(directory, outcome, anew)
+        else:
+            source = view_source(directory / RESULTS, outcome, most)
+        sources.append(source)
     return write_page(
         directory / "report.html",
         "predict.html.j2",
@@ -45,7 +60,7 @@ def write_predict_report(directory: Path) -> Path:
         samples=sum(outcome.samples for outcome in outcomes),
         corrupt=sum(outcome.corrupt for outcome in outcomes),
         several_roots=len({outcome.source.root for outcome in outcomes}) > 1,
-        opened=tally["done"] <= OPEN_SOURCES,
+        paged=paged,
         provenance={
             **package_lines(package),
             "Digest of the weights (SHA-256)": about["model"],
@@ -53,3 +68,33 @@ def write_predict_report(directory: Path) -> Path:
             "Predicted by": f"histoscope {about['program']}",
         },
     )
+
+
+def _on_its_page(directory: Path, outcome: Outcome, anew: bool) -> dict[str, Any]:
+    """Write the page of a source, unless there is one of it; what the index shows."""
+    results = directory / RESULTS
+    folder = results / outcome.source.id
+    made_of = digest_of_bytes([_program(), content_of(folder / DONE)])
+    page = folder / "report.html"
+    if anew or not _is_of(page, made_of):
+        source = view_source(results, outcome, PICTURES_BYTES)
+        beside = [file.rpartition("/")[2] for file in source["files"]]
+        shown = {**source, "files": beside}
+        write_page(page, "source.html.j2", source=shown, made_of=made_of)
+    view = view_source(results, outcome, 0)
+    return {**view, "page": f"{RESULTS}/{outcome.source.id}/report.html"}
+
+
+@cache
+def _program() -> bytes:
+    """What makes pages: this version, and its templates."""
+    files = sorted(path for path in TEMPLATES.iterdir() if path.is_file())
+    return b"".join([__version__.encode(), *(path.read_bytes() for path in files)])
+
+
+def _is_of(page: Path, made_of: str) -> bool:
+    try:
+        with page.open(encoding="utf-8") as file:
+            return f'content="{made_of}"' in file.read(HEAD_LETTERS)
+    except (OSError, UnicodeDecodeError):
+        return False

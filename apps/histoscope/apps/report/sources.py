@@ -30,10 +30,10 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
     Where it is done, also what its folder below ``results`` holds: ``answers``, the counts of each
     task, with ``in_words`` and ``colours`` of all classes; ``of_source``, what is said of it as a
     whole; ``facts``, name to text; ``pictures`` and ``tables`` drawn by the domain; ``files``, all
-    of them, relative to the report.
+    of them, relative to the report. No bytes for pictures: neither these nor tables nor files.
     """
     source, done = outcome.source, outcome.more
-    view = vars(source) | vars(outcome)
+    view = vars(source) | vars(outcome) | {"page": ""}
     if outcome.status != "done":
         return view
     folder = results / source.id
@@ -41,6 +41,8 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
     artefacts = [a for a in done["artefacts"] if a["file"] == Path(a["file"]).name]
     drawn = [a for a in artefacts if a["kind"] == "picture"]
     each = max(1, pictures_bytes // max(1, len(drawn)))
+    if not pictures_bytes:
+        artefacts, drawn = [], []
     tables = [_table(folder, a) for a in artefacts if a["kind"] == "table"]
     answers = [_counts(answer, outcome.samples) for answer in done["answers"]]
     whole = [{**one, "in_words": _held(one)} for one in done.get("of_source", ())]
