@@ -37,7 +37,7 @@ from histoscope.core.errors import UsageError
 @work_options
 @compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
-@click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
+@click.option("--dry-run", is_flag=True, help="say what would be read and how long, and stop")
 @domain_options("predict")
 def command(
     inputs: tuple[Path, ...],
@@ -69,7 +69,15 @@ def command(
     roots = roots_of(inputs, root)
     part = parse_shard(shard)
     if dry_run:
-        return say_plan(plan_prediction(opened, domain, roots, options, part)[0], out)
+        from histoscope.core.stages.estimate import estimate_prediction
+
+        found = plan_prediction(opened, domain, roots, options, part)[0]
+        code = say_plan(found, out)
+        told = estimate_prediction(
+            opened, roots, options, found.sources, compute_of(device, precision, 1)
+        )
+        click.echo(told.said)
+        return code
     outcomes = predict(
         package,
         roots,
