@@ -285,3 +285,29 @@ def test_stores_that_do_not_fit_each_other_are_refused(toy, tmp_path):
         joined(stores)
     with pytest.raises(DataError, match="both hold"):
         joined([stores[0], stores[0]])
+
+
+def test_a_folder_of_an_older_program_goes_on_where_new_options_are_usual(toy, toy_store, tmp_path):
+    spec = ProbeSpec(fraction=0.5, draws=1)
+    finetune(toy_store, "colour", spec, tmp_path / "package", progress=Silent())
+    (tmp_path / "new").mkdir()
+    toy.write_stack(tmp_path / "new" / "a.npy", 6, 7, 0)
+
+    def call(**asked):
+        return predict(
+            tmp_path / "package",
+            {"input": tmp_path / "new"},
+            toy.ToyOptions(**asked),
+            tmp_path / "out",
+            engine=Local(0),
+            progress=Silent(),
+        )
+
+    call()
+    claim = tmp_path / "out" / "predict.json"
+    body = json.loads(claim.read_text())
+    name = next(iter(body["options"]))
+    del body["options"][name]  # as one that did not know it wrote it
+    claim.write_text(json.dumps(body))
+    call()
+    assert name in json.loads(claim.read_text())["options"]

@@ -175,6 +175,44 @@ def test_a_slide_whose_outlines_were_all_deleted_is_empty(slides: Path, tmp_path
     assert rows["ward/a.tif"]["reason"] == "no tissue: nothing of it is outlined"
 
 
+def test_two_files_of_one_slide_are_refused(slides: Path, tmp_path: Path, capsys):
+    survey(slides, tmp_path / "out")
+    outlines = tmp_path / "out" / "outlines"
+    (outlines / "speck.geojson").write_bytes((outlines / "speck.tif.geojson").read_bytes())
+    words = ["prepare", slides, *CUT, "--tissue", outlines, "--out", tmp_path / "store"]
+    assert run([str(word) for word in words]) == 2
+    assert "speck.geojson and speck.tif.geojson are of one slide" in capsys.readouterr().err
+
+
+def test_an_outline_that_encloses_nothing_is_said(slides: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    line = {"type": "LineString", "coordinates": [[40, 40], [90, 40], [90, 90], [40, 40]]}
+    body = {"type": "Feature", "geometry": line, "properties": {}}
+    (tmp_path / "mine" / "a.geojson").write_text(json.dumps(body))
+    rows = survey(slides, tmp_path / "out", "--tissue", tmp_path / "mine")
+    said = "1 outlines of tissue cannot be used (a LineString has no area)"
+    assert said in rows["ward/a.tif"]["reason"]
+    assert not (tmp_path / "out" / "outlines" / "ward").exists()  # a person's are not drawn anew
+
+
+def test_what_is_written_inside_the_input_is_no_slide(slides: Path):
+    survey(slides, slides / "survey")
+    assert len(survey(slides, slides / "survey")) == 5
+    words = ["prepare", slides, *CUT, "--out", slides / "store"]
+    assert run([str(word) for word in words]) == 1
+    assert len(Store(slides / "store").manifest) == 5
+
+
+def test_a_name_that_is_too_long_for_files_ends_no_more_than_its_slide(
+    slides: Path, tmp_path: Path
+):
+    (slides / "ward" / "a.tif").rename(slides / "ward" / f"{'a' * 240}.tif")
+    rows = survey(slides, tmp_path / "out")
+    (long,) = (row for path, row in rows.items() if path.startswith("ward"))
+    assert long["status"] == "failed"
+    assert "its name is too long" in long["reason"]
+
+
 def test_outlines_of_nothing_here_are_refused(slides: Path, tmp_path: Path):
     (tmp_path / "outlines").mkdir()
     (tmp_path / "outlines" / "z.geojson").write_text("[]")

@@ -74,7 +74,12 @@ def command(
         found = plan_prediction(opened, domain, roots, options, part)[0]
         code = say_plan(found, out)
         told = estimate_prediction(
-            opened, roots, options, found.sources, compute_of(device, precision, 1)
+            opened,
+            roots,
+            options,
+            found.sources,
+            compute_of(device, precision, 1),
+            engine_of(1, deadline),
         )
         click.echo(told.said)
         return code

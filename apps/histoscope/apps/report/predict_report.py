@@ -11,6 +11,7 @@ from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
 from histoscope.core import __version__
+from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.stages.predict import RESULTS, read_results
 from histoscope.core.work.outcome import DONE, Outcome
@@ -41,6 +42,11 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
     sources = list[dict[str, Any]]()
     for outcome in outcomes:
+        folder = directory / RESULTS / outcome.source.id
+        if outcome.source.id != Path(outcome.source.id).name:
+            raise DataError(f"{directory}: results under {outcome.source.id!r}, which is no id")
+        if not (paged and outcome.status == "done"):
+            (folder / "report.html").unlink(missing_ok=True)  # of an earlier outcome
         if paged and outcome.status == "done":
             source = _on_its_page(directory, outcome, anew)
         else:

@@ -98,12 +98,13 @@ def embed(
         "precision": compute.precision,
     }
     folder = OutFolder(out, EMBED, parts=PARTS)
-    folder.check(parameters)
+    usual = {"options": type(options)().named()}
+    folder.check(parameters, usual)
     export, sources = domain.export(options, info.architecture, sampling), found.sources
     named = export if isinstance(export, NamedExport) else None
     if named:
         sources = with_names(sources, named, _with_files(out), roots)
-    folder.claim(parameters, {"program": __version__})
+    folder.claim(parameters, {"program": __version__}, usual)
     say_found(found, progress)
     if named:
         progress.say(named.said)

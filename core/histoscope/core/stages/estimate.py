@@ -1,7 +1,7 @@
 """How long a prediction will take, and how much it will write: told from a few sources.
 
-Each of these is predicted twice into a folder that is thrown away, with few of its samples and with
-more: what is added between the two is the price of a sample, the rest that of a source.
+Each of these is predicted into a folder that is thrown away, with few of its samples and with more:
+what is added between the two is the price of a sample, the rest that of a source.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Estimate:
     """What a prediction will take.
 
     Attributes:
-        sources, looked_at: how many there are, and how many of them were tried and could be read.
+        sources, looked_at: how many there are, and how many of those tried gave samples.
         samples: of all, about.
         seconds: of one process on this machine, about.
         bytes_: that it will write, about.
@@ -53,7 +53,7 @@ class Estimate:
     def said(self) -> str:
         """In words."""
         if not self.looked_at:
-            return "how long it takes is not known: none of the sources looked at can be read"
+            return "how long it takes is not known: no source that was looked at gave a sample"
         return (
             f"about {self.samples:,.0f} samples, {in_hours(self.seconds)} with one worker on this "
             f"machine, {self.bytes_ / 1e9:.2g} GB of results (told from {self.looked_at} of "
@@ -93,9 +93,10 @@ class Tried:
 
     def of_all(self, place: int) -> float:
         """Seconds (1) or bytes (2) of all samples, on a line through both."""
-        added = max(0.0, self.more[place] - self.few[place])
-        each = added / (self.more[0] - self.few[0]) if self.more[0] > self.few[0] else 0.0
-        return self.more[place] + each * (self.samples - self.more[0])
+        count, value = self.more[0], self.more[place]
+        added, samples = value - self.few[place], count - self.few[0]
+        each = added / samples if samples > 0 and added > 0 else value / max(1, count)
+        return value + each * (self.samples - count)
 
 
 @dataclass
@@ -119,6 +120,7 @@ class TrialJob:
         with self.opening.open(source) as reader:
             samples = len(reader.plan().rows)
         turn.beat()
+        self._timed(source, turn, FEW)  # what is slow once only
         found = [self._timed(source, turn, most) for most in (FEW, MORE)]
         return Outcome(source, "done", samples, more={"tried": Tried(samples, *found)})
 

@@ -252,7 +252,7 @@ def predict(
     }
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
-    folder.claim(parameters, about)
+    folder.claim(parameters, about, {"options": type(options)().named()})
     say_found(found, progress)
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)

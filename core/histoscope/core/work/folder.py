@@ -58,7 +58,12 @@ class OutFolder:
         """Where all that is written of a source lies."""
         return self.path / self.parts / source.id
 
-    def claim(self, parameters: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+    def claim(
+        self,
+        parameters: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
+        usual: Mapping[str, Any] | None = None,
+    ) -> None:
         """Take the folder, or go on in it with the same parameters.
 
         A claim under which nothing was finished binds nobody.
@@ -66,16 +71,19 @@ class OutFolder:
         Args:
             parameters: must not differ from an earlier call.
             about: what the file says beside them.
+            usual: what counts where an earlier call, of an older program, did not know a parameter.
 
         Raises:
             UsageError: other parameters (the first that differs is named), or somebody else's.
         """
-        self.check(parameters)
+        self.check(parameters, usual)
         write_json(self.file, *self.owner, {**parameters, **(about or {})})
 
-    def check(self, parameters: Mapping[str, Any]) -> None:
+    def check(self, parameters: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> None:
         """As :meth:`claim`, and nothing is written."""
         before = self._before()
+        if before:
+            before = filled(before, usual or {})
         place = next(iter(differences(before, parameters)), None) if before else None
         if place:
             raise UsageError(
@@ -123,6 +131,15 @@ class OutFolder:
         with writing(self.path):
             for file in sorted(self.path.iterdir(), key=lambda one: one.name == begun):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def filled(before: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Values, with the usual ones for what is absent, in blocks that are there."""
+    both = {
+        key: filled(value, usual[key]) if isinstance(value, Mapping) and key in usual else value
+        for key, value in before.items()
+    }
+    return {**{key: one for key, one in usual.items() if not isinstance(one, Mapping)}, **both}
 
 
 def differences(

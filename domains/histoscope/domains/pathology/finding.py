@@ -33,7 +33,7 @@ def find(roots: Roots, options: PrepareOptions) -> Iterator[Source | Unused]:
     sources = [one for one in found if isinstance(one, Source)]
     yield from (one for one in found if not isinstance(one, Source))
     for folder in filter(None, (options.annotations, options.tissue)):
-        check_files(folder, [source.path for source in sources])
+        check_files(folder, {source.id: source.path for source in sources}.values())
     if not sources:
         raise DataError(
             f"{', '.join(map(str, roots.values()))}: no slide or picture found; "

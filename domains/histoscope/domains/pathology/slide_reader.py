@@ -118,7 +118,8 @@ class SlideReader:
         With drawings: their labels, and behind the others tiles on drawings that got none.
         """
         plan = self._plan
-        said = [plan.reason, self._pyramid.said, self._scale_said, self._little_said]
+        said = [plan.reason, self._pyramid.said, self._scale_said]
+        said += [self._little_said, self._unused_said]
         if self._stains is not None and self._stains.left and len(plan.rows):
             said.append(f"stain {self._stains.summary}")
         return replace(plan, reason="; ".join(filter(None, said)))
@@ -127,6 +128,13 @@ class SlideReader:
     def _little_said(self) -> str:
         share = float(self.tissue.sum() / max(1, self.search_picture.valid.sum()))
         return f"little tissue: {share:.2%} of what was scanned" if 0 < share < LITTLE else ""
+
+    @property
+    def _unused_said(self) -> str:
+        """Outlines of tissue that enclose nothing, which a person took for tissue."""
+        notes = [one.note for one in self._outlines or () if one.outline is None]
+        count = f"{len(notes)} outlines of tissue cannot be used"
+        return f"{count} ({notes[0]})" if notes else ""
 
     @cached_property
     def _plan(self) -> Plan:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Reader, Sample, Source
+from histoscope.core.errors import UnreadableSource
 from histoscope.core.files import write_bytes, write_csv
 from histoscope.core.work.folder import OutFolder
 from histoscope.core.work.job import Turn
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SURVEY = ("histoscope.tissue", 1)
 OUTLINES, PREVIEWS, PARTS = "outlines", "previews", "slides"  # folders; the last has one a slide
+LONGEST = 240  # bytes of a file's name, with room for what is being written
 GRID = (40, 70, 200)  # colour of kept tiles
 BLURRED = 0.2  # of sharpness; real fields have 0.3 to 1.2, blurred by 6 px and more below 0.1
 ALIKE = 6.0  # deviation of grey levels, 0 to 255, below which rounding is most of what is fine
@@ -51,16 +53,20 @@ class SurveyJob:
         """Nothing is needed."""
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
-        """Write its picture and its outlines; outlines that are there stay as they are."""
+        """Write its picture and its outlines, unless a person has drawn some or they are there."""
         with self.opening.read(source, turn) as reading:
+            if len(f"{source.path}.geojson".rpartition("/")[2].encode()) > LONGEST:
+                raise UnreadableSource("its name is too long for files that are named after it")
             reader, rows = cast("SlideReader", reading.reader), reading.plan.rows
             mask, picture = reader.tissue, reader.search_picture
             _draw(reader, rows, self.out.path / PREVIEWS / f"{source.path}.jpg")
+            turn.beat()
             outlines = self.out.path / OUTLINES / f"{source.path}.geojson"
-            if not outlines.exists():
+            if not outlines.exists() and reader.facts["tissue"] == "found":
                 offset = bounds_offset(reader.facts, self.coordinates)
                 found = outline_of(mask, picture.ratio)
                 write_features(outlines, outline_features(found, source.id, offset))
+            turn.beat()
             told = _told(reader, mask, rows)
             reason = "; ".join(filter(None, [reading.plan.reason, *told.pop("warnings")]))
             status: Status = "done" if len(rows) else "empty"

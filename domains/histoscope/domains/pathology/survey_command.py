@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ import click
     help="pixels of outlines: QuPath's, or of level 0 (its --no-crop)  [default: qupath]",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=0))
-def command(slides: Path, out: Path, workers: int, **asked: Any) -> int:
+@click.option(
+    "--deadline",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="seconds after which a slide counts as hung; 0: none",
+)
+def command(slides: Path, out: Path, workers: int, deadline: float, **asked: Any) -> int:
     """Find the tissue of SLIDES (a folder or a file), and say what is doubtful.
 
     Writes tissue.csv, one row a slide, with area, sharpness and warnings; a preview of each slide
@@ -35,7 +43,7 @@ def command(slides: Path, out: Path, workers: int, **asked: Any) -> int:
     from histoscope.core.config import build
     from histoscope.core.contracts.installed import find_sources, load_domain
     from histoscope.core.progress import Silent
-    from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
+    from histoscope.core.work.folder import OutFolder, work_through
     from histoscope.core.work.local import Local
     from histoscope.core.work.reading import Opening
     from histoscope.domains.pathology.options import PrepareOptions, TileSampling
@@ -54,11 +62,12 @@ def command(slides: Path, out: Path, workers: int, **asked: Any) -> int:
     folder = OutFolder(out, SURVEY, parts=PARTS)
     folder.claim({"sampling": sampling.model_dump(mode="json"), "options": options.named()})
     job = SurveyJob(Opening(domain.name, roots, sampling), options.coordinates, folder)
-    work_through("tissue", found.sources, job, Local(workers), Said())
-    every = read_outcomes(out / PARTS)
-    write_survey(out, every)
-    failed = sum(one.status == "failed" for one in every)
-    doubtful = sum(bool(one.reason) and one.status != "failed" for one in every)
-    click.echo(f"{out / 'tissue.csv'}: {len(every)} slides, {failed} failed, {doubtful} doubtful")
+    engine = Local(workers, deadline or math.inf)
+    outcomes = work_through("tissue", found.sources, job, engine, Said())
+    write_survey(out, outcomes)
+    failed = sum(one.status == "failed" for one in outcomes)
+    doubtful = sum(bool(one.reason) and one.status != "failed" for one in outcomes)
+    told = f"{len(outcomes)} slides, {failed} failed, {doubtful} doubtful"
+    click.echo(f"{out / 'tissue.csv'}: {told}")
     click.echo(f"outlines to correct: {out / 'outlines'}; then --tissue FOLDER")
     return int(failed > 0)

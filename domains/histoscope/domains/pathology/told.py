@@ -92,6 +92,10 @@ def with_told(
         unused += idle
     drawn, idle = _drawings_of(options.annotations, sources, "annotation")
     outlines, more = _drawings_of(options.tissue, sources, "outline")
+    for several in outlines.values():
+        if len(several) > 1:  # one of them would give back what the other took away
+            names = " and ".join(file.name for file in several)
+            raise DataError(f"--tissue: {names} are of one slide; keep the one that counts")
     _check_classes(options, members, drawn)
     yield from [*unused, *idle, *more]
     for source in sources:
