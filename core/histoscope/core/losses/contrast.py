@@ -128,7 +128,26 @@ def in_batch(z1: Tensor, z2: Tensor, index: Tensor | None = None) -> Similaritie
     ignored = (of[:, None] == of[None]).repeat(2, 2)
     whose = None if index is None else of.repeat(2)
     pair = _own((z1 * z2).sum(1).repeat(2)[:, None])
-    return Similarities(pair, z @ z.T, ignored, z, z.detach(), other, whose)
+    return Similarities(pair, _gram(z), ignored, z, z.detach(), other, whose)
+
+
+class _Gram(torch.autograd.Function):
+    """Rows against themselves; the gradient by one product, as both sides are the same rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return rows @ rows.T
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return (given[0] + given[0].T) @ rows
+
+
+def _gram(rows: Tensor) -> Tensor:
+    out: Tensor = _Gram.apply(rows)
+    return out
 
 
 def against_queue(q: Tensor, k: Tensor, own: Tensor, keys: Tensor, index: Tensor) -> Similarities:
