@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histoscope.core.config import Spec
 from histoscope.core.contracts import Roots, Source
@@ -79,8 +80,13 @@ class Sampled(Opening):
         """As of all samples."""
         with super().read(source, turn) as reading:
             rows = reading.plan.rows
-            some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.most)).astype(int))
-            yield replace(reading, plan=replace(reading.plan, rows=rows.take(pa.array(some))))
+            some = rows.take(pa.array(_spread(len(rows), self.most)))
+            yield replace(reading, plan=replace(reading.plan, rows=some))
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """Up to so many places of ``count``, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Tried:
 
 @dataclass
 class TrialJob:
-    """Predict a source twice, with few samples and with more; ``more`` of its outcome says how."""
+    """Predict a source with few samples, again, and with more; ``more`` of its outcome says how."""
 
     job: PredictJob
     opening: Sampled
@@ -153,7 +159,7 @@ def estimate_prediction(
         compute: where the network runs.
         engine: who tries; a source that crashes ends no more than its trial.
     """
-    places = np.unique(np.linspace(0, len(sources) - 1, min(len(sources), SOURCES)).astype(int))
+    places = _spread(len(sources), SOURCES)
     domain, sampling = package.info.encoder.domain, package.info.encoder.cut(str(package.folder))
     with tempfile.TemporaryDirectory(prefix="histoscope-") as scratch, StopFlag() as stop:
         folder = OutFolder(Path(scratch), PREDICT, parts=RESULTS)

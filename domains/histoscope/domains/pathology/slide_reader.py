@@ -125,8 +125,13 @@ class SlideReader:
         return replace(plan, reason="; ".join(filter(None, said)))
 
     @property
+    def tissue_share(self) -> float:
+        """Part of what was scanned that is tissue, 0 to 1."""
+        return float(self.tissue.sum() / max(1, self.search_picture.valid.sum()))
+
+    @property
     def _little_said(self) -> str:
-        share = float(self.tissue.sum() / max(1, self.search_picture.valid.sum()))
+        share = self.tissue_share
         return f"little tissue: {share:.2%} of what was scanned" if 0 < share < LITTLE else ""
 
     @property

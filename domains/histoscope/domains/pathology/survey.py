@@ -78,14 +78,13 @@ def _told(reader: SlideReader, mask: NDArray[np.bool_], rows: pa.Table) -> dict[
     picture, facts = reader.search_picture, reader.facts
     mpp = float(cast(Any, facts["mpp_x"])), float(cast(Any, facts["mpp_y"]))
     um2 = picture.ratio[0] * picture.ratio[1] * mpp[0] * mpp[1]
-    share = float(mask.sum() / max(1, picture.valid.sum()))
     sharp = _sharpness(reader, rows)
     warnings = []
     if sharp is not None and sharp < BLURRED:
         warnings.append(f"may be blurred: sharpness {sharp:.2f}, usual is above {BLURRED:g}")
     return {
         "tissue_mm2": round(float(mask.sum()) * um2 / 1e6, 4),
-        "share": round(share, 6),
+        "share": round(reader.tissue_share, 6),
         "sharpness": None if sharp is None else round(sharp, 4),
         "warnings": warnings,
     }
