@@ -7,7 +7,7 @@ from pathlib import PurePath, PurePosixPath
 from histoscope.core.tables.names import Naming
 
 SLIDE_COLUMNS = ("slide", "wsi", "slide_id")  # what CSV files call a slide
-TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".avs"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 TO_CONVERT = {
     ".vsi": "Olympus VSI",
@@ -18,7 +18,19 @@ TO_CONVERT = {
     ".lif": "Leica LIF",
 }
 SLIDE_SUFFIXES = frozenset(
-    {".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".bif", ".svslide", ".czi", ".qptiff"}
+    {
+        ".svs",
+        ".ndpi",
+        ".vms",
+        ".vmu",
+        ".scn",
+        ".mrxs",
+        ".bif",
+        ".svslide",
+        ".czi",
+        ".qptiff",
+        ".avs",
+    }
     | DICOM_SUFFIXES
     | set(TO_CONVERT)
 )
