@@ -64,7 +64,7 @@ def class_map(
     Args:
         rows: tiles with their place; at least one.
         probabilities: (tiles, classes); NaN where a tile is unreadable.
-        size: width and height of level 0; what reaches over the edge is cut off.
+        size: where the scan ends, level-0 px, x and y; what reaches over it is cut off.
     """
     x, y, width, height = places_of(rows)
     right, bottom = np.minimum(x + width, size[0]), np.minimum(y + height, size[1])

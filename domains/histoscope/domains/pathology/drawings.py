@@ -74,7 +74,7 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
     for answer, name in named:
         areas = None
         if answer.task.exclusive:
-            where = class_map(rows, answer.probabilities, size)
+            where = class_map(rows, answer.probabilities, _far_corner(told))
             areas = where.areas_px()[: len(answer.task.classes)] * mpp[0] * mpp[1] / 1e6  # mm2
             area = float(areas.sum())
             pictures.append(_draw_overlay(ground, mpp[0], where, answer, name, out))
@@ -86,6 +86,16 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
     facts |= {} if area is None else _area_facts(rows, area)
     facts |= _slide_facts(told, rows, size, mpp)
     return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables, *objects], facts)
+
+
+def _far_corner(told: Mapping[str, Any]) -> tuple[int, int]:
+    """Where what was scanned ends, level-0 px; behind it nothing has a class or an area."""
+    ends = []
+    for axis, side in (("x", "width"), ("y", "height")):
+        whole = told[f"{side}_level0_px"]
+        start = told.get(f"bounds_{axis}_level0_px", 0)
+        ends.append(start + told.get(f"bounds_{side}_level0_px", whole - start))
+    return ends[0], ends[1]
 
 
 def _write_classes(
