@@ -1,5 +1,6 @@
-"""What reads of a source has ended before the source is closed."""
+"""What reads of a source has ended before it is closed, and gets no more than it needs."""
 
+import pickle
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import pytest
 from histoscope.core.contracts import Plan, Sample, Source
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.work.job import Turn
-from histoscope.core.work.reading import Opening
+from histoscope.core.work.reading import CHUNK, Opening, chunk_of
 
 
 @dataclass
@@ -62,3 +63,10 @@ def test_nothing_reads_when_a_source_is_closed_by_an_exception(monkeypatch, kind
         work()
     assert reader.closed_while_it_reads is False
     assert reader.given < 50
+
+
+def test_a_reading_process_is_sent_its_own_rows_and_no_others():
+    rows = pa.table({"key": [str(row) for row in range(10_000)], "x": range(10_000)})
+    assert chunk_of(rows, 32).equals(rows.slice(32, CHUNK))
+    assert chunk_of(rows, 9_999).equals(rows.slice(9_999))
+    assert len(pickle.dumps(chunk_of(rows, 32))) < 2000

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import TileSampling
 from histoscope.domains.pathology.tiling import Grid
 from histoscope.domains.pathology.tissue import tissue_mask, tissue_parts
+from tests.benchmarks.alike import write_alike
 
 CUT = TileSampling(size_px=64, tile_mpp=0.5)
 TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
@@ -133,3 +136,22 @@ def test_an_empty_slide_has_no_tissue_however_noisy() -> None:
     draw = np.random.default_rng(2)
     glass = np.clip(draw.normal(240, 4, (400, 400, 3)), 0, 255).astype(np.uint8)
     assert not tissue_mask(glass).any()
+
+
+def test_reading_takes_no_memory_for_tiles_whose_turn_is_later(
+    tmp_path: Path, open_one: Callable[..., Reader]
+) -> None:
+    path = tmp_path / "a.tif"
+    write_alike(path, 20_000, 512, 3, np.full((512, 512, 3), (190, 90, 150), np.uint8))
+    cut = TileSampling(size_px=64, tile_mpp=0.5)
+    with open_one(path, cut) as reader:
+        rows = reader.plan().rows
+        assert len(rows) == 312**2
+        tracemalloc.start()
+        try:
+            for _ in islice(reader.read(rows), 3):
+                pass
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 * 2**20  # the places of all tiles as numbers of Python are three times that

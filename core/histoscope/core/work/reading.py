@@ -34,6 +34,7 @@ CHUNK = 16  # rows that a process reads at a time
 AHEAD = 2  # chunks that each has before it
 WORTH = 512  # rows, below which starting a process costs more than it saves
 DEPTH = 64
+NOTHING: Mapping[str, float] = {}  # one for all samples of which nothing was measured
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Reading:
             for sample in self.begun.enter_context(closing(samples)):
                 self.turn.beat()
                 self.status.append("ok" if isinstance(sample, Sample) else sample.reason)
-                self.quality.append(sample.quality if isinstance(sample, Sample) else {})
+                measured = sample.quality if isinstance(sample, Sample) else None
+                self.quality.append(measured or NOTHING)
                 yield sample
         except HistoscopeError:
             raise
@@ -166,13 +168,13 @@ def _read_by_several(
             pipes.append(ours)
         starts = range(0, len(rows), CHUNK)
         for place, start in enumerate(starts[: AHEAD * count]):
-            pipes[place % count].send(rows.slice(start, CHUNK))
+            pipes[place % count].send(chunk_of(rows, start))
         for place in range(len(starts)):
             pipe, following = pipes[place % count], place + AHEAD * count
             try:
                 answer = pipe.recv()
                 if following < len(starts):
-                    pipe.send(rows.slice(starts[following], CHUNK))
+                    pipe.send(chunk_of(rows, starts[following]))
             except (EOFError, OSError):
                 raise UnreadableSource("its reader crashed a reading process") from None
             if isinstance(answer, BaseException):
@@ -183,6 +185,11 @@ def _read_by_several(
             pipe.close()
             process.terminate()
             process.join()
+
+
+def chunk_of(rows: pa.Table, start: int) -> pa.Table:
+    """Rows from a place on, alone: a pickled slice would carry the whole table with it."""
+    return rows.take(pa.array(range(start, min(start + CHUNK, len(rows)))))
 
 
 def _read_chunks(pipe: Connection, opening: Opening, source: Source) -> None:

@@ -41,6 +41,7 @@ PARTS_OF_A_TILE = 8  # a tile spans at least this many pixels of the search pict
 LONGEST_SEARCH_PX = 2048
 MASK_VALUES = 32
 LITTLE = 0.01  # of what was scanned
+AT_ONCE = 4096  # rows whose places are numbers of Python at a time
 
 
 class SlideReader:
@@ -176,12 +177,13 @@ class SlideReader:
 
     def _read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """Tiles as the slide has them."""
-        columns = [rows.column(name).to_pylist() for name in PLACE]
-        for x, y, width, height in zip(*columns, strict=True):
-            try:
-                yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
-            except RegionFault as fault:
-                yield CorruptSample(f"unreadable ({fault})")
+        for some in rows.select(PLACE).to_batches(max_chunksize=AT_ONCE):
+            columns = [column.to_pylist() for column in some.columns]
+            for x, y, width, height in zip(*columns, strict=True):
+                try:
+                    yield Sample(self._tile(on_level(x, y, width, height, self._ratio)))
+                except RegionFault as fault:
+                    yield CorruptSample(f"unreadable ({fault})")
 
     @cached_property
     def _stains(self) -> SlideStains | None:
