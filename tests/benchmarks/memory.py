@@ -34,12 +34,13 @@ class Watched:
     said: str
 
 
-def watch(words: Sequence[str], log: Path) -> Watched:
+def watch(words: Sequence[str], log: Path, fine: Sequence[int] = (0,)) -> Watched:
     """Run a command, look at its processes ten times a second, and wait for its end.
 
     Args:
         words: the command.
         log: file for what it writes to stderr.
+        fine: exit codes that are none of a failure.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -56,7 +57,7 @@ def watch(words: Sequence[str], log: Path) -> Watched:
         seconds = time.perf_counter() - began
         assert process.stdout is not None
         said = process.stdout.read()
-    if process.returncode:
+    if process.returncode not in fine:
         raise subprocess.CalledProcessError(process.returncode, words, said)
     ordered = sorted((one / 1024 for one in peaks.values()), reverse=True)
     return Watched(seconds, most / 1024, ordered, said)

@@ -10,8 +10,8 @@ same cores and load what they need before their time begins; the best of the rou
 * reading: the domain's reader alone, on each core a process that reads its part;
 * network: the runner alone, on tiles that lie in memory;
 * predict: a source as the command's worker does it, with tables, pictures and GeoJSON;
-* plain loop: tile by tile through OpenSlide and Pillow, then the network on a batch of 64, eager
-  float32, all in one thread but for the network's own.
+* plain loop: tile by tile through OpenSlide and Pillow to tensors as torchvision makes them, then
+  the network on 64 of them, eager float32, all in one thread but for the network's own.
 
 Nothing here passes or fails.
 """
@@ -140,9 +140,10 @@ def plain_loop(told: Told) -> tuple[int, Callable[[], object]]:
         for place in range(count**2):
             at = int(place % count * span), int(place // count * span)
             tile = slide.read_region(at, level, (taken, taken)).convert("RGB")
-            yield np.asarray(
-                tile if taken == side else tile.resize((side, side), Image.Resampling.BOX)
-            )
+            if taken != side:
+                tile = tile.resize((side, side), Image.Resampling.BOX)
+            # as torchvision's to_tensor
+            yield torch.from_numpy(np.array(tile)).permute(2, 0, 1).contiguous().float().div(255)
 
     def act() -> None:
         waiting, features = list[Any](), []
@@ -156,8 +157,7 @@ def plain_loop(told: Told) -> tuple[int, Callable[[], object]]:
 
     @torch.inference_mode()
     def given(batch: list[Any]) -> Any:
-        images = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
-        return encoder.module(images)
+        return encoder.module(torch.stack(batch))
 
     return count**2, act
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from histoscope.core.contracts.installed import find_sources
+from histoscope.core.inference.runner import BATCH
 from histoscope.core.learning.spec import ProbeSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.device import AUTO
 from histoscope.core.stages import estimate
-from histoscope.core.stages.estimate import Tried, estimate_prediction, in_hours
+from histoscope.core.stages.estimate import Sampled, Tried, estimate_prediction, in_hours
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
+from histoscope.core.work.job import Turn
 from histoscope.core.work.local import Local
+from histoscope.core.work.reading import Opening
 
 
 @pytest.fixture
@@ -67,6 +70,19 @@ def test_what_cannot_be_read_takes_no_time_and_ends_nothing(package, toy, tmp_pa
     for name in ("z-good", "z-other"):
         (folder / f"{name}.npy").unlink()
     assert "is not known" in estimated(package, toy, folder, Local(1)).said
+
+
+def test_what_is_tried_are_whole_batches_of_neighbours(package, toy, tmp_path):
+    assert estimate.FEW % BATCH == estimate.MORE % BATCH == 0
+    (tmp_path / "new").mkdir()
+    toy.write_stack(tmp_path / "new" / "a.npy", 600, 7, 0)
+    roots, sampling = {"input": tmp_path / "new"}, package.info.encoder.cut("")
+    (source,) = find_sources(toy.DOMAIN, roots, toy.ToyOptions()).sources
+    with (
+        Opening("toy", roots, sampling).read(source, Turn()) as whole,
+        Sampled("toy", roots, sampling, most=64).read(source, Turn()) as some,
+    ):
+        assert some.plan.rows.equals(whole.plan.rows.slice(0, 64))
 
 
 def test_a_line_through_few_and_more_is_drawn_to_all():
