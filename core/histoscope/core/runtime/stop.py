@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -36,14 +38,31 @@ def deaf_children(*signals: int) -> Iterator[None]:
 
 
 def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess, Connection]:
-    """Start ``target(pipe, *args)`` by spawn, deaf to SIGINT; it, and our end of the pipe."""
+    """Start ``target(pipe, *args)`` by spawn, deaf to SIGINT; it, and our end of the pipe.
+
+    It does not outlive this process, however that ends.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, *args))
+    process = context.Process(target=_bound, args=(target, theirs, *args))
     with deaf_children(signal.SIGINT):
         process.start()
     theirs.close()
     return process, ours
+
+
+def _bound(target: Callable[..., None], pipe: Connection, *args: Any) -> None:
+    """The life of a process that was started."""
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    target(pipe, *args)
+
+
+def _end_with_parent() -> None:
+    """End at once where the parent was killed: the next call may be writing in the same folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class StopFlag:
