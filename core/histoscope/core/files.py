@@ -53,9 +53,14 @@ def whole_name(file: Path) -> str:
     return _LEFT.sub("", file.name)
 
 
-def remove_left(folder: Path) -> None:
-    """Remove what a killed call left half written in a folder, where nobody else writes now."""
-    for file in folder.glob("*.part"):
+def remove_left(folder: Path, name: str = "*") -> None:
+    """Remove what a killed call left half written in a folder, where nobody else writes now.
+
+    Args:
+        folder: it may be absent.
+        name: pattern of the names that the files would have had.
+    """
+    for file in folder.glob(f"{name}.part"):
         if whole_name(file) != file.name:
             with writing(file):
                 file.unlink(missing_ok=True)

@@ -198,6 +198,35 @@ def test_what_a_kill_left_of_a_store_goes_with_the_next_call(road, call, tmp_pat
     assert snapshot(tmp_path / "store") == whole
 
 
+@pytest.mark.parametrize("name", ["predict", "embed"])
+def test_what_a_kill_left_of_results_goes_with_the_next_call(road, call, tmp_path, name):
+    words, out = (*commands_with_out(road)[name], "--out", tmp_path / "out"), tmp_path / "out"
+    assert call(*words).code == 0
+    whole = snapshot(out)
+    (out / "manifest.csv.77.part").write_text("half")
+    assert call(*words).code == 0
+    assert snapshot(out) == whole
+
+
+def test_what_a_kill_left_of_pages_goes_with_the_next_report(road, call, tmp_path):
+    """And stays where other shards may be writing."""
+    out = tmp_path / "out"
+    words = (*commands_with_out(road)["predict"], "--out", out)
+    assert call(*words).code == 0
+    whole = snapshot(out)
+    (source,) = (out / "results").iterdir()
+    left = [out / "report.html.77.part", source / "report.html.78.part"]
+    others = source / "predictions.csv.79.part"
+    for file in (*left, others):
+        file.write_text("half")
+    assert call(*words, "--shard", "1/2").code == 0
+    assert all(file.exists() for file in left)
+    assert call("report", out).code == 0
+    assert snapshot(out) == {**whole, others: b"half"}
+    assert call(*words).code == 0
+    assert snapshot(out) == whole
+
+
 def test_a_source_that_is_gone_when_its_turn_comes_is_one_row(road, call, tmp_path, monkeypatch):
     slides, out = tmp_path / "slides", tmp_path / "out"
     slides.mkdir()

@@ -12,8 +12,10 @@ import click
 def command(directory: Path) -> None:
     """Rebuild manifest.csv and report.html of DIRECTORY, which 'predict' wrote."""
     from histoscope.apps.report import write_predict_report
-    from histoscope.core.stages.predict import read_results
+    from histoscope.core.stages.predict import read_results, remove_left_reports
     from histoscope.core.work.outcome import write_manifest
 
-    write_manifest(directory, read_results(directory)[1])
+    outcomes = read_results(directory)[1]
+    remove_left_reports(directory)
+    write_manifest(directory, outcomes)
     click.echo(f"report: {write_predict_report(directory, anew=True)}")

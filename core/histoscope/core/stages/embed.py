@@ -13,7 +13,7 @@ from histoscope.core.config import Spec
 from histoscope.core.contracts import Export, Features, NamedExport, Roots, Source
 from histoscope.core.contracts.installed import find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
-from histoscope.core.files import write_table
+from histoscope.core.files import remove_left, write_table
 from histoscope.core.inference.runner import Runner
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
@@ -105,6 +105,7 @@ def embed(
     if named:
         sources = with_names(sources, named, _with_files(out), roots)
     folder.claim(parameters, {"program": __version__}, usual)
+    remove_left(out)
     say_found(found, progress)
     if named:
         progress.say(named.said)

@@ -21,7 +21,7 @@ from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots,
 from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError
-from histoscope.core.files import read_json, write_csv, write_table
+from histoscope.core.files import read_json, remove_left, write_csv, write_table
 from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.info import HeadInfo
@@ -253,6 +253,9 @@ def predict(
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
     folder.claim(parameters, about, {"options": type(options)().named()})
+    if shard == (1, 1):  # else others may be writing there
+        for place in (out, *(out / RESULTS).glob("*")):
+            remove_left(place)
     say_found(found, progress)
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)
@@ -263,6 +266,13 @@ def predict(
     write_manifest(out, every)
     _write_answers(out, every)
     return outcomes
+
+
+def remove_left_reports(out: Path) -> None:
+    """Remove what killed calls left half written of what is derived from finished work."""
+    for place in (out, *(out / RESULTS).glob("*")):
+        for name in ("manifest.*", "report.*"):
+            remove_left(place, name)
 
 
 def read_results(out: Path) -> tuple[dict[str, Any], list[Outcome]]:
