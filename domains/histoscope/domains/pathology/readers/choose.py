@@ -25,7 +25,11 @@ from histoscope.domains.pathology.readers.flat_pyramid import FlatPyramid
 from histoscope.domains.pathology.readers.openslide_pyramid import OpenSlidePyramid
 from histoscope.domains.pathology.readers.tiff_colours import turned_words
 from histoscope.domains.pathology.readers.tiff_images import DAMAGED
-from histoscope.domains.pathology.readers.tiff_pyramid import TiffPyramid
+from histoscope.domains.pathology.readers.tiff_pyramid import (
+    LARGEST_SEGMENT_PX,
+    TOO_LARGE,
+    TiffPyramid,
+)
 from histoscope.domains.pathology.readers.tiff_scans import reads_as_it_is
 from histoscope.domains.pathology.tiling import Box
 
@@ -60,6 +64,8 @@ def open_pyramid(path: Path, image: int | None = None, plane: int | None = None)
         return TiffPyramid(path, image, plane)
     if turned := _turned(path):
         raise UnreadableSource(turned_words(turned))
+    if _has_huge_tiles(path):
+        raise UnreadableSource(TOO_LARGE)
     try:
         return with_own_tiles(OpenSlidePyramid(path), path)
     except openslide.OpenSlideError as fault:
@@ -115,6 +121,17 @@ def _turned(path: Path) -> int:
     except DAMAGED:
         return 0  # whoever reads it says why
     return 0 if turned == 1 else turned
+
+
+def _has_huge_tiles(path: Path) -> bool:
+    """Whether a TIFF states tiles for which OpenSlide would end the process, out of memory."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+            sizes = [page.tilewidth * page.tilelength for page in pages if page.is_tiled]
+    except DAMAGED:
+        return False  # whoever reads it says why
+    return max(sizes, default=0) > LARGEST_SEGMENT_PX
 
 
 def _without_openslide(path: Path, image: int | None, plane: int | None) -> Pyramid:

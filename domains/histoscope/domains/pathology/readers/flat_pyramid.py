@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.base import Region, on_background, words_of
+from histoscope.domains.pathology.readers.jpeg_damage import jpeg_damage
 from histoscope.domains.pathology.tiling import Box
 
 _BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
@@ -63,6 +64,7 @@ def rgb_of(
         upright = ImageOps.exif_transpose(picture)
         pixels = np.array(upright.convert("RGBA" if see_through else "RGB"))
         _check_bits(picture, file)
+        _check_jpeg(picture, file)
     except (OSError, ValueError, SyntaxError) as fault:
         text = words_of(fault, file)
         cut = "the file ends early" if "truncated" in text else "damaged"
@@ -87,6 +89,18 @@ def _check_bits(picture: Image.Image, file: Path | BytesIO) -> None:
             f"16-bit samples, the largest {largest}: how many bits mean something is not said; "
             "save it with 8"
         )
+
+
+def _check_jpeg(picture: Image.Image, file: Path | BytesIO) -> None:
+    """Refuse a JPEG that is damaged inside, which Pillow decodes as if it were not.
+
+    Raises:
+        UnreadableSource: with what libjpeg warns of.
+    """
+    if picture.format in ("JPEG", "MPO"):
+        data = file.getvalue() if isinstance(file, BytesIO) else file.read_bytes()
+        if said := jpeg_damage(data):
+            raise UnreadableSource(f"damaged ({said})")
 
 
 class FlatPyramid:

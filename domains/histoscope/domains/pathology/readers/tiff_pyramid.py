@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.readers.base import Region, RegionFault, on_background, words_of
-from histoscope.domains.pathology.readers.tiff_colours import WRITE_RGB, Colours, colours_of
+from histoscope.domains.pathology.readers.jpeg_damage import jpeg_damage
+from histoscope.domains.pathology.readers.tiff_colours import JPEG, WRITE_RGB, Colours, colours_of
 from histoscope.domains.pathology.readers.tiff_images import (
     DAMAGED,
     TiffImage,
@@ -34,6 +35,7 @@ from histoscope.domains.pathology.tissue import is_dark_field
 _KEPT_SEGMENTS = 64
 _LOOKED_AT = 16  # segments that tell bright from dark, and how many bits are used
 LARGEST_SEGMENT_PX = 200_000_000
+TOO_LARGE = "too large to decode in one piece; convert it to a tiled pyramid"
 
 
 class TiffPyramid:
@@ -101,7 +103,12 @@ class TiffPyramid:
     def _decode(self, level: int, index: int) -> NDArray[np.uint8] | None:
         """One decoded tile or strip as RGBA, None when the file leaves it out."""
         samples = self._samples(level, index)
-        return None if samples is None else self._colours(samples)
+        if samples is None:
+            return None
+        try:
+            return self._colours(samples)
+        except (IndexError, ValueError):
+            raise RegionFault("its samples are not what the file says of them") from None
 
     def _samples(self, level: int, index: int) -> NDArray[Any] | None:
         """One tile or strip as the file has it, (height, width, samples)."""
@@ -122,12 +129,18 @@ class TiffPyramid:
             yield from ((page, sample * step + index) for sample in range(apart))
 
     def _part(self, level: int, page: Any, index: int) -> NDArray[Any] | None:
+        if index >= min(len(page.databytecounts), len(page.dataoffsets)):
+            raise RegionFault("its list of tiles is too short")
         try:
             if page.databytecounts[index] == 0:
                 return None
             self._tiff.filehandle.seek(page.dataoffsets[index])
             data = self._tiff.filehandle.read(page.databytecounts[index])
             keyframe = self._image.keyframes[level]
+            if int(keyframe.compression) in JPEG and (
+                said := jpeg_damage(data, page.jpegtables or b"")
+            ):
+                raise RegionFault(said)
             decoded = keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
         except Exception as fault:
             raise RegionFault(words_of(fault, self._path)) from None
@@ -135,10 +148,10 @@ class TiffPyramid:
 
     def _check_segments(self) -> None:
         for page in self._image.keyframes:
+            if not math.prod(page.chunks[:2]):
+                raise UnreadableSource("not a whole TIFF file (its tiles are of no size)")
             if math.prod(page.chunks[:2]) > LARGEST_SEGMENT_PX:
-                raise UnreadableSource(
-                    "too large to decode in one piece; convert it to a tiled pyramid"
-                )
+                raise UnreadableSource(TOO_LARGE)
 
     def _some(self) -> Iterator[NDArray[Any]]:
         """Samples of tiles or strips that are spread over the coarsest level."""
