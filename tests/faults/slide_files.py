@@ -21,8 +21,10 @@ from tests.faults.made import MPP
 
 SIZE = (256, 192)  # px, width and height
 FILE_TILE = 64  # px, side of the tiles that files are made of
-# few bytes behind a whole picture, as some cameras write them, are no damage
-_STRAY = re.compile(r"Corrupt JPEG data: ([1-9]|1[0-6]) extraneous bytes before marker 0xd9")
+# what some cameras write in whole pictures is no damage: few bytes behind it, odd scan parameters
+_USUAL = re.compile(
+    r"Corrupt JPEG data: ([1-9]|1[0-6]) extraneous bytes before marker 0xd9|Invalid SOS parameters"
+)
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 Range = tuple[int, int]
 Complains = Callable[[bytes], str]
@@ -74,7 +76,7 @@ def _jpeg_fault(tables: bytes) -> Complains:
         try:
             simplejpeg.decode_jpeg(_START + shared + data[len(_START) :], "RGB")
         except (ValueError, OSError, MemoryError) as fault:
-            return "" if _STRAY.match(str(fault)) else str(fault) or "no JPEG"
+            return "" if _USUAL.match(str(fault)) else str(fault) or "no JPEG"
         return ""
 
     return complains

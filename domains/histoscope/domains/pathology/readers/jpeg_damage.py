@@ -9,7 +9,8 @@ import re
 
 import simplejpeg  # type: ignore[import-untyped]
 
-# of jerror.h of libjpeg: what its warnings of damaged data begin with
+# of jerror.h of libjpeg: what its warnings of damaged data begin with. Others, as of the parameters
+# of a scan, come with whole pictures of some cameras
 _DAMAGED = ("Corrupt JPEG data", "Premature end")
 _STRAY = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _MOST_STRAY = 16  # bytes; cameras leave some behind a whole picture
