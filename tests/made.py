@@ -15,12 +15,13 @@ def truth(values, classes=None, level="sample"):
     return Truth(Task("made", tuple("abcdefgh"[:count]), values.ndim == 1, level), values)
 
 
-def examples(values, units, classes=None):
-    """Samples with this truth."""
+def examples(values, units, classes=None, sources=None):
+    """Samples with this truth; each unit is a source, unless others are given."""
     told, count = truth(values, classes), len(values)
     names = [str(place) for place in range(count)]
     rows = np.arange(count)
-    return Examples(told, names, rows, np.arange(count + 1), list(units), names, "made")
+    places = np.arange(count + 1)
+    return Examples(told, names, rows, places, list(units), names, sources or list(units), "made")
 
 
 def write_masks(store, provider="left@1"):

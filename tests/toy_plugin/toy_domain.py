@@ -20,6 +20,7 @@ import pyarrow as pa
 from histoscope.core.config import Spec
 from histoscope.core.contracts import (
     Artefact,
+    CloseUp,
     CorruptSample,
     LocationField,
     Neighbour,
@@ -171,6 +172,18 @@ class ToyDomain:
 
     def around(self, rows, place):
         return [Neighbour(place - 1, -1, 0)] if place else []
+
+    def close_ups(self, reader, rows, places):
+        some = rows.take(places)
+        found = zip(reader.read(some), some["place"].to_pylist(), strict=True)
+        return [self._shown(one, place) for one, place in found]
+
+    def _shown(self, sample, place):
+        if isinstance(sample, CorruptSample):
+            return sample
+        return CloseUp(
+            np.pad(sample.image, ((4, 4), (4, 4), (0, 0))), (4, 4, 16, 16), f"no. {place}"
+        )
 
     def relations(self, index, spec):
         ids, sources = (index.column(name).to_pylist() for name in ("id", "source"))

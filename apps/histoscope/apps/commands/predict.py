@@ -37,6 +37,11 @@ from histoscope.core.errors import UsageError
 @work_options
 @compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
+@click.option(
+    "--suspicious",
+    metavar="CLASS",
+    help="rank sources by this class (or TASK:CLASS), and show where it is most probable",
+)
 @click.option("--dry-run", is_flag=True, help="say what would be read and how long, and stop")
 @domain_options("predict")
 def command(
@@ -50,6 +55,7 @@ def command(
     device: str,
     precision: str,
     root: tuple[str, ...],
+    suspicious: str | None,
     dry_run: bool,
     **values: Any,
 ) -> int:
@@ -62,12 +68,14 @@ def command(
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.packages.package import open_package
     from histoscope.core.stages.predict import plan_prediction, predict
+    from histoscope.core.stages.suspects import Suspicion
 
     opened = open_package(package)
     domain = load_domain(opened.info.encoder.domain)
     _, options = split_options(domain, "predict", values)
     roots = roots_of(inputs, root)
     part = parse_shard(shard)
+    wanted = Suspicion.of(opened.tasks, suspicious) if suspicious is not None else None
     if dry_run:
         from histoscope.core.stages.estimate import estimate_prediction
 
@@ -80,6 +88,7 @@ def command(
             found.sources,
             compute_of(device, precision, 1),
             engine_of(1, deadline),
+            wanted,
         )
         click.echo(told.said)
         return code
@@ -91,6 +100,7 @@ def command(
         engine=engine_of(workers, deadline),
         compute=compute_of(device, precision, workers),
         shard=part,
+        suspicious=wanted,
         progress=Console(),
     )
     report = write_predict_report(out)

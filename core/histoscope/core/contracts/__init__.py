@@ -21,6 +21,7 @@ from histoscope.core.contracts.reader import (
 from histoscope.core.contracts.results import (
     Answer,
     Artefact,
+    CloseUp,
     Column,
     Level,
     Rendering,
@@ -40,6 +41,7 @@ from histoscope.core.contracts.source import (
 __all__ = [
     "Answer",
     "Artefact",
+    "CloseUp",
     "Column",
     "CorruptSample",
     "Domain",

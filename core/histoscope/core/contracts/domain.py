@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from histoscope.core.config import Spec
 from histoscope.core.contracts.export import Export
-from histoscope.core.contracts.reader import LocationField, Reader
-from histoscope.core.contracts.results import Artefact, Rendering, Results
+from histoscope.core.contracts.reader import CorruptSample, LocationField, Reader
+from histoscope.core.contracts.results import Artefact, CloseUp, Rendering, Results
 from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
@@ -134,6 +134,20 @@ class Domain(Protocol):
         Args:
             rows: all samples of one source, location columns, in the order of the index.
             place: row of the sample.
+        """
+
+    def close_ups(
+        self, reader: Reader, rows: pa.Table, places: Sequence[int]
+    ) -> Sequence[CloseUp | CorruptSample]:
+        """Samples and what surrounds them, as finely as recorded, for a person to judge.
+
+        Args:
+            reader: of their source, open.
+            rows: all samples of the source, as its plan has them.
+            places: rows of some, in any order; few.
+
+        Returns:
+            One a place, in the order of these.
         """
 
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:

@@ -110,6 +110,7 @@ class Artefact:
         title: heading for a person.
         caption: one sentence that explains what is seen; may be empty.
         columns: of a ``table``, in the order of the file, which is CSV.
+        task: whose classes the first column of a ``table`` names; empty: of none.
     """
 
     file: str
@@ -117,6 +118,22 @@ class Artefact:
     title: str
     caption: str = ""
     columns: Sequence[Column] = ()
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class CloseUp:
+    """A sample among what surrounds it, as finely as it was recorded.
+
+    Attributes:
+        image: uint8 RGB, (height, width, 3).
+        box: left, top, width and height of the sample in it, px; fractions are allowed.
+        where: its place, for a person.
+    """
+
+    image: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+    where: str
 
 
 @dataclass(frozen=True)

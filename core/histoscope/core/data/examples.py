@@ -31,6 +31,7 @@ class Examples:
         starts: where in ``rows`` each begins, and the end, (examples + 1,).
         units: what an interval resamples, one an example.
         cases: case of each, None where unknown.
+        sources: where each lies.
         said: how they were chosen.
     """
 
@@ -40,6 +41,7 @@ class Examples:
     starts: NDArray[np.int64]
     units: Sequence[str]
     cases: Sequence[str | None]
+    sources: Sequence[str]
     said: str
 
     def __len__(self) -> int:
@@ -60,6 +62,7 @@ class Examples:
             np.cumsum([0, *map(len, parts)]),
             [self.units[at] for at in places],
             [self.cases[at] for at in places],
+            [self.sources[at] for at in places],
             self.said,
         )
 
@@ -95,6 +98,7 @@ def labelled(store: Store, part: str, table: LabelTable, split: str | None) -> E
         starts,
         index.column("unit").take(firsts).to_pylist(),
         index.column("case").take(firsts).to_pylist(),
+        index.column("source").take(firsts).to_pylist(),
         chosen.said,
     )
 

@@ -47,6 +47,13 @@ class Truth:
         return np.asarray(self.values == 1)
 
     @property
+    def denied(self) -> NDArray[np.bool_]:
+        """Which classes are known not to hold, (examples, classes)."""
+        if self.task.exclusive:
+            return np.asarray(self.known[:, None] & ~self.holds)
+        return np.asarray(self.values == 0)
+
+    @property
     def present(self) -> NDArray[np.bool_]:
         """Which classes hold anywhere, (classes,)."""
         return np.asarray(self.holds.any(axis=0))

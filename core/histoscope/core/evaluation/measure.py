@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.evaluation import metrics
+from histoscope.core.evaluation.blocks import block, scored
+from histoscope.core.evaluation.finding import finding
 from histoscope.core.evaluation.intervals import Ends, Metric, bootstrap, each_alone
 from histoscope.core.evaluation.metrics import Numbers, Weighted
 from histoscope.core.evaluation.units import Units
@@ -95,7 +97,7 @@ def measure_classes(
     truth, units, draws = test.truth, Units.of(test.units), len(probabilities)
     classes = len(test.task.classes)
     body: dict[str, Any] = {
-        name: _score(metric, units, draws, ends, rarest(truth, units, name))
+        name: scored(metric, units, draws, ends, rarest(truth, units, name))
         for name, metric in overall(truth, probabilities, units).items()
     }
     recalls = [
@@ -103,9 +105,11 @@ def measure_classes(
     ]
     held = (units.sums(truth.holds) > 0).sum(axis=0).tolist()
     body["recall"] = {
-        name: _score(_column(recalls, place), units, draws, ends, held[place])
+        name: scored(_column(recalls, place), units, draws, ends, held[place])
         for place, name in enumerate(test.task.classes)
     }
+    called = [p.argmax(axis=1)[:, None] == np.arange(classes) for p in probabilities]
+    body |= finding(test, probabilities, called, ends)
     predicted = probabilities[0].argmax(axis=1)
     body["confusion"] = metrics.confusion(truth.values, predicted, classes).tolist()
     return body
@@ -122,7 +126,7 @@ def measure_presence(
 
     def each(ways: Sequence[Sequence[Weighted]]) -> dict[str, Any]:
         return {
-            name: _score(
+            name: scored(
                 _of_draws([way[place] for way in ways]),
                 units,
                 draws,
@@ -141,11 +145,12 @@ def measure_presence(
     pooled = _of_draws([_mean(each_class, there) for each_class in parts])
     least = rarest(truth, units, "mean_average_precision")
     return {
-        "mean_average_precision": _score(pooled, units, draws, ends, least),
+        "mean_average_precision": scored(pooled, units, draws, ends, least),
         "mean_average_precision_by_unit": _by_unit(parts, len(units), ends),
         "average_precision": each(parts),
         "f1": each(scores_f1),
         "present": dict(zip(test.task.classes, present, strict=True)),
+        **finding(test, probabilities, chosen, ends),
     }
 
 
@@ -176,15 +181,6 @@ def _of_draws(ways: Sequence[Weighted]) -> Metric:
     return lambda draw, weights: ways[draw](weights)
 
 
-def _score(metric: Metric, units: Units, draws: int, ends: Ends, rarest: int) -> dict[str, Any]:
-    """A metric of all draws; no interval where a class is in one unit, which tells of no other."""
-    whole = np.ones((1, len(units)))
-    per_draw = [float(metric(draw, whole)[0]) for draw in range(draws)]
-    unknown = (float("nan"), float("nan"))
-    low, high = ends(metric, len(units), draws, rarest) if rarest > 1 else unknown
-    return _metric(per_draw, low, high)
-
-
 def _by_unit(parts: Sequence[Sequence[Weighted]], count: int, ends: Ends) -> dict[str, Any]:
     """The mean over classes of each unit by itself, its mean, and the interval of that."""
     values = np.stack(
@@ -192,26 +188,11 @@ def _by_unit(parts: Sequence[Sequence[Weighted]], count: int, ends: Ends) -> dic
     )  # (draws, units)
     known = values[:, ~np.isnan(values).any(axis=0)]
     if not known.size:
-        return _metric([float("nan")] * len(parts), float("nan"), float("nan"))
+        return block([float("nan")] * len(parts), float("nan"), float("nan"))
     per_draw = known.mean(axis=1)
 
     def mean(draw: int, weights: Numbers) -> Numbers:
         return (weights @ known[draw]) / weights.sum(axis=1)
 
     low, high = ends(mean, known.shape[1], len(parts), known.shape[1])
-    return _metric(per_draw.tolist(), low, high)
-
-
-def _metric(per_draw: list[float], low: float, high: float) -> dict[str, Any]:
-    """JSON knows no NaN: what is undefined is null."""
-    deviation = float(np.std(per_draw, ddof=1)) if len(per_draw) > 1 else None
-    return {
-        "value": _number(float(np.mean(per_draw))),
-        "interval": [_number(low), _number(high)],
-        "sd_over_draws": None if deviation is None else _number(deviation),
-        "per_draw": [_number(value) for value in per_draw],
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return block(per_draw.tolist(), low, high)

@@ -54,6 +54,11 @@ def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64], units: Unit
     return _ratio(units.sums(truth == predicted), units.sums(np.ones(len(truth))))
 
 
+def share(chosen: NDArray[np.bool_], among: NDArray[np.bool_], units: Units) -> Weighted:
+    """Part of some samples that were chosen, (resamples,); NaN where there is none of them."""
+    return _ratio(units.sums(chosen & among), units.sums(among))
+
+
 def f1(truth: NDArray[np.int64], chosen: NDArray[np.bool_], units: Units) -> Weighted:
     """2TP / (2TP + FP + FN) of one class, (resamples,); unknown truth (-1) is left out.
 

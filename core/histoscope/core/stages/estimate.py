@@ -24,6 +24,7 @@ from histoscope.core.packages.package import Package
 from histoscope.core.runtime.device import Compute
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.stages.predict import PREDICT, RESULTS, PredictJob
+from histoscope.core.stages.suspects import Suspicion
 from histoscope.core.work.folder import OutFolder
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
@@ -152,6 +153,7 @@ def estimate_prediction(
     sources: Sequence[Source],
     compute: Compute,
     engine: Engine = ONE_WORKER,
+    suspicious: Suspicion | None = None,
 ) -> Estimate:
     """Try some sources, evenly spread over all.
 
@@ -162,13 +164,15 @@ def estimate_prediction(
         sources: all that will be predicted.
         compute: where the network runs.
         engine: who tries; a source that crashes ends no more than its trial.
+        suspicious: see :func:`histoscope.core.stages.predict.predict`.
     """
     places = _spread(len(sources), SOURCES)
     domain, sampling = package.info.encoder.domain, package.info.encoder.cut(str(package.folder))
     with tempfile.TemporaryDirectory(prefix="histoscope-") as scratch, StopFlag() as stop:
         folder = OutFolder(Path(scratch), PREDICT, parts=RESULTS)
         opening = Sampled(domain, roots, sampling)
-        job = TrialJob(PredictJob(opening, options, package.folder, compute, folder), opening)
+        work = PredictJob(opening, options, package.folder, compute, folder, suspicious)
+        job = TrialJob(work, opening)
         outcomes = list(engine.run(job, [sources[place] for place in places], stop))
     tried = [one.more["tried"] for one in outcomes if one.status == "done"]
     known = [one for one in tried if one.samples]

@@ -28,6 +28,7 @@ from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.suspects import Suspicion, show, write_ranking
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
@@ -49,6 +50,7 @@ class PredictJob:
     package: Path
     compute: Compute
     out: OutFolder
+    suspicious: Suspicion | None = None
     _opened: tuple[Package, Sequence[Head], Runner] = field(init=False, repr=False)
 
     def load(self) -> None:
@@ -81,7 +83,10 @@ class PredictJob:
         write_csv(folder / "predictions.csv", table)
         domain = load_domain(self.opening.domain)
         rendering: Rendering = domain.render(reader, results, self.options, folder)
+        wanted = self.suspicious
+        suspects = {"suspicious": show(wanted, domain, reader, results, folder)} if wanted else {}
         return {
+            **suspects,
             "answers": [_counts(answer) for answer in results.answers],
             "of_source": [_says(answer) for answer in results.of_source],
             "shown": dict(rendering.facts),
@@ -223,6 +228,7 @@ def predict(
     engine: Engine = ONE_WORKER,
     compute: Compute = AUTO,
     shard: tuple[int, int] = (1, 1),
+    suspicious: Suspicion | None = None,
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -235,6 +241,7 @@ def predict(
         engine: who does the work.
         compute: where the network runs.
         shard: (number from 1, count): this call's part of the sources.
+        suspicious: by what sources are ranked, and whose most probable samples are shown.
         progress: who is told.
 
     Returns:
@@ -249,22 +256,25 @@ def predict(
         "model": package.digest,
         "options": options.named(),
         "precision": compute.precision,
+        "suspicious": asdict(suspicious) if suspicious else None,
     }
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
-    folder.claim(parameters, about, {"options": type(options)().named()})
+    usual = {"options": type(options)().named(), "suspicious": None}
+    folder.claim(parameters, about, usual)
     if shard == (1, 1):  # else others may be writing there
         for place in (out, *(out / RESULTS).glob("*")):
             remove_left(place)
     say_found(found, progress)
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)
-    job = PredictJob(opening, options, package_folder, compute, folder)
+    job = PredictJob(opening, options, package_folder, compute, folder, suspicious)
     outcomes = work_through("predict", found.sources, job, engine, progress)
     write_unused(out, found.unused)
     every = read_outcomes(out / RESULTS)
     write_manifest(out, every)
     _write_answers(out, every)
+    write_ranking(out, every)
     return outcomes
 
 

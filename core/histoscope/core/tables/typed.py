@@ -15,9 +15,15 @@ ARROW = {"text": pa.string(), "count": pa.int64(), "number": pa.float64(), "shar
 
 
 def write_typed_csv(
-    path: Path, title: str, caption: str, columns: Mapping[Column, Any]
+    path: Path, title: str, caption: str, columns: Mapping[Column, Any], task: str = ""
 ) -> Artefact:
-    """Write a table that the report shows: columns and their values, None where nothing is."""
+    """Write a table that the report shows: columns and their values, None where nothing is.
+
+    Args:
+        path: of the file.
+        title, caption, task: see :class:`Artefact`.
+        columns: with their values.
+    """
     arrays = {one.name: pa.array(values, ARROW[one.kind]) for one, values in columns.items()}
     write_csv(path, pa.table(arrays))
-    return Artefact(path.name, "table", title, caption, tuple(columns))
+    return Artefact(path.name, "table", title, caption, tuple(columns), task)

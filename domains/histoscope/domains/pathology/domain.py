@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        CloseUp,
+        CorruptSample,
         Export,
         Neighbour,
         Reader,
@@ -141,6 +143,14 @@ class PathologyDomain:
         from histoscope.domains.pathology.tiling import around
 
         return around(rows, place)
+
+    def close_ups(
+        self, reader: Reader, rows: pa.Table, places: Sequence[int]
+    ) -> Sequence[CloseUp | CorruptSample]:
+        """Tiles among what surrounds them, at full resolution."""
+        from histoscope.domains.pathology.closeup import close_up
+
+        return [close_up(reader, rows, place) for place in places]
 
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
         """Tiles of one slide; distances in sides of a tile, along the axis where it is larger."""

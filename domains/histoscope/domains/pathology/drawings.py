@@ -113,7 +113,7 @@ def _write_classes(
     said = "Tiles by predicted class; share is a part of the tiles that could be read."
     file = f"classes-{name}.csv" if name else "classes.csv"
     title = f"Classes: {name}" if name else "Classes"
-    return write_typed_csv(out / file, title, said, columns)
+    return write_typed_csv(out / file, title, said, columns, answer.task.name)
 
 
 def _write_objects(kind: str, name: str, features: Iterable[Feature], out: Path) -> Artefact:

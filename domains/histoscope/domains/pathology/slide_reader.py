@@ -21,6 +21,7 @@ from histoscope.domains.pathology.scale import Scale
 from histoscope.domains.pathology.thumbnail import Thumbnail, make_thumbnail, thumbnail_size
 from histoscope.domains.pathology.tiling import (
     PLACE,
+    Box,
     Grid,
     Rectangle,
     downsample,
@@ -112,6 +113,15 @@ class SlideReader:
         """The whole slide near ``wanted_um`` per px, no side longer than ``longest_px``."""
         size = thumbnail_size(self._pyramid, self._mpp, wanted_um, longest_px)
         return make_thumbnail(self._pyramid, size)
+
+    def window(self, box: Box) -> NDArray[np.uint8] | CorruptSample:
+        """Pixels of level 0 inside a box that lies on the slide, (height, width, 3)."""
+        try:
+            region = self._pyramid.read(0, box)
+        except RegionFault as fault:
+            return CorruptSample(f"unreadable ({fault})")
+        size = (box.width, box.height)
+        return resample(region.image, box.x - region.x, box.y - region.y, *size, size)
 
     def plan(self) -> Plan:
         """Tiles with enough tissue, row by row; none, with the reason, on an empty slide.

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        CloseUp,
+        CorruptSample,
         Export,
         Reader,
         Rendering,
@@ -165,6 +167,17 @@ class SurgeryDomain:
                 if apart <= LONGEST_S:
                     found.append(Neighbour(other, right, 0.0))
         return found
+
+    def close_ups(
+        self, reader: Reader, rows: pa.Table, places: Sequence[int]
+    ) -> Sequence[CloseUp | CorruptSample]:
+        """Frames at the recording's own size."""
+        from histoscope.domains.surgery.closeup import close_ups
+        from histoscope.domains.surgery.operation_reader import OperationReader
+
+        if not isinstance(reader, OperationReader):
+            raise DataError(f"surgery shows what it has opened, not {type(reader).__name__}")
+        return close_ups(reader, rows, places)
 
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
         """Frames of one operation; distances in seconds."""

@@ -114,7 +114,7 @@ def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) ->
     }
     said = "First and last moment, time in all, and its part of what could be read."
     file = out / f"totals-{task.name}.csv"
-    return write_typed_csv(file, task.name.capitalize(), said, columns)
+    return write_typed_csv(file, task.name.capitalize(), said, columns, task.name)
 
 
 def _readable(answer: Answer) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
 from histoscope.domains.surgery.labels import FrameLabels
@@ -88,6 +89,21 @@ class OperationReader:
             picture = self._field.cut(answer) if self._field else answer
             image = to_square(picture, self._sampling.size_px)
             yield Sample(image, measured.measure(image))
+
+    def pictures(self, frames: Sequence[int]) -> Sequence[NDArray[np.uint8] | CorruptSample]:
+        """Frames at the recording's own size, cut to the field of view where samples are.
+
+        Args:
+            frames: their numbers, in any order; all are read in one pass.
+        """
+        places = np.searchsorted(self._movie.numbers, frames)
+        found = dict(self._movie.read(np.unique(places).tolist()))
+        return [self._shown(found[place]) for place in places.tolist()]
+
+    def _shown(self, answer: NDArray[np.uint8] | str) -> NDArray[np.uint8] | CorruptSample:
+        if isinstance(answer, str):
+            return CorruptSample(f"unreadable ({answer})")
+        return self._field.cut(answer) if self._field else answer
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """Black frames, repeats, and stretches that may lie outside the body."""
