@@ -68,7 +68,7 @@ def command(
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.packages.package import open_package
     from histoscope.core.stages.predict import plan_prediction, predict
-    from histoscope.core.stages.suspects import Suspicion
+    from histoscope.core.stages.suspects import Suspicion, most_suspicious
 
     opened = open_package(package)
     domain = load_domain(opened.info.encoder.domain)
@@ -110,6 +110,8 @@ def command(
         f"{samples} samples of {counts['done']} sources predicted; {counts['empty']} empty, "
         f"{counts['failed']} failed (see {out / 'manifest.csv'})"
     )
+    if wanted is not None:
+        click.echo(most_suspicious(wanted, outcomes))
     click.echo(f"report: {report}")
     return 1 if counts["failed"] else 0
 

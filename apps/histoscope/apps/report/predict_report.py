@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
+from histoscope.apps.report.suspects import known_false_calls, suspicion
 from histoscope.core import __version__
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes
@@ -40,6 +43,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     heads = package["heads"]
     tally = {"done": 0, "empty": 0, "failed": 0} | Counter(one.status for one in outcomes)
     paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
+    wrong, wanted = known_false_calls(heads), suspicion(about, heads)
     sources = list[dict[str, Any]]()
     for outcome in outcomes:
         folder = directory / RESULTS / outcome.source.id
@@ -48,10 +52,13 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         if not (paged and outcome.status == "done"):
             (folder / "report.html").unlink(missing_ok=True)  # of an earlier outcome
         if paged and outcome.status == "done":
-            source = _on_its_page(directory, outcome, anew)
+            source = _on_its_page(directory, outcome, wrong, anew)
         else:
-            source = view_source(directory / RESULTS, outcome, most)
+            base = f"{RESULTS}/{outcome.source.id}/"
+            source = view_source(directory / RESULTS, outcome, most, wrong, base)
         sources.append(source)
+    if wanted:
+        sources.sort(key=lambda one: -one["suspicious"]["score"] if one["suspicious"] else 1.0)
     return write_page(
         directory / "report.html",
         "predict.html.j2",
@@ -65,6 +72,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         tally=tally,
         samples=sum(outcome.samples for outcome in outcomes),
         corrupt=sum(outcome.corrupt for outcome in outcomes),
+        wanted=wanted,
         several_roots=len({outcome.source.root for outcome in outcomes}) > 1,
         paged=paged,
         provenance={
@@ -76,18 +84,19 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     )
 
 
-def _on_its_page(directory: Path, outcome: Outcome, anew: bool) -> dict[str, Any]:
+def _on_its_page(
+    directory: Path, outcome: Outcome, wrong: Mapping[str, Mapping[str, float]], anew: bool
+) -> dict[str, Any]:
     """Write the page of a source, unless there is one of it; what the index shows."""
     results = directory / RESULTS
     folder = results / outcome.source.id
-    made_of = digest_of_bytes([_program(), content_of(folder / DONE)])
+    told = json.dumps(wrong, sort_keys=True).encode()
+    made_of = digest_of_bytes([_program(), told, content_of(folder / DONE)])
     page = folder / "report.html"
     if anew or not _is_of(page, made_of):
-        source = view_source(results, outcome, PICTURES_BYTES)
-        beside = [file.rpartition("/")[2] for file in source["files"]]
-        shown = {**source, "files": beside}
-        write_page(page, "source.html.j2", source=shown, made_of=made_of)
-    view = view_source(results, outcome, 0)
+        source = view_source(results, outcome, PICTURES_BYTES, wrong)
+        write_page(page, "source.html.j2", source=source, made_of=made_of)
+    view = view_source(results, outcome, 0, wrong)
     return {**view, "page": f"{RESULTS}/{outcome.source.id}/report.html"}
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from histoscope.apps.report.page import count, share
 from histoscope.apps.report.pictures import embed
+from histoscope.apps.report.suspects import gallery
 from histoscope.core.contracts import Column
 from histoscope.core.work.outcome import Outcome
 
 PICTURES_BYTES = 150_000  # of one source, before base64
 PAGE_BYTES = 24_000_000  # of all sources
 LEAST_BYTES = 20_000
+GALLERY = 4  # of the bytes of a picture, one of those that show suspicious samples has a part
 TABLE_ROWS = 50
+WITHOUT = Column("without", "share", "share expected without it")
 CELLS: Mapping[str, Callable[[str], str]] = {
     "text": str,
     "count": lambda text: count(int(text)),
@@ -24,16 +27,30 @@ CELLS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[str, Any]:
+def view_source(
+    results: Path,
+    outcome: Outcome,
+    pictures_bytes: int,
+    false_calls: Mapping[str, Mapping[str, float]],
+    base: str = "",
+) -> dict[str, Any]:
     """One source as the page shows it: what is known of it and of its outcome, by their names.
 
     Where it is done, also what its folder below ``results`` holds: ``answers``, the counts of each
     task, with ``in_words`` and ``colours`` of all classes; ``of_source``, what is said of it as a
     whole; ``facts``, name to text; ``pictures`` and ``tables`` drawn by the domain; ``files``, all
-    of them, relative to the report. No bytes for pictures: neither these nor tables nor files.
+    of them, relative to the page; ``suspicious``, what is shown of a class that was looked for, or
+    None. No bytes for pictures: neither these nor tables nor files.
+
+    Args:
+        results: the folder that holds those of sources.
+        outcome: of the source.
+        pictures_bytes: what its pictures may take, before base64.
+        false_calls: by task and class, the part of a source without the class that is called it.
+        base: what leads from the page to the source's folder, empty or with a slash at its end.
     """
     source, done = outcome.source, outcome.more
-    view = vars(source) | vars(outcome) | {"page": ""}
+    view = vars(source) | vars(outcome) | {"page": "", "suspicious": None}
     if outcome.status != "done":
         return view
     folder = results / source.id
@@ -43,7 +60,10 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
     each = max(1, pictures_bytes // max(1, len(drawn)))
     if not pictures_bytes:
         artefacts, drawn = [], []
-    tables = [_table(folder, a) for a in artefacts if a["kind"] == "table"]
+    tables = [_table(folder, a, false_calls) for a in artefacts if a["kind"] == "table"]
+    suspects = done.get("suspicious")
+    if suspects and pictures_bytes:
+        suspects = gallery(folder, base, suspects, max(LEAST_BYTES, each // GALLERY))
     answers = [_counts(answer, outcome.samples) for answer in done["answers"]]
     whole = [{**one, "in_words": _held(one)} for one in done.get("of_source", ())]
     words = "; ".join(f"{one['task']}: {one['in_words']}" for one in answers)
@@ -52,12 +72,17 @@ def view_source(results: Path, outcome: Outcome, pictures_bytes: int) -> dict[st
         "of_source": whole,
         "in_words": answers[0]["in_words"] if len(answers) == 1 else words,
         "colours": {one["name"]: one["colour"] for a in answers for one in a["classes"]},
+        "suspicious": suspects,
         "facts": done["shown"],
         "pictures": [{**a, "embedded": embed(folder / a["file"], each)} for a in drawn],
         "tables": [table for table in tables if table is not None],
         "files": [
-            f"results/{source.id}/{name}"
-            for name in ("predictions.csv", *(a["file"] for a in artefacts))
+            f"{base}{name}"
+            for name in (
+                "predictions.csv",
+                *(a["file"] for a in artefacts),
+                *(["suspicious.csv"] if suspects else []),
+            )
         ],
     }
 
@@ -88,8 +113,13 @@ def _held(answer: Mapping[str, Any]) -> str:
     return ", ".join(f"{one['name']} (score {one['probability']:.2f})" for one in held) or "none"
 
 
-def _table(folder: Path, artefact: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first rows of a CSV file; None when it cannot be read."""
+def _table(
+    folder: Path, artefact: Mapping[str, Any], false_calls: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any] | None:
+    """The first rows of a CSV file; None when it cannot be read.
+
+    Of classes each has beside it what a source without it would show.
+    """
     known = {one["name"]: Column(**one) for one in artefact.get("columns", ())}
     try:
         with (folder / artefact["file"]).open(encoding="utf-8", newline="") as handle:
@@ -101,6 +131,9 @@ def _table(folder: Path, artefact: Mapping[str, Any]) -> dict[str, Any] | None:
         ]
     except (OSError, ValueError, csv.Error):
         return None
+    if wrong := false_calls.get(artefact.get("task", "")):
+        columns.append(WITHOUT)
+        cells = [[*row, share(wrong[row[0]]) if row[0] in wrong else "unknown"] for row in cells]
     return {**artefact, "columns": columns, "rows": cells, "more": len(rows) - len(cells)}
 
 

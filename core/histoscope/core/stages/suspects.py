@@ -20,7 +20,7 @@ from histoscope.core.evaluation.finding import expected_highest
 from histoscope.core.files import write_bytes, write_csv
 from histoscope.core.work.outcome import Outcome
 
-SHOWN = 12
+SHOWN, NAMED = 12, 3  # samples of a source, sources on the command line
 TABLE = "suspicious.csv"
 
 
@@ -185,6 +185,14 @@ def write_ranking(out: Path, outcomes: Sequence[Outcome]) -> None:
         for rank, row in enumerate(rows, 1):
             row["rank"] = rank if row["score"] is not None else None
         write_csv(out / TABLE, pa.Table.from_pylist(rows, RANKING))
+
+
+def most_suspicious(wanted: Suspicion, outcomes: Sequence[Outcome]) -> str:
+    """Name the sources with the highest scores, one line."""
+    scored = [one for one in outcomes if one.more.get("suspicious")]
+    scored.sort(key=lambda one: -one.more["suspicious"]["score"])
+    first = [f"{one.source.path} ({one.more['suspicious']['score']:.2f})" for one in scored[:NAMED]]
+    return f"most suspicious of {wanted.kind}: {', '.join(first) or 'none'} (see {TABLE})"
 
 
 RANKING = pa.schema(

@@ -90,7 +90,25 @@ def _check_reader(domain: Domain, source: Source, reader: Reader, sampling: Samp
     for fact, value in reader.facts.items():
         assert value is None or isinstance(value, str | int | float | bool), f"facts: {fact}"
     _check_relations(domain, some, source)
+    if len(rows):
+        _check_close_ups(domain, reader, rows)
     return len(samples)
+
+
+def _check_close_ups(domain: Domain, reader: Reader, rows: pa.Table) -> None:
+    """As many as asked for, in that order, with the sample inside."""
+    places = [len(rows) - 1, 0]
+    found = domain.close_ups(reader, rows, places)
+    assert len(found) == len(places), f"close_ups: {len(found)} of {len(places)}"
+    for one in found:
+        if isinstance(one, CorruptSample):
+            continue
+        assert one.image.dtype == np.uint8, f"close_ups: {one.image.dtype}, not uint8"
+        assert one.image.ndim == 3 == one.image.shape[2], f"close_ups: {one.image.shape}"
+        left, top, width, height = one.box
+        right, low = one.image.shape[1] - left - width, one.image.shape[0] - top - height
+        assert min(left, top, right, low) > -1, f"close_ups: {one.box} reaches over the picture"
+        assert one.where, "close_ups: nothing says where it is"
 
 
 def _check_relations(domain: Domain, rows: pa.Table, source: Source) -> None:

@@ -136,7 +136,9 @@ class OutFolder:
 def filled(before: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """Values, with the usual ones for what is absent, in blocks that are there."""
     both = {
-        key: filled(value, usual[key]) if isinstance(value, Mapping) and key in usual else value
+        key: filled(value, inside)
+        if isinstance(value, Mapping) and isinstance(inside := usual.get(key), Mapping)
+        else value
         for key, value in before.items()
     }
     return {**{key: one for key, one in usual.items() if not isinstance(one, Mapping)}, **both}
