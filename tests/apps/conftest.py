@@ -55,7 +55,7 @@ def draw(domain: Any, reader: Any, results: Any, options: Any, out: Path) -> Ren
     }
     artefacts = [
         Artefact("map.png", "picture", "Where", "A caption with <em>marks</em>."),
-        write_typed_csv(out / "classes.csv", "Classes", "", table),
+        write_typed_csv(out / "classes.csv", "Classes", "", table, TASK.name),
         Artefact("../../../outside.png", "picture", "Not ours"),
     ]
     return Rendering(artefacts, {"Count": str(len(results.rows)), "Path": "/x" * 120})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -250,3 +251,25 @@ def test_a_real_slide_is_drawn_by_the_real_reader(
     table = pyarrow.csv.read_csv(tmp_path / "classes.csv").to_pydict()
     # neighbours part or overlap by less than a pixel of the 256 that a tile spans
     assert table["area_mm2"][0] == pytest.approx(len(rows) * 0.064**2, rel=0.01)
+
+
+def test_a_cell_whose_tiles_agree_too_little_is_uncertain_and_has_its_area(tmp_path):
+    rows = tiles([(0, 0), (100, 0), (200, 0), (250, 0)], 100, ["ok", "ok", "lost", "ok"])
+    given = np.array([[0.9, 0.1, 0], [0.5, 0.3, 0.2], [np.nan] * 3, [0.1, 0.9, 0]], np.float32)
+    where = class_map(rows, given, (WIDTH, HEIGHT), least=0.6)
+    assert where.cells.tolist() == [[0, 3, 4, 1, 1]]  # the fourth lies under a lost one, too
+    overlapping = tiles([(0, 0), (50, 0)], 100, ["ok", "ok"])
+    apart = np.array([[0.8, 0.2, 0], [0.2, 0.8, 0]], np.float32)
+    assert class_map(overlapping, apart, (500, 500), least=0.6).cells.tolist() == [[0, 3, 1]]
+    answer = Answer(TASK, given, COLOURS, np.full(3, 0.5, np.float32), 0.6)
+    source = Source("0" * 16, "a.svs", "input", "slide")
+    marked = rows.append_column("mark", pa.nulls(4, pa.string()))
+    results = Results(source, marked.append_column("key", pa.array(list("abcd"))), [answer])
+    rendering = render(PaintedReader(), results, "level0", tmp_path)
+    table = pa.csv.read_csv(tmp_path / "classes.csv").to_pydict()
+    assert table["class"] == ["fat", "muscle", "gland", "uncertain"]
+    assert table["tiles"] == [1, 1, 0, 1]
+    assert table["area_mm2"] == [0.0025, 0.0025, 0, 0.0025]
+    assert "Uncertain is where the best score is below 0.6" in rendering.artefacts[0].caption
+    regions = json.loads((tmp_path / "regions.geojson").read_text())["features"]
+    assert [one["properties"]["name"] for one in regions] == ["fat", "muscle", "uncertain"]

@@ -55,7 +55,7 @@ def usual(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 @pytest.fixture(scope="module")
 def looked_for(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Three small and three large slides without the class, a small and a large one with 2 % of it."""
+    """Three small and three large slides without the class, one of each with 2 % of it."""
     folder, rng = tmp_path_factory.mktemp("suspicious"), np.random.default_rng(1)
     package = learn(folder, rng)
     (folder / "new").mkdir()

@@ -42,6 +42,13 @@ from histoscope.core.errors import UsageError
     metavar="CLASS",
     help="rank sources by this class (or TASK:CLASS), and show where it is most probable",
 )
+@click.option(
+    "--uncertain-below",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SCORE",
+    help="call uncertain what no class reaches this score of; its evaluation says what that buys",
+)
 @click.option("--dry-run", is_flag=True, help="say what would be read and how long, and stop")
 @domain_options("predict")
 def command(
@@ -56,6 +63,7 @@ def command(
     precision: str,
     root: tuple[str, ...],
     suspicious: str | None,
+    uncertain_below: float,
     dry_run: bool,
     **values: Any,
 ) -> int:
@@ -67,7 +75,7 @@ def command(
     from histoscope.apps.report import write_predict_report
     from histoscope.core.contracts.installed import load_domain
     from histoscope.core.packages.package import open_package
-    from histoscope.core.stages.predict import plan_prediction, predict
+    from histoscope.core.stages.predict import check_doubt, plan_prediction, predict
     from histoscope.core.stages.suspects import Suspicion, most_suspicious
 
     opened = open_package(package)
@@ -79,6 +87,7 @@ def command(
     if dry_run:
         from histoscope.core.stages.estimate import estimate_prediction
 
+        check_doubt(opened.tasks, uncertain_below)
         found = plan_prediction(opened, domain, roots, options, part)[0]
         code = say_plan(found, out)
         told = estimate_prediction(
@@ -89,6 +98,7 @@ def command(
             compute_of(device, precision, 1),
             engine_of(1, deadline),
             wanted,
+            uncertain_below,
         )
         click.echo(told.said)
         return code
@@ -101,6 +111,7 @@ def command(
         compute=compute_of(device, precision, workers),
         shard=part,
         suspicious=wanted,
+        uncertain_below=uncertain_below,
         progress=Console(),
     )
     report = write_predict_report(out)

@@ -51,6 +51,7 @@ def quality_of(
     return {
         **evaluation,
         "task": head["task"],
+        "certain": evaluation.get("certain", []),
         "overall": [
             _measure(title.format(unit=unit), MEANINGS[name], evaluation[name], chances.get(name))
             for name, title in TITLES.items()

@@ -14,6 +14,7 @@ from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
 from histoscope.apps.report.suspects import known_false_calls, suspicion
 from histoscope.core import __version__
+from histoscope.core.contracts.results import UNCERTAIN, UNCERTAIN_COLOUR
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes
 from histoscope.core.stages.predict import RESULTS, read_results
@@ -63,7 +64,9 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         directory / "report.html",
         "predict.html.j2",
         task=" and ".join(head["task"] for head in heads),
-        by_sample=[head for head in heads if head["level"] == "sample"],
+        by_sample=[
+            {**head, "kinds": _kinds(head, about)} for head in heads if head["level"] == "sample"
+        ],
         by_source=[head for head in heads if head["level"] == "source"],
         heads=[{**head, "quality": quality_of(head["evaluation"], head)} for head in heads],
         sources=sources,
@@ -79,6 +82,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
             **package_lines(package),
             "Digest of the weights (SHA-256)": about["model"],
             "Options of predict": in_words(about["options"]),
+            **_doubt(about.get("uncertain_below", 0.0)),
             "Predicted by": f"histoscope {about['program']}",
         },
     )
@@ -98,6 +102,17 @@ def _on_its_page(
         write_page(page, "source.html.j2", source=source, made_of=made_of)
     view = view_source(results, outcome, 0, wrong)
     return {**view, "page": f"{RESULTS}/{outcome.source.id}/report.html"}
+
+
+def _kinds(head: Mapping[str, Any], about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Names and colours of what a head may have said of a sample."""
+    doubts = head["exclusive"] and about.get("uncertain_below")
+    unsure = [{"name": UNCERTAIN, "colour": UNCERTAIN_COLOUR}] if doubts else []
+    return [*head["classes"], *unsure]
+
+
+def _doubt(least: float) -> dict[str, str]:
+    return {"Uncertain below a best score of": f"{least:g}"} if least else {}
 
 
 @cache

@@ -109,6 +109,9 @@ def _counts(answer: Mapping[str, Any], samples: int) -> dict[str, Any]:
 
 def _held(answer: Mapping[str, Any]) -> str:
     """The classes that hold of a source as a whole, with their scores."""
+    if answer.get("uncertain"):
+        best = max(answer["classes"], key=lambda one: one["probability"])
+        return f"uncertain (best: {best['name']}, score {best['probability']:.2f})"
     held = [one for one in answer["classes"] if one["holds"]]
     return ", ".join(f"{one['name']} (score {one['probability']:.2f})" for one in held) or "none"
 
@@ -133,7 +136,7 @@ def _table(
         return None
     if wrong := false_calls.get(artefact.get("task", "")):
         columns.append(WITHOUT)
-        cells = [[*row, share(wrong[row[0]]) if row[0] in wrong else "unknown"] for row in cells]
+        cells = [[*row, share(wrong[row[0]]) if row[0] in wrong else ""] for row in cells]
     return {**artefact, "columns": columns, "rows": cells, "more": len(rows) - len(cells)}
 
 

@@ -11,6 +11,10 @@ from histoscope.apps.report.pictures import embed
 from histoscope.core.evaluation.finding import DRAWN
 
 Found = Mapping[str, Any]
+DOUBTED = (
+    "All of this was measured with a class for each sample; here what scores low is uncertain, so "
+    "less is found, and less is called falsely."
+)
 
 
 def known_false_calls(heads: Sequence[Found]) -> dict[str, dict[str, float]]:
@@ -43,6 +47,7 @@ def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:
         "known": [
             *([f"Of samples that are {kind}, {_in_words(recall)} were found."] if recall else []),
             *(_of_finding(kind, found, evaluation["interval_over"]) if found else []),
+            *([DOUBTED] if about.get("uncertain_below") else []),
         ],
     }
 

@@ -19,6 +19,7 @@ from histoscope.core.contracts.reader import (
     Sample,
 )
 from histoscope.core.contracts.results import (
+    UNCERTAIN,
     Answer,
     Artefact,
     CloseUp,
@@ -39,6 +40,7 @@ from histoscope.core.contracts.source import (
 )
 
 __all__ = [
+    "UNCERTAIN",
     "Answer",
     "Artefact",
     "CloseUp",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Level = Literal["sample", "source"]
+UNCERTAIN, UNCERTAIN_COLOUR = "uncertain", "#b8b8b8"
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,53 @@ class Answer:
         colours: one ``#rrggbb`` a class.
         thresholds: float32, (classes,): from which probability on a class of a task that is not
             exclusive counts as present.
+        least: of exclusive classes, the best probability from which on a class is given; below it
+            the answer is ``uncertain``. 0: there is always a class.
     """
 
     task: Task
     probabilities: NDArray[np.float32]
     colours: Sequence[str]
     thresholds: NDArray[np.float32]
+    least: float = 0.0
 
-    def chosen(self) -> NDArray[np.bool_]:
-        """Which classes hold, (rows, classes): the best one, or all above their threshold."""
+    @property
+    def doubts(self) -> bool:
+        """Whether it may be uncertain."""
+        return self.task.exclusive and self.least > 0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it can say of a row: the classes and, where it may be, ``uncertain``."""
+        return (*self.task.classes, *([UNCERTAIN] if self.doubts else []))
+
+    @property
+    def kind_colours(self) -> tuple[str, ...]:
+        """One ``#rrggbb`` a kind."""
+        return (*self.colours, *([UNCERTAIN_COLOUR] if self.doubts else []))
+
+    def best(self) -> NDArray[np.intp]:
+        """The class with the highest probability, whatever it is, (rows,); -1 of corrupt ones."""
         import numpy as np
 
-        readable = ~np.isnan(self.probabilities).any(axis=1, keepdims=True)
-        if not self.task.exclusive:
-            return np.asarray(readable & (self.probabilities >= self.thresholds))
         best = np.nan_to_num(self.probabilities, nan=-1).argmax(axis=1)
-        return np.asarray(readable & (best[:, None] == np.arange(len(self.task.classes))))
+        return np.where(np.isnan(self.probabilities).any(axis=1), -1, best)
+
+    def chosen(self) -> NDArray[np.bool_]:
+        """Which kinds hold, (rows, kinds): one of exclusive classes, or all above their threshold.
+
+        None of a corrupt sample.
+        """
+        import numpy as np
+
+        if not self.task.exclusive:
+            readable = ~np.isnan(self.probabilities).any(axis=1, keepdims=True)
+            return np.asarray(readable & (self.probabilities >= self.thresholds))
+        best = self.best()
+        if self.doubts:
+            unsure = (best >= 0) & (self.probabilities.max(axis=1) < self.least)
+            best = np.where(unsure, len(self.task.classes), best)
+        return np.asarray(best[:, None] == np.arange(len(self.kinds)))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.evaluation import metrics
 from histoscope.core.evaluation.blocks import block, scored
+from histoscope.core.evaluation.doubt import certain
 from histoscope.core.evaluation.finding import finding
 from histoscope.core.evaluation.intervals import Ends, Metric, bootstrap, each_alone
 from histoscope.core.evaluation.metrics import Numbers, Weighted
@@ -110,6 +111,7 @@ def measure_classes(
     }
     called = [p.argmax(axis=1)[:, None] == np.arange(classes) for p in probabilities]
     body |= finding(test, probabilities, called, ends)
+    body["certain"] = certain(truth, probabilities, units, ends)
     predicted = probabilities[0].argmax(axis=1)
     body["confusion"] = metrics.confusion(truth.values, predicted, classes).tolist()
     return body

@@ -154,6 +154,7 @@ def estimate_prediction(
     compute: Compute,
     engine: Engine = ONE_WORKER,
     suspicious: Suspicion | None = None,
+    uncertain_below: float = 0.0,
 ) -> Estimate:
     """Try some sources, evenly spread over all.
 
@@ -164,15 +165,15 @@ def estimate_prediction(
         sources: all that will be predicted.
         compute: where the network runs.
         engine: who tries; a source that crashes ends no more than its trial.
-        suspicious: see :func:`histoscope.core.stages.predict.predict`.
+        suspicious, uncertain_below: see :func:`histoscope.core.stages.predict.predict`.
     """
     places = _spread(len(sources), SOURCES)
     domain, sampling = package.info.encoder.domain, package.info.encoder.cut(str(package.folder))
     with tempfile.TemporaryDirectory(prefix="histoscope-") as scratch, StopFlag() as stop:
         folder = OutFolder(Path(scratch), PREDICT, parts=RESULTS)
         opening = Sampled(domain, roots, sampling)
-        work = PredictJob(opening, options, package.folder, compute, folder, suspicious)
-        job = TrialJob(work, opening)
+        parts = package.folder, compute, folder, suspicious, uncertain_below
+        job = TrialJob(PredictJob(opening, options, *parts), opening)
         outcomes = list(engine.run(job, [sources[place] for place in places], stop))
     tried = [one.more["tried"] for one in outcomes if one.status == "done"]
     known = [one for one in tried if one.samples]

@@ -48,7 +48,7 @@ SUMMARY = (
     ),
     *("cautions", "balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
-    "finding",
+    *("finding", "certain"),
 )
 
 

@@ -17,10 +17,20 @@ from numpy.typing import NDArray
 
 from histoscope.core import __version__
 from histoscope.core.config import Spec
-from histoscope.core.contracts import Answer, Domain, Rendering, Results, Roots, Sampling, Source
+from histoscope.core.contracts import (
+    UNCERTAIN,
+    Answer,
+    Domain,
+    Rendering,
+    Results,
+    Roots,
+    Sampling,
+    Source,
+    Task,
+)
 from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
 from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.runner import Runner
@@ -51,6 +61,7 @@ class PredictJob:
     compute: Compute
     out: OutFolder
     suspicious: Suspicion | None = None
+    least: float = 0.0
     _opened: tuple[Package, Sequence[Head], Runner] = field(init=False, repr=False)
 
     def load(self) -> None:
@@ -63,7 +74,7 @@ class PredictJob:
         """Predict one source."""
         package, heads, runner = self._opened
         with self.opening.read(source, turn) as reading:
-            answers = _answers(package.info.heads, heads, runner, reading.samples())
+            answers = _answers(package.info.heads, heads, runner, reading.samples(), self.least)
             levels = [one.task.level for one in answers]
             of_samples, of_source = (
                 [one for one, level in zip(answers, levels, strict=True) if level == wanted]
@@ -95,7 +106,7 @@ class PredictJob:
 
 
 def _answers(
-    infos: Sequence[HeadInfo], heads: Sequence[Head], runner: Runner, samples: Any
+    infos: Sequence[HeadInfo], heads: Sequence[Head], runner: Runner, samples: Any, least: float
 ) -> list[Answer]:
     """One answer a head; of samples NaN where one is corrupt, of a source only where one is not."""
     scores = [[np.zeros((0, len(head.cut)), np.float32)] for head in heads]
@@ -114,7 +125,11 @@ def _answers(
             part.append(head.probabilities(of_all))
     return [
         Answer(
-            info.asked_task, np.concatenate(part), [kind.colour for kind in info.classes], head.cut
+            info.asked_task,
+            np.concatenate(part),
+            [kind.colour for kind in info.classes],
+            head.cut,
+            least,
         )
         for info, head, part in zip(infos, heads, scores, strict=True)
         if info.level == "sample" or len(part) > 1
@@ -144,7 +159,7 @@ def _answer_columns(answer: Answer, bad: NDArray[np.bool_]) -> dict[str, pa.Arra
     """``class:TASK``, or ``class:TASK:CLASS`` (bool); ``p:TASK:CLASS``; null where corrupt."""
     task, chosen = answer.task, answer.chosen()
     if task.exclusive:
-        best = np.array(task.classes, dtype=object)[chosen.argmax(axis=1)]
+        best = np.array(answer.kinds, dtype=object)[chosen.argmax(axis=1)]
         columns = {f"class:{task.name}": pa.array(best, pa.string(), mask=bad)}
     else:
         columns = {
@@ -164,8 +179,8 @@ def _counts(answer: Answer) -> dict[str, Any]:
         "task": answer.task.name,
         "exclusive": answer.task.exclusive,
         "classes": [
-            {"name": name, "colour": answer.colours[place], "samples": int(samples[place])}
-            for place, name in enumerate(answer.task.classes)
+            {"name": name, "colour": colour, "samples": int(count)}
+            for name, colour, count in zip(answer.kinds, answer.kind_colours, samples, strict=True)
         ],
     }
 
@@ -176,6 +191,7 @@ def _says(answer: Answer) -> dict[str, Any]:
     return {
         "task": answer.task.name,
         "exclusive": answer.task.exclusive,
+        "uncertain": bool(answer.doubts and held[-1]),
         "classes": [
             {
                 "name": name,
@@ -195,6 +211,7 @@ def _write_answers(out: Path, outcomes: Sequence[Outcome]) -> None:
         row = {"id": one.source.id, "path": one.source.path, "case": one.source.case}
         for answer in one.more.get("of_source", ()):
             held = [kind["name"] for kind in answer["classes"] if kind["holds"]]
+            held += [UNCERTAIN] if answer.get("uncertain") else []
             name = answer["task"]
             row[f"class:{name}"] = "; ".join(held)
             row |= {f"p:{name}:{k['name']}": k["probability"] for k in answer["classes"]}
@@ -203,6 +220,19 @@ def _write_answers(out: Path, outcomes: Sequence[Outcome]) -> None:
     if any(name.startswith("class:") for name in names):
         columns = {name: [row.get(name) for row in rows] for name in names}
         write_csv(out / "answers.csv", pa.table(columns))
+
+
+def check_doubt(tasks: Sequence[Task], least: float) -> None:
+    """See that what is uncertain can be told from a class.
+
+    Raises:
+        UsageError: a class has its name.
+    """
+    for task in tasks:
+        if least and task.exclusive and UNCERTAIN in task.classes:
+            raise UsageError(
+                f"--uncertain-below {least:g}: {task.name} has a class {UNCERTAIN!r} already"
+            )
 
 
 def plan_prediction(
@@ -229,6 +259,7 @@ def predict(
     compute: Compute = AUTO,
     shard: tuple[int, int] = (1, 1),
     suspicious: Suspicion | None = None,
+    uncertain_below: float = 0.0,
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -242,13 +273,19 @@ def predict(
         compute: where the network runs.
         shard: (number from 1, count): this call's part of the sources.
         suspicious: by what sources are ranked, and whose most probable samples are shown.
+        uncertain_below: best score below which a sample, or a source, is given none of exclusive
+            classes; 0: it always has one.
         progress: who is told.
 
     Returns:
         One outcome a source of this shard.
+
+    Raises:
+        UsageError: a class is called as what is uncertain would be.
     """
     package = open_package(package_folder)
     package.first_draw()  # refused here, before the folder is claimed
+    check_doubt(package.tasks, uncertain_below)
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard)
     parameters = {
@@ -257,10 +294,11 @@ def predict(
         "options": options.named(),
         "precision": compute.precision,
         "suspicious": asdict(suspicious) if suspicious else None,
+        "uncertain_below": uncertain_below,
     }
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
-    usual = {"options": type(options)().named(), "suspicious": None}
+    usual = {"options": type(options)().named(), "suspicious": None, "uncertain_below": 0.0}
     folder.claim(parameters, about, usual)
     if shard == (1, 1):  # else others may be writing there
         for place in (out, *(out / RESULTS).glob("*")):
@@ -268,7 +306,7 @@ def predict(
     say_found(found, progress)
     compute.say(progress)
     opening = Opening(domain.name, roots, sampling)
-    job = PredictJob(opening, options, package_folder, compute, folder, suspicious)
+    job = PredictJob(opening, options, package_folder, compute, folder, suspicious, uncertain_below)
     outcomes = work_through("predict", found.sources, job, engine, progress)
     write_unused(out, found.unused)
     every = read_outcomes(out / RESULTS)

@@ -23,9 +23,9 @@ class ClassMap:
 
     Attributes:
         x_edges, y_edges: level-0 px, ascending, (columns + 1,) and (rows + 1,).
-        cells: class id, int16, (rows, columns); ``NOTHING`` where no tile lies, the number of
-            classes where only unreadable tiles lie.
-        unreadable: the id of those: the number of classes.
+        cells: class id, int16, (rows, columns); ``NOTHING`` where no tile lies; the number of
+            classes where none is certain; ``unreadable`` where only unreadable tiles lie.
+        unreadable: the id of those: the number of kinds.
     """
 
     x_edges: NDArray[np.float64]
@@ -34,7 +34,7 @@ class ClassMap:
     unreadable: int
 
     def areas_px(self) -> NDArray[np.float64]:
-        """Level-0 pixels of each class, then of what is unreadable, (classes + 1,)."""
+        """Level-0 pixels of each kind, then of what is unreadable, (kinds + 1,)."""
         sizes = np.diff(self.y_edges)[:, None] * np.diff(self.x_edges)[None, :]
         seen = self.cells != NOTHING
         areas = np.bincount(self.cells[seen], sizes[seen], minlength=self.unreadable + 1)
@@ -57,7 +57,7 @@ class ClassMap:
 
 
 def class_map(
-    rows: pa.Table, probabilities: NDArray[np.float32], size: tuple[int, int]
+    rows: pa.Table, probabilities: NDArray[np.float32], size: tuple[int, int], least: float = 0
 ) -> ClassMap:
     """Sum the scores of tiles over the cells that their edges make.
 
@@ -65,6 +65,8 @@ def class_map(
         rows: tiles with their place; at least one.
         probabilities: (tiles, classes); NaN where a tile is unreadable.
         size: where the scan ends, level-0 px, x and y; what reaches over it is cut off.
+        least: mean score of its tiles below which a cell's best class is not certain; above 0
+            there is such a kind, with the number of classes as its id.
     """
     x, y, width, height = places_of(rows)
     right, bottom = np.minimum(x + width, size[0]), np.minimum(y + height, size[1])
@@ -75,15 +77,18 @@ def class_map(
     ]
     classes = probabilities.shape[1]
     sums = np.zeros((len(y_edges) - 1, len(x_edges) - 1, classes), np.float32)
-    covered = np.zeros(sums.shape[:2], np.bool_)
+    covered, votes = np.zeros(sums.shape[:2], np.bool_), np.zeros(sums.shape[:2], np.int32)
     readable = np.isfinite(probabilities.sum(axis=1))
     for place, (top, low, left, far) in enumerate(zip(*spans, strict=True)):
         covered[top:low, left:far] = True
         if readable[place]:
             sums[top:low, left:far] += probabilities[place]
-    voted = sums.any(axis=2)
-    best = np.where(voted, sums.argmax(axis=2), np.where(covered, classes, NOTHING))
-    return ClassMap(x_edges, y_edges, best.astype(np.int16), classes)
+            votes[top:low, left:far] += 1
+    best, kinds = sums.argmax(axis=2), classes + (least > 0)
+    unsure = sums.max(axis=2) < least * votes
+    best = np.where(unsure, classes, best)
+    best = np.where(votes > 0, best, np.where(covered, kinds, NOTHING))
+    return ClassMap(x_edges, y_edges, best.astype(np.int16), kinds)
 
 
 def _cell(places: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.intp]:

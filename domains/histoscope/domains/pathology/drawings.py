@@ -75,8 +75,8 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
     for answer, name in named:
         areas = None
         if answer.task.exclusive:
-            where = class_map(rows, answer.probabilities, _far_corner(told))
-            areas = where.areas_px()[: len(answer.task.classes)] * mpp[0] * mpp[1] / 1e6  # mm2
+            where = class_map(rows, answer.probabilities, _far_corner(told), answer.least)
+            areas = where.areas_px()[: len(answer.kinds)] * mpp[0] * mpp[1] / 1e6  # mm2
             area = float(areas.sum())
             pictures.append(_draw_overlay(ground, mpp[0], where, answer, name, out))
             regions = region_features(where, results.source.id, answer, mpp, offset)
@@ -104,7 +104,7 @@ def _write_classes(
 ) -> Artefact:
     counts = answer.chosen().sum(axis=0)
     columns: dict[Column, Any] = {
-        Column("class"): answer.task.classes,
+        Column("class"): answer.kinds,
         Column("tiles", "count"): counts,
     }
     if areas is not None:
@@ -143,16 +143,18 @@ def _draw_overlay(
     """Class colours over the picture; the legend names what is there."""
     classes = where.on_picture((ground.image.shape[0], ground.image.shape[1]), ground.ratio)
     present = set(np.unique(where.cells).tolist())
-    there = [one for one in enumerate(answer.task.classes) if one[0] in present]
-    legend = [Entry(_shown(*one), rgb(answer.colours[one[0]])) for one in there]
+    there = [one for one in enumerate(answer.kinds) if one[0] in present]
+    legend = [Entry(_shown(*one), rgb(answer.kind_colours[one[0]])) for one in there]
     caption = "Colour is the class with the best score; what is left uncoloured was not analysed."
+    if answer.doubts:
+        caption += f" Uncertain is where the best score is below {answer.least:g}."
     numbered = [f"{_shown(*one)} is {one[1]}" for one in there if _shown(*one) != one[1]]
     if numbered:
         caption += f" In the legend {', '.join(numbered)} ({NO_FONT})."
     if where.unreadable in present:
         legend.append(Entry("unreadable", None))
         caption += " Hatched tiles could not be read."
-    painted = paint(ground.image, classes, answer.colours)
+    painted = paint(ground.image, classes, answer.kind_colours)
     file = f"overlay-{name}.png" if name else "overlay.png"
     picture = with_strip(painted, ground.ratio[0] * mpp_x, legend)
     _write(out / file, picture, format="png", compress_level=PNG_LEVEL)

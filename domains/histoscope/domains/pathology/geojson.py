@@ -92,7 +92,7 @@ def region_features(
         mpp: um per level-0 pixel, x and y.
         offset: what is taken from level-0 px, x and y.
     """
-    for number, name in enumerate(answer.task.classes):
+    for number, name in enumerate(answer.kinds):
         found = runs(where.cells == number)
         if not len(found):
             continue
@@ -145,8 +145,8 @@ def _classified(answer: Answer, kinds: Sequence[int]) -> dict[str, Any]:
     """QuPath refuses an object of a class without a colour."""
     if not kinds:
         return {}
-    name = ": ".join(answer.task.classes[kind] for kind in kinds)
-    return {"classification": {"name": name, "color": list(rgb(answer.colours[kinds[0]]))}}
+    name = ": ".join(answer.kinds[kind] for kind in kinds)
+    return {"classification": {"name": name, "color": list(rgb(answer.kind_colours[kinds[0]]))}}
 
 
 def feature(name: str, outline: Any, told: Mapping[str, Any]) -> Feature:

@@ -86,7 +86,7 @@ def _answer_columns(
     """Answers and scores of one task at chosen rows, null where they are bad."""
     held, task = answer.chosen()[chosen], answer.task
     if task.exclusive:
-        names = np.array(task.classes, dtype=object)[held.argmax(axis=1)]
+        names = np.array(answer.kinds, dtype=object)[held.argmax(axis=1)]
         columns = {task.name: pa.array(names, pa.string(), mask=bad)}
     else:
         columns = {
@@ -106,7 +106,7 @@ def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) ->
     good = max(1, int(_readable(answer).sum()))
     found = [times[one] for one in held.T]  # of each class
     columns = {
-        Column("class"): task.classes,
+        Column("class"): answer.kinds,
         Column("first"): [clock(one[0]) if len(one) else None for one in found],
         Column("last"): [clock(one[-1]) if len(one) else None for one in found],
         Column("total"): [clock(n * step_s) for n in held.sum(axis=0)],
@@ -124,19 +124,20 @@ def _readable(answer: Answer) -> NDArray[np.bool_]:
 def write_cholec80(name: str, results: Results, out: Path) -> Sequence[Artefact]:
     """``NAME-phase.txt`` (phase by name) and ``NAME-tool.txt`` (probabilities), one row a frame.
 
-    Further tasks of a package have files that end in their names.
+    Further tasks of a package have files that end in their names. These forms know no doubt: the
+    best class stands there.
     """
     frames = results.rows.column("frame").to_pylist()
     artefacts = []
     for answer in results.answers:
-        held, task = answer.chosen(), answer.task
+        best, task = answer.best(), answer.task
         readable = _readable(answer)
         kind = {PHASE: "phase", TOOL: "tool"}.get(task.name, task.name)
         lines = ["Frame\tPhase" if task.exclusive else "\t".join(["Frame", *task.classes])]
         for place, frame in enumerate(frames):
             if readable[place]:
                 said = (
-                    [task.classes[int(held[place].argmax())]]
+                    [task.classes[int(best[place])]]
                     if task.exclusive
                     else [f"{p:.6f}" for p in answer.probabilities[place]]
                 )

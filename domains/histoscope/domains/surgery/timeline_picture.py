@@ -36,7 +36,7 @@ def draw_timeline(
     exclusive = [answer for answer in results.answers if answer.task.exclusive]
     present = [answer for answer in results.answers if not answer.task.exclusive]
     heights = [1.6] * len(exclusive) + [0.62 * len(a.task.classes) for a in present] + [0.7]
-    legend_rows = sum(-(-len(answer.task.classes) // 4) for answer in exclusive) + 1
+    legend_rows = sum(-(-len(answer.kinds) // 4) for answer in exclusive) + 1
     figure = Figure(
         figsize=(WIDTH_IN, ROW_IN * (sum(heights) + legend_rows + 2.2)), layout="constrained"
     )
@@ -44,7 +44,7 @@ def draw_timeline(
         len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
     ).ravel()
     for panel, answer in zip(panels, exclusive, strict=False):
-        parts = zip(answer.colours, answer.chosen().T, strict=True)
+        parts = zip(answer.kind_colours, answer.chosen().T, strict=True)
         _draw_bar(panel, answer.task.name, parts, times_s, step_s)
     for panel, answer in zip(panels[len(exclusive) : -1], present, strict=True):
         _draw_lines(panel, answer, times_s, step_s)
@@ -119,7 +119,7 @@ def _legend(figure: Any, exclusive: Sequence[Answer], results: Results) -> None:
     entries = [
         Patch(color=colour, label=name)
         for answer in exclusive
-        for name, colour in zip(answer.task.classes, answer.colours, strict=True)
+        for name, colour in zip(answer.kinds, answer.kind_colours, strict=True)
     ]
     found = set(results.rows.column("mark").drop_null().to_pylist())
     entries += [Patch(color=MARKS[name], label=name) for name in MARKS if name in found]

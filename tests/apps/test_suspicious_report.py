@@ -1,0 +1,83 @@
+"""A class that was looked for: what the report ranks, shows, and says of how far that holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from histoscope.core.work.folder import read_outcomes
+from tests.apps.conftest import evaluation, metric
+from tests.apps.test_reports import Page, change, multiplied, page_of, record
+
+
+def looked_for(folder: Path, scores: dict[str, float]) -> None:
+    """As if a class had been looked for: each finished source has a score and one picture."""
+    wanted = {"task": "hue", "kind": "blue <b>"}
+    change(folder / "predict.json", lambda body: body.update(suspicious=wanted))
+    for one in read_outcomes(folder / "results"):
+        place = folder / "results" / one.source.id
+        if one.status != "done":
+            continue
+        Image.new("RGB", (300, 300), (200, 90, 160)).save(place / "suspicious-01.jpg")
+        shown = {"rank": 1, "id": "a", "score": 0.75, "file": "suspicious-01.jpg"}
+        shown |= {"where": "no. <7>", "size": [300, 300], "box": [0, 0, 9, 9]}
+        lost = {**shown, "rank": 2, "file": None, "where": "unreadable (lost)"}
+        evil = {**shown, "rank": 3, "file": "../../outside.jpg"}
+        told = {"task": "hue", "class": "blue <b>", "called": 1, "shown": [shown, lost, evil]}
+        told["score"] = scores.get(one.source.path, 0.1)
+        change(place / "done.json", lambda body, told=told: body.update(suspicious=told))
+
+
+FOUND = {
+    "with": 5,
+    "without": 3,
+    "auc": metric(0.91, 0.8, 0.99),
+    "false_calls": metric(0.2, 0.15, 0.25),
+    "of": "sources",
+}
+
+
+def test_what_was_looked_for_is_ranked_shown_and_told_how_far_it_holds(result_folder):
+    looked_for(result_folder, {"damaged.npy": 0.9, "good.npy": 0.4})
+    known = {**evaluation(), "finding": {"blue <b>": FOUND}}
+    record(result_folder, known)
+    page = page_of(result_folder)
+    assert "Of samples that are blue <b>, 75.5 % (65.3 % to 85.7 %) were found." in page.text
+    assert "About 20.0 % of a source without blue <b> would be called blue <b>" in page.text
+    assert "area under the ROC curve of 0.91 (95 % interval 0.80 to 0.99, over cases)" in page.text
+    assert "share expected without it" in page.text
+    table = page.source.partition("<tbody")[2]
+    first = table.partition("Every source that was given")[2]
+    assert first.index("damaged.npy") < first.index("good.npy") < first.index("bad-one.npy")
+    links = [one["href"] for one in page.all("a") if one["href"].startswith("results/")]
+    assert len(links) == sum(o.status == "done" for o in read_outcomes(result_folder / "results"))
+    assert all((result_folder / link).is_file() for link in links)
+    assert "no. <7>" in page.text
+    assert "unreadable (lost)" in page.text
+    assert "The picture is missing or damaged" in page.text
+
+
+def test_what_was_never_tested_is_said(result_folder):
+    looked_for(result_folder, {})
+    record(result_folder, None)
+    assert "Nothing is known of how well blue <b> is found" in page_of(result_folder).text
+    few = {**FOUND, "without": 0, "auc": None, "of": "samples"}
+    record(result_folder, {**evaluation(), "finding": {"blue <b>": few}})
+    text = page_of(result_folder).text
+    assert "Never tested on sources without blue <b>" in text
+    assert "of sources that have it: too few without it were there" in text
+
+
+def test_of_many_sources_the_gallery_is_on_the_page_of_each(result_folder):
+    looked_for(result_folder, {})
+    multiplied(result_folder, 40)
+    index = page_of(result_folder)
+    assert index.all("img") == []
+    lines = re.findall(r"<tr role=.row.>.*?</tr>", index.source.partition("<tbody")[2], re.S)
+    assert max(len(one.encode()) for one in lines) < 1250
+    link = next(one["href"] for one in index.all("a") if one["href"].startswith("results/"))
+    page = Page(result_folder / link)
+    (picture,) = [one["href"] for one in page.all("a") if one["href"].endswith(".jpg")]
+    assert (result_folder / link).with_name(picture).is_file()
