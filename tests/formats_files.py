@@ -177,7 +177,8 @@ def write_by_commands(given: Path, out: Path) -> None:
     (given / "more").mkdir()
     (given / "more" / "mpp.csv").write_text("slide,mpp\naperio.tif,1.0\ngone.tif,1.0\n")
     lists = ("--mpp-csv", given / "more" / "mpp.csv")
-    command(1, "predict", given / "slides", *lists, "--out", out / "predictions", *by)
+    looked_for = ("--suspicious", "dark", "--uncertain-below", 0.6)
+    command(1, "predict", given / "slides", *lists, *looked_for, "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", *lists, "--out", out / "features", *by)
     for layout in ("clam", "trident"):
         named = ("--layout", layout, "--out", out / f"features-for-{layout}")
@@ -298,7 +299,8 @@ def write_operations(given: Path, out: Path) -> None:
     command(0, "evaluate", package, store, *scored)
     by = ("--package", package, "--workers", 0)
     results = out / "predictions-of-operations"
-    command(0, "predict", phantom / "new", "--write", "cholec80", "--out", results, *by)
+    forms = ("--write", "cholec80", "--suspicious", "Hook")
+    command(0, "predict", phantom / "new", *forms, "--out", results, *by)
     command(0, "embed", phantom / "new", "--out", out / "features-of-operations", *by)
     by = ("--package", package, "--task", "tools", "--count", 3)
     suggested = out / "suggestions-of-operations"
