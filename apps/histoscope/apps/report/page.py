@@ -11,6 +11,7 @@ import base64
 import hashlib
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ def write_page(
         script: file of the only script that may run; None: no script may.
         values: what the template names.
     """
+    values.setdefault("made_of", "")
+    style = (TEMPLATES / sheet).read_text(encoding="utf-8")
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+    if script is not None:
+        code = (TEMPLATES / script).read_text(encoding="utf-8")
+        policy += f"script-src {_hash(code)}; "
+        values["script"] = Markup(code)  # noqa: S704 - our own file
+    policy += "base-uri 'none'; form-action 'none'"
+    filled = _environment().get_template(template)
+    page = filled.render(style=Markup(style), policy=policy, **values)  # noqa: S704 - our own file
+    write_text(path, page)
+    return path
+
+
+@cache
+def _environment() -> Environment:
+    """Templates, compiled once for all pages."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -46,17 +64,7 @@ def write_page(
         finalize=visible,
     )
     environment.filters.update(colour=safe_colour, count=count, fraction=fraction, share=share)
-    values.setdefault("made_of", "")
-    style = (TEMPLATES / sheet).read_text(encoding="utf-8")
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-    if script is not None:
-        code = (TEMPLATES / script).read_text(encoding="utf-8")
-        policy += f"script-src {_hash(code)}; "
-        values["script"] = Markup(code)  # noqa: S704 - our own file
-    policy += "base-uri 'none'; form-action 'none'"
-    page = environment.get_template(template).render(style=Markup(style), policy=policy, **values)  # noqa: S704 - our own file
-    write_text(path, page)
-    return path
+    return environment
 
 
 def _hash(text: str) -> str:
