@@ -177,7 +177,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     (given / "more").mkdir()
     (given / "more" / "mpp.csv").write_text("slide,mpp\naperio.tif,1.0\ngone.tif,1.0\n")
     lists = ("--mpp-csv", given / "more" / "mpp.csv")
-    looked_for = ("--suspicious", "dark", "--uncertain-below", 0.6)
+    looked_for = ("--suspicious", "dark", "--uncertain-below", 0.6, "--zoom", "aperio.tif")
     command(1, "predict", given / "slides", *lists, *looked_for, "--out", out / "predictions", *by)
     command(1, "embed", given / "slides", *lists, "--out", out / "features", *by)
     for layout in ("clam", "trident"):

@@ -49,6 +49,12 @@ from histoscope.core.errors import UsageError
     metavar="SCORE",
     help="call uncertain what no class reaches this score of; its evaluation says what that buys",
 )
+@click.option(
+    "--zoom",
+    multiple=True,
+    metavar="SLIDE",
+    help="write this source at every scale for a page in which all of it is seen; repeatable",
+)
 @click.option("--dry-run", is_flag=True, help="say what would be read and how long, and stop")
 @domain_options("predict")
 def command(
@@ -64,6 +70,7 @@ def command(
     root: tuple[str, ...],
     suspicious: str | None,
     uncertain_below: float,
+    zoom: tuple[str, ...],
     dry_run: bool,
     **values: Any,
 ) -> int:
@@ -112,6 +119,7 @@ def command(
         shard=part,
         suspicious=wanted,
         uncertain_below=uncertain_below,
+        zoom=zoom,
         progress=Console(),
     )
     report = write_predict_report(out)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from histoscope.apps.report.page import visible, write_page
+from histoscope.apps.report.page import as_data, visible, write_page
 from histoscope.core.contracts import Neighbour, Task
 from histoscope.core.data.shard import encode
 from histoscope.core.errors import UsageError
@@ -69,7 +67,7 @@ def write_label_page(
         count=len(items),
         file=file,
         command=command,
-        data=_json(data),
+        data=as_data(data),
     )
 
 
@@ -98,12 +96,6 @@ def file_name(task: Task) -> str:
 
 def _visible(facts: Mapping[str, str]) -> dict[str, str]:
     return {name: str(visible(text)) for name, text in facts.items()}
-
-
-def _json(data: object) -> Markup:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")
-    return Markup(text)  # noqa: S704 - no less-than sign is left
 
 
 def picture_uri(image: NDArray[np.uint8]) -> str:

@@ -1,14 +1,15 @@
 """One self-contained HTML page: everything escaped, nothing loaded, nothing run from elsewhere.
 
 The content security policy allows the page's own style sheet and, where it has one, its script
-(by their hashes), and pictures inside the page. Bars and swatches are SVG, because ``style``
-attributes would be refused.
+(by their hashes), and pictures inside the page; where asked, also those beside it. Bars and
+swatches are SVG, because ``style`` attributes would be refused.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import unicodedata
 from functools import cache
@@ -27,7 +28,13 @@ NO_COLOUR = "#777777"
 
 
 def write_page(
-    path: Path, template: str, sheet: str = "style.css", script: str | None = None, **values: Any
+    path: Path,
+    template: str,
+    sheet: str = "style.css",
+    script: str | None = None,
+    *,
+    beside: bool = False,
+    **values: Any,
 ) -> Path:
     """Fill a template; the same values give the same bytes.
 
@@ -36,11 +43,13 @@ def write_page(
         template: its file.
         sheet: file of the style sheet.
         script: file of the only script that may run; None: no script may.
+        beside: whether pictures that lie beside the page are shown.
         values: what the template names.
     """
     values.setdefault("made_of", "")
     style = (TEMPLATES / sheet).read_text(encoding="utf-8")
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+    pictures = "data: 'self' file:" if beside else "data:"
+    policy = f"default-src 'none'; img-src {pictures}; style-src {_hash(style)}; "
     if script is not None:
         code = (TEMPLATES / script).read_text(encoding="utf-8")
         policy += f"script-src {_hash(code)}; "
@@ -70,6 +79,12 @@ def _environment() -> Environment:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
+
+
+def as_data(values: object) -> Markup:
+    """JSON for a page's script, which cannot end the element that it stands in."""
+    text = json.dumps(values, ensure_ascii=True).replace("<", "\\u003c")
+    return Markup(text)  # noqa: S704 - no less-than sign is left
 
 
 def visible(value: object) -> object:

@@ -13,6 +13,7 @@ from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
 from histoscope.apps.report.suspects import known_false_calls, suspicion
+from histoscope.apps.report.zoom_page import write_zoom_pages
 from histoscope.core import __version__
 from histoscope.core.contracts.results import UNCERTAIN, UNCERTAIN_COLOUR
 from histoscope.core.errors import DataError
@@ -45,6 +46,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     tally = {"done": 0, "empty": 0, "failed": 0} | Counter(one.status for one in outcomes)
     paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
     wrong, wanted = known_false_calls(heads), suspicion(about, heads)
+    zooms = write_zoom_pages(directory, outcomes)
     sources = list[dict[str, Any]]()
     for outcome in outcomes:
         folder = directory / RESULTS / outcome.source.id
@@ -53,11 +55,11 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         if not (paged and outcome.status == "done"):
             (folder / "report.html").unlink(missing_ok=True)  # of an earlier outcome
         if paged and outcome.status == "done":
-            source = _on_its_page(directory, outcome, wrong, anew)
+            source = _on_its_page(directory, outcome, wrong, zooms.get(outcome.source.id), anew)
         else:
             base = f"{RESULTS}/{outcome.source.id}/"
             source = view_source(directory / RESULTS, outcome, most, wrong, base)
-        sources.append(source)
+        sources.append({**source, "zoom": zooms.get(outcome.source.id, "")})
     if wanted:
         sources.sort(key=lambda one: -one["suspicious"]["score"] if one["suspicious"] else 1.0)
     return write_page(
@@ -89,16 +91,21 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
 
 
 def _on_its_page(
-    directory: Path, outcome: Outcome, wrong: Mapping[str, Mapping[str, float]], anew: bool
+    directory: Path,
+    outcome: Outcome,
+    wrong: Mapping[str, Mapping[str, float]],
+    zoom: str | None,
+    anew: bool,
 ) -> dict[str, Any]:
     """Write the page of a source, unless there is one of it; what the index shows."""
     results = directory / RESULTS
     folder = results / outcome.source.id
-    told = json.dumps(wrong, sort_keys=True).encode()
+    told = json.dumps([wrong, zoom], sort_keys=True).encode()
     made_of = digest_of_bytes([_program(), told, content_of(folder / DONE)])
     page = folder / "report.html"
     if anew or not _is_of(page, made_of):
         source = view_source(results, outcome, PICTURES_BYTES, wrong)
+        source["zoom"] = f"../../{zoom}" if zoom else ""
         write_page(page, "source.html.j2", source=source, made_of=made_of)
     view = view_source(results, outcome, 0, wrong)
     return {**view, "page": f"{RESULTS}/{outcome.source.id}/report.html"}

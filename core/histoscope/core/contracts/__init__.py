@@ -8,7 +8,7 @@ domain defines; a *case* is the unit of splits and intervals. Importing this pac
 torch, no pyarrow, no reader.
 """
 
-from histoscope.core.contracts.domain import Domain, Neighbour, Phantom
+from histoscope.core.contracts.domain import Domain, Neighbour, Phantom, Zoomable
 from histoscope.core.contracts.export import Export, Features, NamedExport
 from histoscope.core.contracts.reader import (
     CorruptSample,
@@ -28,6 +28,7 @@ from histoscope.core.contracts.results import (
     Rendering,
     Results,
     Task,
+    Zoom,
 )
 from histoscope.core.contracts.source import (
     Roots,
@@ -67,5 +68,7 @@ __all__ = [
     "Split",
     "Task",
     "Unused",
+    "Zoom",
+    "Zoomable",
     "locate",
 ]

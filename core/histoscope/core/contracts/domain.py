@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from histoscope.core.config import Spec
 from histoscope.core.contracts.export import Export
 from histoscope.core.contracts.reader import CorruptSample, LocationField, Reader
-from histoscope.core.contracts.results import Artefact, CloseUp, Rendering, Results
+from histoscope.core.contracts.results import Artefact, CloseUp, Rendering, Results, Zoom
 from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
@@ -160,3 +160,20 @@ class Domain(Protocol):
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Write a built-in phantom, or find it written already."""
+
+
+@runtime_checkable
+class Zoomable(Protocol):
+    """What a domain has beside the rest whose sources are larger than a screen."""
+
+    def zoom(self, reader: Reader, out: Path, beat: Callable[[], None]) -> Zoom:
+        """Write ``slide.dzi`` and ``slide_files/LEVEL/COLUMN_ROW.jpg`` of one source into ``out``.
+
+        Args:
+            reader: of the source, open.
+            out: an empty folder.
+            beat: called at every picture.
+
+        Raises:
+            UnreadableSource: it has no pixels of a place.
+        """

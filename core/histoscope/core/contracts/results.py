@@ -161,11 +161,34 @@ class CloseUp:
         image: uint8 RGB, (height, width, 3).
         box: left, top, width and height of the sample in it, px; fractions are allowed.
         where: its place, for a person.
+        place: left, top, width and height on the finest level of its source's :class:`Zoom`, px;
+            None where there is none.
     """
 
     image: NDArray[np.uint8]
     box: tuple[float, float, float, float]
     where: str
+    place: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """A source as pictures of every scale, in the layout of Deep Zoom Images.
+
+    Attributes:
+        width, height: of the finest level, px.
+        tile_px: side of a picture; those at the right and lower end may be smaller.
+        levels: of which the last is the finest; the first is one pixel.
+        um_per_px: of the finest level along x, None where it has no such scale.
+        missing: pictures that could not be read.
+    """
+
+    width: int
+    height: int
+    tile_px: int
+    levels: int
+    um_per_px: float | None = None
+    missing: int = 0
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.suspects import Suspicion, show, write_ranking
+from histoscope.core.stages.zoom import ZOOMS, ZoomJob, named_sources
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
@@ -260,6 +261,7 @@ def predict(
     shard: tuple[int, int] = (1, 1),
     suspicious: Suspicion | None = None,
     uncertain_below: float = 0.0,
+    zoom: Sequence[str] = (),
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -275,6 +277,7 @@ def predict(
         suspicious: by what sources are ranked, and whose most probable samples are shown.
         uncertain_below: best score below which a sample, or a source, is given none of exclusive
             classes; 0: it always has one.
+        zoom: sources, by path or its end, that are written at every scale, too.
         progress: who is told.
 
     Returns:
@@ -288,6 +291,7 @@ def predict(
     check_doubt(package.tasks, uncertain_below)
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard)
+    enlarged = named_sources(domain, zoom, found.sources, whole=shard[1] == 1)
     parameters = {
         "domain": domain.name,
         "model": package.digest,
@@ -308,6 +312,9 @@ def predict(
     opening = Opening(domain.name, roots, sampling)
     job = PredictJob(opening, options, package_folder, compute, folder, suspicious, uncertain_below)
     outcomes = work_through("predict", found.sources, job, engine, progress)
+    if enlarged:
+        all_scales = ZoomJob(opening, OutFolder(out, PREDICT, parts=ZOOMS))
+        work_through("zoom", enlarged, all_scales, engine, progress)
     write_unused(out, found.unused)
     every = read_outcomes(out / RESULTS)
     write_manifest(out, every)

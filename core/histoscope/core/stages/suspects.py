@@ -22,6 +22,7 @@ from histoscope.core.work.outcome import Outcome
 
 SHOWN, NAMED = 12, 3  # samples of a source, sources on the command line
 TABLE = "suspicious.csv"
+OF_PICTURE = ("file", "size", "box", "place")
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,12 @@ def show(
     for rank, (place, one) in enumerate(zip(places, seen, strict=True), 1):
         told = {"rank": rank, "id": keys[place], "score": round(float(scores[place]), 6)}
         if isinstance(one, CorruptSample):
-            shown.append({**told, "file": None, "where": one.reason, "size": None, "box": None})
+            shown.append({**told, "where": one.reason, **dict.fromkeys(OF_PICTURE)})
             continue
+        image = _framed(domain, results, place, one, called, answer.colours[column])
         file = f"suspicious-{rank:02d}.jpg"
-        colour = answer.colours[column]
-        write_bytes(
-            out / file, encode(_framed(domain, results, place, one, called, colour), "jpeg")
-        )
-        height, width = one.image.shape[:2]
-        box = [round(float(edge), 3) for edge in one.box]
-        shown.append(
-            {**told, "file": file, "where": one.where, "size": [width, height], "box": box}
-        )
+        write_bytes(out / file, encode(image, "jpeg"))
+        shown.append({**told, "where": one.where, **_of_picture(file, one)})
     _write(domain, results, places, shown, out / TABLE)
     return {
         "task": wanted.task,
@@ -104,6 +99,15 @@ def show(
         "called": int(called.sum()),
         "shown": shown,
     }
+
+
+def _of_picture(file: str, one: CloseUp) -> dict[str, Any]:
+    """Its file, its width and height, where the sample is in it, and where on the whole."""
+    box, place = (
+        part and [round(float(edge), 3) for edge in part] for part in (one.box, one.place)
+    )
+    size = [one.image.shape[1], one.image.shape[0]]
+    return dict(zip(OF_PICTURE, (file, size, box, place), strict=True))
 
 
 def _apart(domain: Domain, rows: pa.Table, scores: NDArray[np.float32]) -> list[int]:

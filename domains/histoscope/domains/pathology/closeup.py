@@ -39,7 +39,8 @@ def close_up(reader: Reader, rows: pa.Table, place: int) -> CloseUp | CorruptSam
         image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), np.uint8)
     box = (x - left) * shrunk, (y - top) * shrunk, width * shrunk, height * shrunk
     span = f"{width:.5g}" if round(width) == round(height) else f"{width:.5g} x {height:.5g}"
-    return CloseUp(image, box, f"x {x:.0f}, y {y:.0f}, {span} px of the full resolution")
+    where = f"x {x:.0f}, y {y:.0f}, {span} px of the full resolution"
+    return CloseUp(image, box, where, (x, y, width, height))
 
 
 def _around(start: float, length: float, end: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Scalar,
         Source,
         Unused,
+        Zoom,
     )
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
@@ -151,6 +152,12 @@ class PathologyDomain:
         from histoscope.domains.pathology.closeup import close_up
 
         return [close_up(reader, rows, place) for place in places]
+
+    def zoom(self, reader: Reader, out: Path, beat: Callable[[], None]) -> Zoom:
+        """Write a slide as pictures of every scale."""
+        from histoscope.domains.pathology.deep_zoom import write_deep_zoom
+
+        return write_deep_zoom(reader, out, beat)
 
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
         """Tiles of one slide; distances in sides of a tile, along the axis where it is larger."""
