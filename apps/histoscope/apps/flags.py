@@ -36,6 +36,23 @@ def work_options(target: Command) -> Command:
     return workers(deadline(target))
 
 
+def stage_options(target: Command) -> Command:
+    """Where sources are copied first: ``stage`` and ``stage_gb``, which :func:`engine_of` takes."""
+    stage = click.option(
+        "--stage",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="local folder to which sources on slow storage are copied ahead of reading",
+    )
+    stage_gb = click.option(
+        "--stage-gb",
+        default=50.0,
+        show_default=True,
+        type=click.FloatRange(min=0, min_open=True),
+        help="what copies may take there at a time, GB; a larger source is read where it lies",
+    )
+    return stage(stage_gb(target))
+
+
 def compute_options(target: Command) -> Command:
     """Where the network runs: ``device`` and ``precision``."""
     device = click.option(
@@ -64,11 +81,16 @@ def say_plan(found: Found, out: Path) -> int:
     return 0
 
 
-def engine_of(workers: int, deadline: float) -> Any:
-    """The engine of this machine."""
+def engine_of(
+    workers: int, deadline: float, stage: Path | None = None, stage_gb: float = 0.0
+) -> Any:
+    """The engine of this machine; with a folder of copies one that makes these first."""
+    from histoscope.apps.console import Console
     from histoscope.core.work.local import Local
+    from histoscope.core.work.staging import Staging
 
-    return Local(workers, deadline or math.inf)
+    local = Local(workers, deadline or math.inf)
+    return Staging(local, stage, int(stage_gb * 1e9), Console()) if stage else local
 
 
 def compute_of(device: str, precision: Any, workers: int | None = None) -> Any:

@@ -16,6 +16,7 @@ from histoscope.apps.flags import (
     engine_of,
     roots_of,
     split_options,
+    stage_options,
     work_options,
 )
 from histoscope.core.errors import UsageError
@@ -27,6 +28,7 @@ from histoscope.core.errors import UsageError
 @click.option("--encoder", type=click.Path(path_type=Path), help="features of a run")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of features")
 @work_options
+@stage_options
 @compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @domain_options("embed")
@@ -37,6 +39,8 @@ def command(
     out: Path,
     workers: int,
     deadline: float,
+    stage: Path | None,
+    stage_gb: float,
     device: str,
     precision: str,
     root: tuple[str, ...],
@@ -65,7 +69,7 @@ def command(
         roots_of(inputs, root),
         options,
         out,
-        engine=engine_of(workers, deadline),
+        engine=engine_of(workers, deadline, stage, stage_gb),
         compute=compute_of(device, precision, workers),
         progress=Console(),
     )

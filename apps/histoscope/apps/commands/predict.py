@@ -17,6 +17,7 @@ from histoscope.apps.flags import (
     roots_of,
     say_plan,
     split_options,
+    stage_options,
     work_options,
 )
 from histoscope.core.errors import UsageError
@@ -35,6 +36,7 @@ from histoscope.core.errors import UsageError
     help="who does the work; local: this machine",
 )
 @work_options
+@stage_options
 @compute_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option(
@@ -65,6 +67,8 @@ def command(
     engine: str,
     workers: int,
     deadline: float,
+    stage: Path | None,
+    stage_gb: float,
     device: str,
     precision: str,
     root: tuple[str, ...],
@@ -114,7 +118,7 @@ def command(
         roots,
         options,
         out,
-        engine=engine_of(workers, deadline),
+        engine=engine_of(workers, deadline, stage, stage_gb),
         compute=compute_of(device, precision, workers),
         shard=part,
         suspicious=wanted,

@@ -16,6 +16,7 @@ from histoscope.apps.flags import (
     roots_of,
     say_plan,
     split_options,
+    stage_options,
     work_options,
 )
 from histoscope.apps.masking import asked_provider, say_masks
@@ -40,6 +41,7 @@ from histoscope.core.errors import UsageError
 @click.option("--masks", help="then mark subjects by this provider, as the command masks does")
 @click.option("--masks-set", multiple=True, help="NAME=VALUE: a setting of that provider")
 @work_options
+@stage_options
 @click.option("--root", multiple=True, help="NAME=PATH: where a named root lies on this machine")
 @click.option("--dry-run", is_flag=True, help="say what would be read, and stop")
 @domain_options("prepare")
@@ -52,6 +54,8 @@ def command(
     masks_set: tuple[str, ...],
     workers: int,
     deadline: float,
+    stage: Path | None,
+    stage_gb: float,
     root: tuple[str, ...],
     dry_run: bool,
     **values: Any,
@@ -72,7 +76,7 @@ def command(
         return say_plan(find_sources(domain, roots, options), out)
     from histoscope.core.stages.prepare import prepare
 
-    engine, progress = engine_of(workers, deadline), Console()
+    engine, progress = engine_of(workers, deadline, stage, stage_gb), Console()
     outcomes = prepare(
         domain, roots, sampling, options, out, encoding=encoding, engine=engine, progress=progress
     )

@@ -8,7 +8,7 @@ domain defines; a *case* is the unit of splits and intervals. Importing this pac
 torch, no pyarrow, no reader.
 """
 
-from histoscope.core.contracts.domain import Domain, Neighbour, Phantom, Zoomable
+from histoscope.core.contracts.domain import Domain, Movable, Neighbour, Phantom, Zoomable
 from histoscope.core.contracts.export import Export, Features, NamedExport
 from histoscope.core.contracts.reader import (
     CorruptSample,
@@ -52,6 +52,7 @@ __all__ = [
     "Features",
     "Level",
     "LocationField",
+    "Movable",
     "NamedExport",
     "Neighbour",
     "Phantom",

@@ -177,3 +177,11 @@ class Zoomable(Protocol):
         Raises:
             UnreadableSource: it has no pixels of a place.
         """
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """What a domain has beside the rest whose sources may be copied before they are read."""
+
+    def files(self, source: Source, roots: Roots) -> Sequence[Path]:
+        """All files that a source is read from, below its root; none: it is read where it lies."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,30 @@ NOTHING: Mapping[str, float] = {}  # one for all samples of which nothing was me
 
 @dataclass(frozen=True)
 class Opening:
-    """How sources are opened; goes to the processes that open them."""
+    """How sources are opened; goes to the processes that open them.
+
+    Attributes:
+        domain: of the sources.
+        roots: where they lie.
+        sampling: how they are cut.
+        staged: folder of copies, see :mod:`histoscope.core.work.staging`.
+    """
 
     domain: str
     roots: Roots
     sampling: Sampling
+    staged: Path | None = None
 
     def open(self, source: Source) -> Reader:
         """Open a source. Raises UnreadableSource with a true reason."""
         if source.refused:
             raise UnreadableSource(source.refused)
-        return load_domain(self.domain).open(source, self.roots, self.sampling)
+        return load_domain(self.domain).open(source, self._roots(source), self.sampling)
+
+    def _roots(self, source: Source) -> Roots:
+        """Where it is opened: its copy where that is whole."""
+        place = self.staged / source.id if self.staged else None
+        return {**self.roots, source.root: place} if place and place.is_dir() else self.roots
 
     @contextmanager
     def read(self, source: Source, turn: Turn) -> Iterator[Reading]:

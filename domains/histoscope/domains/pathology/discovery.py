@@ -85,6 +85,17 @@ def file_of(source: Source, roots: Roots) -> Path:
     return locate(replace(source, path=name), roots)
 
 
+def files_of(source: Source, roots: Roots) -> Sequence[Path]:
+    """All files that a slide or picture is read from; none where others beside it may count."""
+    path = file_of(source, roots)
+    suffix = suffix_of(path)
+    alone = not source.kind.startswith("set-") and suffix not in _FRAMED | DICOM_SUFFIXES
+    if not alone or not path.is_file() or may_be_bare_dicom(path):
+        return ()
+    companions = path.with_suffix("").rglob("*") if suffix == ".mrxs" else ()
+    return (path, *sorted(one for one in companions if one.is_file()))
+
+
 def identify(members: Sequence[Path], base: Path) -> str:
     """Opaque id of one or several files, 16 hex digits; of the path where none can be read."""
     try:

@@ -153,6 +153,12 @@ class PathologyDomain:
 
         return [close_up(reader, rows, place) for place in places]
 
+    def files(self, source: Source, roots: Roots) -> Sequence[Path]:
+        """A slide's file, of MIRAX with its folder; none of a series or a set."""
+        from histoscope.domains.pathology.discovery import files_of
+
+        return files_of(source, roots)
+
     def zoom(self, reader: Reader, out: Path, beat: Callable[[], None]) -> Zoom:
         """Write a slide as pictures of every scale."""
         from histoscope.domains.pathology.deep_zoom import write_deep_zoom

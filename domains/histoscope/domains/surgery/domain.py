@@ -179,6 +179,15 @@ class SurgeryDomain:
             raise DataError(f"surgery shows what it has opened, not {type(reader).__name__}")
         return close_ups(reader, rows, places)
 
+    def files(self, source: Source, roots: Roots) -> Sequence[Path]:
+        """A recording's parts; none of a folder of frames."""
+        from histoscope.domains.surgery.told import ToldOfOperation
+
+        path = locate(source, roots)
+        if not isinstance(source.told, ToldOfOperation) or not path.is_file():
+            return ()
+        return [path.with_name(name) for name in source.told.parts]
+
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:
         """Frames of one operation; distances in seconds."""
         from histoscope.core.data.relations import near_pairs
