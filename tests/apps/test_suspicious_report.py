@@ -47,7 +47,9 @@ def test_what_was_looked_for_is_ranked_shown_and_told_how_far_it_holds(result_fo
     assert "Of samples that are blue <b>, 75.5 % (65.3 % to 85.7 %) were found." in page.text
     assert "About 20.0 % of a source without blue <b> would be called blue <b>" in page.text
     assert "area under the ROC curve of 0.91 (95 % interval 0.80 to 0.99, over cases)" in page.text
-    assert "share expected without it" in page.text
+    assert "of sources among whose labels is no blue <b>" in page.text
+    assert "expected without it" in page.text
+    assert "20.0 % (15.0 % to 25.0 %)" in page.text
     table = page.source.partition("<tbody")[2]
     first = table.partition("Every source that was given")[2]
     assert first.index("damaged.npy") < first.index("good.npy") < first.index("bad-one.npy")
@@ -67,7 +69,8 @@ def test_what_was_never_tested_is_said(result_folder):
     record(result_folder, {**evaluation(), "finding": {"blue <b>": few}})
     text = page_of(result_folder).text
     assert "Never tested on sources without blue <b>" in text
-    assert "of sources that have it: too few without it were there" in text
+    assert "most of them from sources that have it" in text
+    assert "20.0 % (15.0 % to 25.0 %) *" in text
 
 
 def test_of_many_sources_the_gallery_is_on_the_page_of_each(result_folder):
@@ -81,3 +84,32 @@ def test_of_many_sources_the_gallery_is_on_the_page_of_each(result_folder):
     page = Page(result_folder / link)
     (picture,) = [one["href"] for one in page.all("a") if one["href"].endswith(".jpg")]
     assert (result_folder / link).with_name(picture).is_file()
+
+
+def test_an_evaluation_that_knows_less_says_what_it_lacks(result_folder):
+    looked_for(result_folder, {})
+    record(result_folder, evaluation())  # of an older program
+    text = page_of(result_folder).text
+    assert "Of samples that are blue <b>, 75.5 %" in text
+    assert "was not measured: evaluate the package again" in text
+    assert "expected without it" not in text
+
+
+def test_doubt_is_said_where_something_is_known_and_takes_away_nothing_else(result_folder):
+    looked_for(result_folder, {})
+    change(result_folder / "predict.json", lambda body: body.update(uncertain_below=0.7))
+    record(result_folder, None)
+    text = page_of(result_folder).text
+    assert "Nothing is known of how well blue <b> is found" in text
+    assert "All of this was measured" not in text
+    record(result_folder, {**evaluation(), "finding": {"blue <b>": FOUND}})
+    text = page_of(result_folder).text
+    assert "All of this was measured with a class for each sample" in text
+    assert "expected without it" not in text  # it would be less
+
+
+def test_a_folder_of_zooms_that_were_deleted_is_no_fault(result_folder):
+    (result_folder / "zoom").mkdir()
+    assert "hue: 7 sources" in page_of(result_folder).text
+    (result_folder / "zoom" / "half").mkdir()
+    assert "hue: 7 sources" in page_of(result_folder).text

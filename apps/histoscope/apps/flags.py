@@ -82,15 +82,20 @@ def say_plan(found: Found, out: Path) -> int:
 
 
 def engine_of(
-    workers: int, deadline: float, stage: Path | None = None, stage_gb: float = 0.0
+    workers: int,
+    deadline: float,
+    stage: Path | None = None,
+    stage_gb: float = 0.0,
+    progress: Any = None,
 ) -> Any:
     """The engine of this machine; with a folder of copies one that makes these first."""
-    from histoscope.apps.console import Console
     from histoscope.core.work.local import Local
     from histoscope.core.work.staging import Staging
 
     local = Local(workers, deadline or math.inf)
-    return Staging(local, stage, int(stage_gb * 1e9), Console()) if stage else local
+    if stage is None:
+        return local
+    return Staging(local, stage, int(stage_gb * 1e9), max(1, workers), progress)
 
 
 def compute_of(device: str, precision: Any, workers: int | None = None) -> Any:

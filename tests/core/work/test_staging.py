@@ -1,6 +1,7 @@
 """Copies of what comes next: whole or absent, bounded, and gone in the end."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -39,8 +40,21 @@ def sources(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes([number]) * 1000)
         source = Source(f"{number:016x}", f"ward/{number}.npy")
-        given.append((source, [path], {"input": base}))
+        given.append(source)
     return given
+
+
+class Files:
+    """Sources of one file each."""
+
+    def files(self, source, roots):
+        return [roots["input"] / source.path]
+
+
+@pytest.fixture
+def begin(sources, tmp_path):
+    """Let a copier begin with all of them."""
+    return lambda copier: copier.begin(Files(), {"input": tmp_path / "slow"}, sources)
 
 
 def until(holds):
@@ -54,12 +68,14 @@ def there(folder):
     return sorted(one.name for one in folder.iterdir())
 
 
-def test_copies_are_made_in_order_within_the_bound_and_removed_when_finished(sources, tmp_path):
-    ids = [source.id for source, *_ in sources]
+def test_copies_are_made_in_order_within_the_bound_and_removed_when_finished(
+    sources, begin, tmp_path
+):
+    ids = [source.id for source in sources]
     folder = tmp_path / "fast"
     folder.mkdir()
     with Copier(folder, 2500) as copier:
-        copier.begin(sources)
+        begin(copier)
         until(lambda: there(folder) == ids[:2])
         assert (folder / ids[1] / "ward" / "1.npy").read_bytes() == b"\1" * 1000
         time.sleep(0.05)
@@ -74,30 +90,63 @@ def test_copies_are_made_in_order_within_the_bound_and_removed_when_finished(sou
     assert (copier.copied, copier.fault) == (3, "")
 
 
-def test_what_is_too_large_or_cannot_be_copied_is_left(sources, tmp_path, monkeypatch):
-    (sources[0][1][0]).write_bytes(b"x" * 5000)
-    sources[2][1][0].unlink()
+def test_what_is_too_large_or_cannot_be_copied_is_left(sources, begin, tmp_path):
+    (tmp_path / "slow" / sources[0].path).write_bytes(b"x" * 5000)
+    (tmp_path / "slow" / sources[2].path).unlink()
     folder = tmp_path / "fast"
     folder.mkdir()
     with Copier(folder, 3000) as copier:
-        copier.begin(sources)
+        begin(copier)
         until(lambda: not copier._thread.is_alive())
-        assert there(folder) == [sources[1][0].id, sources[3][0].id]
+        assert there(folder) == [sources[1].id, sources[3].id]
     assert copier.fault == "not all could be (No such file or directory)"
 
 
-def test_a_full_disk_leaves_no_part_behind(sources, tmp_path, monkeypatch):
-    def full(*words):
+def test_a_full_disk_leaves_no_part_behind_and_is_left_alone(begin, tmp_path, monkeypatch):
+    tried = []
+
+    def full(copier, source, path, target):
+        tried.append(path.name)
+        target.write_bytes(b"a part")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(staging.shutil, "copystat", full)
+    monkeypatch.setattr(Copier, "_copy_file", full)
     folder = tmp_path / "fast"
     folder.mkdir()
     with Copier(folder, 3000) as copier:
-        copier.begin(sources)
+        begin(copier)
         until(lambda: not copier._thread.is_alive())
     assert there(folder) == []
+    assert tried == ["0.npy"]
     assert "No space left on device" in copier.fault
+
+
+def test_the_last_of_a_disk_is_not_used_up(begin, tmp_path, monkeypatch):
+    little = shutil.disk_usage(tmp_path)._replace(free=staging.RESERVE_BYTES + 500)
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda place: little)
+    folder = tmp_path / "fast"
+    folder.mkdir()
+    with Copier(folder, 3000) as copier:
+        begin(copier)
+        until(lambda: not copier._thread.is_alive())
+    assert there(folder) == []
+    assert copier.fault == "not all could be (less than 2 GiB would be left on that disk)"
+
+
+def test_a_domain_that_cannot_list_files_ends_nothing(sources, tmp_path):
+    class Failing:
+        def files(self, source, roots):
+            if source.id.endswith("0"):
+                raise PermissionError(13, "Permission denied")
+            return Files().files(source, roots)
+
+    folder = tmp_path / "fast"
+    folder.mkdir()
+    with Copier(folder, 9000) as copier:
+        copier.begin(Failing(), {"input": tmp_path / "slow"}, sources)
+        until(lambda: not copier._thread.is_alive())
+        assert len(there(folder)) == 3
+    assert copier.fault == "not all could be (Permission denied)"
 
 
 def test_a_copy_is_what_is_opened_and_the_rest_where_it_lies(toy, tmp_path):
@@ -109,7 +158,7 @@ def test_a_copy_is_what_is_opened_and_the_rest_where_it_lies(toy, tmp_path):
     opening = Opening("toy", roots, toy.ToySampling(), staged=tmp_path / "fast")
     (tmp_path / "fast").mkdir()
     with Copier(tmp_path / "fast", 10**9) as copier:
-        copier.begin([(found[0], toy.DOMAIN.files(found[0], roots), roots)])
+        copier.begin(toy.DOMAIN, roots, found[:1])
         until(lambda: (tmp_path / "fast" / found[0].id).is_dir())
         (tmp_path / "slow" / found[0].path).unlink()
         for source in found:
@@ -124,7 +173,7 @@ def test_results_are_those_without_and_nothing_stays(toy, tmp_path):
     roots, told, stores = {"input": tmp_path / "slow"}, Told(), []
     for name, engine in (
         ("plain", Local(1)),
-        ("staged", Staging(Local(2), tmp_path / "fast", 10**9, told)),
+        ("staged", Staging(Local(2), tmp_path / "fast", 10**9, 0, told)),
     ):
         options, cut = toy.ToyOptions(), toy.ToySampling()
         place = tmp_path / name
@@ -164,6 +213,6 @@ def test_a_job_that_opens_no_sources_is_run_as_it_is(tmp_path):
 
     sources = [Source("0" * 16, "a")]
     with StopFlag() as stop:
-        engine = Staging(Plain(), tmp_path / "fast", 10, Silent())
+        engine = Staging(Plain(), tmp_path / "fast", 10, 1, Silent())
         assert [one.status for one in engine.run(object(), sources, stop)] == ["done"]
     assert not (tmp_path / "fast").exists()

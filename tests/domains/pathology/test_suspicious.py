@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import beta
 
-from histoscope.core.contracts import CloseUp, CorruptSample, Task
+from histoscope.core.contracts import CloseUp, CorruptSample, Source, Task
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.errors import UsageError
@@ -30,6 +30,7 @@ from histoscope.core.work.local import Local
 from histoscope.core.work.outcome import Outcome
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, ReadOptions, TileSampling
+from tests.domains.pathology.conftest import write_pyramid
 
 SIDE = 32
 CUT = TileSampling(size_px=SIDE, tile_mpp=1.0, min_tissue=0.0)
@@ -185,8 +186,9 @@ def test_what_cannot_be_read_is_said_and_the_others_are_shown(tmp_path, open_one
     cut = TileSampling(size_px=100, tile_mpp=1.0, min_tissue=0)
     with open_one(tmp_path / "a.png", cut, default_mpp=1.0) as reader:
         rows = reader.plan().rows
-        monkeypatch.setattr(reader, "window", lambda box: CorruptSample("unreadable (lost)"))
-        assert DOMAIN.close_ups(reader, rows, [1]) == [CorruptSample("unreadable (lost)")]
+        lost = CorruptSample("unreadable (lost)")
+        monkeypatch.setattr(reader, "window", lambda box, size: lost)
+        assert list(DOMAIN.close_ups(reader, rows, [1])) == [lost]
 
 
 @pytest.mark.parametrize(
@@ -217,3 +219,35 @@ def test_a_class_that_is_not_known_or_known_twice_is_refused(word, said):
 def results(out: Path) -> Iterator[tuple[Outcome, Path]]:
     for one in read_outcomes(out / "results"):
         yield one, out / "results" / one.source.id
+
+
+def test_of_a_large_tile_a_coarser_level_is_read(tmp_path, open_one):
+    levels = [np.full((side, side, 3), grey, np.uint8) for side, grey in ((6000, 90), (3000, 150))]
+    write_pyramid(tmp_path / "a.tif", levels, (0.25, 0.25))
+    cut = TileSampling(size_px=64, tile_mpp=16.0, min_tissue=0)  # 4,096 px of level 0
+    with open_one(tmp_path / "a.tif", cut) as reader:
+        (one,) = DOMAIN.close_ups(reader, reader.plan().rows, [0])
+    assert isinstance(one, CloseUp)
+    assert max(one.image.shape) == 2048
+    assert (one.image == 150).all()
+    assert one.box[2] == pytest.approx(4096 * 2048 / 4608, rel=0.01)
+
+
+def test_files_of_a_slide_are_all_or_none(tmp_path):
+    for name in ("a.tif", "b.mrxs", "b/Slidedat.ini", "b/Data0.dat", "c.dcm", "d.vsi", "e.vms"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = {}
+    for name, kind in (
+        *(("a.tif", "slide"), ("a.tif#2", "slide-2"), ("b.mrxs", "slide"), ("c.dcm", "slide")),
+        *(("d.vsi", "slide"), ("e.vms", "slide"), (".", "set-folders"), ("gone.tif", "slide")),
+    ):
+        source = Source("0" * 16, name, kind=kind)
+        files = DOMAIN.files(source, {"input": tmp_path})
+        found[name] = [path.relative_to(tmp_path).as_posix() for path in files]
+    assert found == {
+        "a.tif": ["a.tif"],
+        "a.tif#2": ["a.tif"],
+        "b.mrxs": ["b.mrxs", "b/Data0.dat", "b/Slidedat.ini"],
+        **{key: [] for key in ("c.dcm", "d.vsi", "e.vms", ".", "gone.tif")},
+    }

@@ -64,14 +64,15 @@ def command(
     info.cut(str(folder))
     domain = load_domain(info.domain)
     _, options = split_options(domain, "embed", values)
+    progress = Console()
     outcomes = embed(
         folder,
         roots_of(inputs, root),
         options,
         out,
-        engine=engine_of(workers, deadline, stage, stage_gb),
+        engine=engine_of(workers, deadline, stage, stage_gb, progress),
         compute=compute_of(device, precision, workers),
-        progress=Console(),
+        progress=progress,
     )
     counts = Counter(outcome.status for outcome in outcomes)
     samples = sum(outcome.samples for outcome in outcomes)

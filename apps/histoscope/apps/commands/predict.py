@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,11 @@ from histoscope.apps.flags import (
     work_options,
 )
 from histoscope.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from histoscope.core.work.outcome import Outcome
+
+NAMED = 3  # sources on the command line that are the most suspicious
 
 
 @click.command("predict")
@@ -42,7 +48,8 @@ from histoscope.core.errors import UsageError
 @click.option(
     "--suspicious",
     metavar="CLASS",
-    help="rank sources by this class (or TASK:CLASS), and show where it is most probable",
+    help="rank sources by this class (or TASK:CLASS), and show where it is most probable; "
+    "another class wants another --out",
 )
 @click.option(
     "--uncertain-below",
@@ -84,59 +91,66 @@ def command(
     second call does what is left. With --shard, run 'histoscope report OUT' once all are done.
     """
     from histoscope.apps.report import write_predict_report
-    from histoscope.core.contracts.installed import load_domain
+    from histoscope.core.contracts.installed import find_sources, load_domain
     from histoscope.core.packages.package import open_package
+    from histoscope.core.stages.estimate import estimate_prediction
     from histoscope.core.stages.predict import check_doubt, plan_prediction, predict
-    from histoscope.core.stages.suspects import Suspicion, most_suspicious
+    from histoscope.core.stages.suspects import Suspicion
+    from histoscope.core.stages.zoom import named_sources, write_zooms
 
-    opened = open_package(package)
+    opened, progress = open_package(package), Console()
     domain = load_domain(opened.info.encoder.domain)
     _, options = split_options(domain, "predict", values)
-    roots = roots_of(inputs, root)
-    part = parse_shard(shard)
+    roots, part = roots_of(inputs, root), parse_shard(shard)
     wanted = Suspicion.of(opened.tasks, suspicious) if suspicious is not None else None
+    check_doubt(opened.tasks, uncertain_below)
+    every = find_sources(domain, roots, options).sources if zoom else ()
+    enlarged = named_sources(domain, zoom, every)
     if dry_run:
-        from histoscope.core.stages.estimate import estimate_prediction
-
-        check_doubt(opened.tasks, uncertain_below)
-        found = plan_prediction(opened, domain, roots, options, part)[0]
+        found, cut = plan_prediction(opened, domain, roots, options, part)
         code = say_plan(found, out)
-        told = estimate_prediction(
-            opened,
-            roots,
-            options,
-            found.sources,
-            compute_of(device, precision, 1),
-            engine_of(1, deadline),
-            wanted,
-            uncertain_below,
-        )
+        how = compute_of(device, precision, 1), engine_of(1, deadline), wanted, uncertain_below
+        told = estimate_prediction(opened, roots, options, found.sources, *how)
         click.echo(told.said)
         return code
+    works = engine_of(workers, deadline, stage, stage_gb, progress)
     outcomes = predict(
         package,
         roots,
         options,
         out,
-        engine=engine_of(workers, deadline, stage, stage_gb),
+        engine=works,
         compute=compute_of(device, precision, workers),
         shard=part,
         suspicious=wanted,
         uncertain_below=uncertain_below,
-        zoom=zoom,
-        progress=Console(),
+        progress=progress,
     )
-    report = write_predict_report(out)
+    mine = {outcome.source.id for outcome in outcomes}
+    here = [one for one in enlarged if one.id in mine]
+    cut = opened.info.encoder.cut(str(package))
+    zooms = write_zooms(domain, roots, cut, here, out, engine=works, progress=progress)
+    say_results(outcomes, out, suspicious, write_predict_report(out))
+    return int(any(one.status == "failed" for one in (*outcomes, *zooms)))
+
+
+def say_results(
+    outcomes: Sequence[Outcome], out: Path, suspicious: str | None, report: Path
+) -> None:
+    """Say how much was done, and where to look."""
+    from histoscope.apps.report.page import visible
+    from histoscope.core.stages.suspects import ranked
+
     counts = Counter(outcome.status for outcome in outcomes)
     samples = sum(outcome.samples for outcome in outcomes)
     click.echo(
         f"{samples} samples of {counts['done']} sources predicted; {counts['empty']} empty, "
         f"{counts['failed']} failed (see {out / 'manifest.csv'})"
     )
-    if wanted is not None:
-        click.echo(most_suspicious(wanted, outcomes))
+    if first := ranked(outcomes)[:NAMED]:
+        named = ", ".join(f"{visible(one.source.path)} ({score:.2f})" for one, score in first)
+        click.echo(f"most suspicious of {suspicious}: {named} (see {out / 'suspicious.csv'})")
     click.echo(f"report: {report}")
-    return 1 if counts["failed"] else 0
 
 
 def parse_shard(word: str) -> tuple[int, int]:

@@ -76,7 +76,8 @@ def command(
         return say_plan(find_sources(domain, roots, options), out)
     from histoscope.core.stages.prepare import prepare
 
-    engine, progress = engine_of(workers, deadline, stage, stage_gb), Console()
+    progress = Console()
+    engine = engine_of(workers, deadline, stage, stage_gb, progress)
     outcomes = prepare(
         domain, roots, sampling, options, out, encoding=encoding, engine=engine, progress=progress
     )

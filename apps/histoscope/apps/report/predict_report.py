@@ -45,7 +45,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     heads = package["heads"]
     tally = {"done": 0, "empty": 0, "failed": 0} | Counter(one.status for one in outcomes)
     paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
-    wrong, wanted = known_false_calls(heads), suspicion(about, heads)
+    wrong, wanted = known_false_calls(about, heads), suspicion(about, heads)
     zooms = write_zoom_pages(directory, outcomes)
     sources = list[dict[str, Any]]()
     for outcome in outcomes:
@@ -93,7 +93,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
 def _on_its_page(
     directory: Path,
     outcome: Outcome,
-    wrong: Mapping[str, Mapping[str, float]],
+    wrong: Mapping[str, Mapping[str, str]],
     zoom: str | None,
     anew: bool,
 ) -> dict[str, Any]:

@@ -18,7 +18,7 @@ PAGE_BYTES = 24_000_000  # of all sources
 LEAST_BYTES = 20_000
 GALLERY = 4  # of the bytes of a picture, one of those that show suspicious samples has a part
 TABLE_ROWS = 50
-WITHOUT = Column("without", "share", "share expected without it")
+WITHOUT = Column("without", "share", "expected without it")
 CELLS: Mapping[str, Callable[[str], str]] = {
     "text": str,
     "count": lambda text: count(int(text)),
@@ -31,7 +31,7 @@ def view_source(
     results: Path,
     outcome: Outcome,
     pictures_bytes: int,
-    false_calls: Mapping[str, Mapping[str, float]],
+    false_calls: Mapping[str, Mapping[str, str]],
     base: str = "",
 ) -> dict[str, Any]:
     """One source as the page shows it: what is known of it and of its outcome, by their names.
@@ -46,7 +46,7 @@ def view_source(
         results: the folder that holds those of sources.
         outcome: of the source.
         pictures_bytes: what its pictures may take, before base64.
-        false_calls: by task and class, the part of a source without the class that is called it.
+        false_calls: by task and class, what part of a source without the class is called it.
         base: what leads from the page to the source's folder, empty or with a slash at its end.
     """
     source, done = outcome.source, outcome.more
@@ -117,7 +117,7 @@ def _held(answer: Mapping[str, Any]) -> str:
 
 
 def _table(
-    folder: Path, artefact: Mapping[str, Any], false_calls: Mapping[str, Mapping[str, float]]
+    folder: Path, artefact: Mapping[str, Any], false_calls: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any] | None:
     """The first rows of a CSV file; None when it cannot be read.
 
@@ -136,8 +136,9 @@ def _table(
         return None
     if wrong := false_calls.get(artefact.get("task", "")):
         columns.append(WITHOUT)
-        cells = [[*row, share(wrong[row[0]]) if row[0] in wrong else ""] for row in cells]
-    return {**artefact, "columns": columns, "rows": cells, "more": len(rows) - len(cells)}
+        cells = [[*row, wrong.get(row[0], "")] for row in cells]
+    more = len(rows) - len(cells)
+    return {**artefact, "columns": columns, "rows": cells, "more": more, "wrong": bool(wrong)}
 
 
 def _cell(column: Column, text: str) -> str:

@@ -15,16 +15,32 @@ DOUBTED = (
     "All of this was measured with a class for each sample; here what scores low is uncertain, so "
     "less is found, and less is called falsely."
 )
+UNMEASURED = (
+    "How much is called so falsely, and how sources rank, was not measured: evaluate the package "
+    "again with this version, and record it."
+)
 
 
-def known_false_calls(heads: Sequence[Found]) -> dict[str, dict[str, float]]:
-    """By task and class: the part of samples without the class that were called it, where known."""
-    told = dict[str, dict[str, float]]()
+def known_false_calls(about: Found, heads: Sequence[Found]) -> dict[str, dict[str, str]]:
+    """By task and class: what part of samples without the class was called it, for a person.
+
+    With a star where it was measured on sources that have the class, too. Nothing of tasks that
+    here may be uncertain, as they were not when that was measured.
+    """
+    told = dict[str, dict[str, str]]()
     for head in heads:
         finding = (head["evaluation"] or {}).get("finding", {})
-        known = {name: one["false_calls"] for name, one in finding.items() if one["false_calls"]}
-        told[head["task"]] = {name: one["value"] for name, one in known.items()}
+        known = {name: one for name, one in finding.items() if one["false_calls"]}
+        if not _doubts(about, head):
+            told[head["task"]] = {
+                name: _in_words(one["false_calls"]) + ("" if one["of"] == "sources" else " *")
+                for name, one in known.items()
+            }
     return told
+
+
+def _doubts(about: Found, head: Found) -> bool:
+    return bool(head["exclusive"] and about.get("uncertain_below"))
 
 
 def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:
@@ -37,48 +53,48 @@ def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:
     wanted = about.get("suspicious")
     if not wanted:
         return None
-    kind = wanted["kind"]
-    (evaluation,) = [head["evaluation"] or {} for head in heads if head["task"] == wanted["task"]]
-    found = evaluation.get("finding", {}).get(kind)
-    recall = evaluation.get("recall", {}).get(kind)
-    return {
-        **wanted,
-        "drawn": DRAWN,
-        "known": [
-            *([f"Of samples that are {kind}, {_in_words(recall)} were found."] if recall else []),
-            *(_of_finding(kind, found, evaluation["interval_over"]) if found else []),
-            *([DOUBTED] if about.get("uncertain_below") else []),
-        ],
-    }
+    (head,) = (head for head in heads if head["task"] == wanted["task"])
+    known = _known(wanted["kind"], head["evaluation"]) if head["evaluation"] else []
+    if known and _doubts(about, head):
+        known.append(DOUBTED)
+    return {**wanted, "drawn": DRAWN, "known": known}
 
 
-def _of_finding(kind: str, found: Found, units: str) -> list[str]:
-    lines, wrong, auc = list[str](), found["false_calls"], found["auc"]
+def _known(kind: str, evaluation: Found) -> list[str]:
+    """What an evaluation says of a class, a line each."""
+    recall, found = evaluation.get("recall", {}).get(kind), evaluation.get("finding", {}).get(kind)
+    lines = [f"Of samples that are {kind}, {_in_words(recall)} were found."] if recall else []
+    if not found:
+        return [*lines, UNMEASURED]
+    wrong = found["false_calls"]
     if wrong and wrong["value"] is not None:
         where = (
-            f"of sources without {kind}"
+            f"of sources among whose labels is no {kind}"
             if found["of"] == "sources"
-            else f"that are not {kind}, of sources that have it: too few without it were there"
+            else f"that are not {kind}, most of them from sources that have it"
         )
         lines.append(
             f"About {share(wrong['value'])} of a source without {kind} would be called {kind}: so "
             f"were {_in_words(wrong)} of the samples {where}."
         )
+    return [*lines, _ranking(kind, found, evaluation["interval_over"])]
+
+
+def _ranking(kind: str, found: Found, units: str) -> str:
+    auc = found["auc"]
     if auc is None or auc["value"] is None:
         missing = "without" if found["with"] else "with"
-        lines.append(
+        return (
             f"Never tested on sources {missing} {kind}: nothing shows that sources which have it "
             "rank above those which have not."
         )
-    else:
-        low, high = auc["interval"]
-        ends = "interval unknown" if low is None else f"95\u202f% interval {low:.2f} to {high:.2f}"
-        lines.append(
-            f"Of {found['with']} sources with {kind} and {found['without']} without it, the "
-            f"ranking had an area under the ROC curve of {auc['value']:.2f} ({ends}, over "
-            f"{units}); 0.5 is guessing."
-        )
-    return lines
+    low, high = auc["interval"]
+    ends = "interval unknown" if low is None else f"95\u202f% interval {low:.2f} to {high:.2f}"
+    return (
+        f"Of {found['with']} sources with {kind} among their labelled samples and "
+        f"{found['without']} without, these samples ranked the first before the second with an "
+        f"area under the ROC curve of {auc['value']:.2f} ({ends}, over {units}); 0.5 is guessing."
+    )
 
 
 def _in_words(metric: Found) -> str:
@@ -104,4 +120,5 @@ def gallery(folder: Path, base: str, told: Found, most_bytes: int) -> dict[str, 
         file = one["file"] if one["file"] == Path(one["file"] or "").name else None
         small = embed(folder / file, most_bytes) if file else None
         shown.append({**one, "embedded": small, "link": f"{base}{file}" if file else ""})
-    return {**told, "shown": shown}
+    parts = [one["box"][2:] != one["size"] for one in told["shown"] if one["box"]]
+    return {**told, "shown": shown, "framed": any(parts)}

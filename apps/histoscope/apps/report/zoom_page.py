@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histoscope.apps.report.page import NO_COLOUR, as_data, safe_colour, visible, write_page
-from histoscope.core.stages.zoom import ZOOMS
-from histoscope.core.work.folder import read_outcomes
+from histoscope.core.stages.zoom import ZOOMS, zoomed
 from histoscope.core.work.outcome import Outcome
 
 PAGE = "zoom.html"
@@ -25,9 +24,9 @@ def write_zoom_pages(directory: Path, outcomes: Sequence[Outcome]) -> dict[str, 
         By id of a source its page, relative to the folder.
     """
     found, results = dict[str, str](), {one.source.id: one for one in outcomes}
-    for made in read_outcomes(directory / ZOOMS) if (directory / ZOOMS).is_dir() else []:
+    for made in zoomed(directory):
         name, known = made.source.id, results.get(made.source.id)
-        if made.status == "done" and known and name == Path(name).name:
+        if known and name == Path(name).name:
             _write(directory / ZOOMS / name / PAGE, made, known)
             found[name] = f"{ZOOMS}/{name}/{PAGE}"
     return found

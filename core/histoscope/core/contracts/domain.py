@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -138,7 +138,7 @@ class Domain(Protocol):
 
     def close_ups(
         self, reader: Reader, rows: pa.Table, places: Sequence[int]
-    ) -> Sequence[CloseUp | CorruptSample]:
+    ) -> Iterable[CloseUp | CorruptSample]:
         """Samples and what surrounds them, as finely as recorded, for a person to judge.
 
         Args:
@@ -147,7 +147,7 @@ class Domain(Protocol):
             places: rows of some, in any order; few.
 
         Returns:
-            One a place, in the order of these.
+            One a place, in the order of these, read when it is asked for.
         """
 
     def relations(self, index: pa.Table, spec: Spec) -> pa.Table:

@@ -177,7 +177,7 @@ class Zoom:
 
     Attributes:
         width, height: of the finest level, px.
-        tile_px: side of a picture; those at the right and lower end may be smaller.
+        side_px: side of a picture; those at the right and lower end may be smaller.
         levels: of which the last is the finest; the first is one pixel.
         um_per_px: of the finest level along x, None where it has no such scale.
         missing: pictures that could not be read.
@@ -185,7 +185,7 @@ class Zoom:
 
     width: int
     height: int
-    tile_px: int
+    side_px: int
     levels: int
     um_per_px: float | None = None
     missing: int = 0

@@ -59,9 +59,9 @@ def finding(
     if test.task.level != "sample":
         return {}
     holds, denied, units = test.truth.holds, test.truth.denied, Units.of(test.units)
-    sources = Units.of(
-        [f"{one}\n{unit}" for one, unit in zip(test.sources, test.units, strict=True)]
-    )
+    pairs = np.stack([Units.of(test.sources).place, units.place], axis=1)
+    group = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    sources = Units(tuple(map(str, range(group.max() + 1))), group)
     found = {}
     for place, name in enumerate(test.task.classes):
         there = sources.sums(holds[:, place]) > 0
@@ -71,7 +71,7 @@ def finding(
         found[name] = {
             "with": int(there.sum()),
             "without": int((known & ~there).sum()),
-            "auc": _ranking(sources, there, known, scores, ends),
+            "auc": _ranking(sources, units, there, known, scores, ends),
             **_false_calls(denied[:, place], ~there[sources.place], wrong, units, ends),
         }
     return {"finding": found}
@@ -79,6 +79,7 @@ def finding(
 
 def _ranking(
     sources: Units,
+    of_samples: Units,
     there: NDArray[np.bool_],
     known: NDArray[np.bool_],
     scores: Sequence[NDArray[np.float32]],
@@ -87,7 +88,8 @@ def _ranking(
     """Area under the ROC curve of sources of which it is known whether the class is there."""
     if not there.any() or not (known & ~there).any():
         return None
-    units = Units.of([name.rpartition("\n")[2] for name in sources.names])
+    first = np.unique(sources.place, return_index=True)[1]
+    units = Units(of_samples.names, of_samples.place[first])
     truth, ways = there[known].astype(np.int64), []
     members = [np.flatnonzero(sources.place == place) for place in np.flatnonzero(known)]
     for one in scores:

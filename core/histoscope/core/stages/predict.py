@@ -6,7 +6,7 @@ are derived from these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.suspects import Suspicion, show, write_ranking
-from histoscope.core.stages.zoom import ZOOMS, ZoomJob, named_sources
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
 from histoscope.core.work.local import ONE_WORKER
@@ -85,18 +84,21 @@ class PredictJob:
             more: dict[str, Any] = {"package": package.digest, **runner.where}
             if reading.good().any():
                 turn.beat()
-                more |= self._write(reading.reader, results)
+                more |= self._write(reading.reader, results, turn.beat)
             return reading.outcome(more)
 
-    def _write(self, reader: Any, results: Results) -> dict[str, Any]:
+    def _write(self, reader: Any, results: Results, beat: Callable[[], None]) -> dict[str, Any]:
         """Tables and drawings; what the report needs of them."""
         folder, table = self.out.of(results.source), _table(results)
         write_table(folder / "predictions.parquet", *PREDICTIONS, table)
         write_csv(folder / "predictions.csv", table)
         domain = load_domain(self.opening.domain)
         rendering: Rendering = domain.render(reader, results, self.options, folder)
-        wanted = self.suspicious
-        suspects = {"suspicious": show(wanted, domain, reader, results, folder)} if wanted else {}
+        suspects = dict[str, Any]()
+        if self.suspicious:
+            beat()
+            told = show(self.suspicious, domain, reader, results, folder, beat)
+            suspects = {"suspicious": told}
         return {
             **suspects,
             "answers": [_counts(answer) for answer in results.answers],
@@ -227,8 +229,10 @@ def check_doubt(tasks: Sequence[Task], least: float) -> None:
     """See that what is uncertain can be told from a class.
 
     Raises:
-        UsageError: a class has its name.
+        UsageError: a class has its name, or the score is none from 0 to 1.
     """
+    if not 0 <= least <= 1:
+        raise UsageError(f"--uncertain-below {least:g}: not from 0 to 1")
     for task in tasks:
         if least and task.exclusive and UNCERTAIN in task.classes:
             raise UsageError(
@@ -261,7 +265,6 @@ def predict(
     shard: tuple[int, int] = (1, 1),
     suspicious: Suspicion | None = None,
     uncertain_below: float = 0.0,
-    zoom: Sequence[str] = (),
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -277,7 +280,6 @@ def predict(
         suspicious: by what sources are ranked, and whose most probable samples are shown.
         uncertain_below: best score below which a sample, or a source, is given none of exclusive
             classes; 0: it always has one.
-        zoom: sources, by path or its end, that are written at every scale, too.
         progress: who is told.
 
     Returns:
@@ -291,7 +293,6 @@ def predict(
     check_doubt(package.tasks, uncertain_below)
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard)
-    enlarged = named_sources(domain, zoom, found.sources, whole=shard[1] == 1)
     parameters = {
         "domain": domain.name,
         "model": package.digest,
@@ -312,9 +313,6 @@ def predict(
     opening = Opening(domain.name, roots, sampling)
     job = PredictJob(opening, options, package_folder, compute, folder, suspicious, uncertain_below)
     outcomes = work_through("predict", found.sources, job, engine, progress)
-    if enlarged:
-        all_scales = ZoomJob(opening, OutFolder(out, PREDICT, parts=ZOOMS))
-        work_through("zoom", enlarged, all_scales, engine, progress)
     write_unused(out, found.unused)
     every = read_outcomes(out / RESULTS)
     write_manifest(out, every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import CloseUp, CorruptSample, Domain, Reader, Results, Task
 from histoscope.core.data.shard import encode
 from histoscope.core.data.units import sample_keys
-from histoscope.core.errors import UsageError, near_word
+from histoscope.core.errors import HistoscopeError, UsageError, near_word
 from histoscope.core.evaluation.finding import expected_highest
 from histoscope.core.files import write_bytes, write_csv
+from histoscope.core.work.job import as_reason
 from histoscope.core.work.outcome import Outcome
 
-SHOWN, NAMED = 12, 3  # samples of a source, sources on the command line
+SHOWN = 12
 TABLE = "suspicious.csv"
 OF_PICTURE = ("file", "size", "box", "place")
 
@@ -58,7 +59,12 @@ class Suspicion:
 
 
 def show(
-    wanted: Suspicion, domain: Domain, reader: Reader, results: Results, out: Path
+    wanted: Suspicion,
+    domain: Domain,
+    reader: Reader,
+    results: Results,
+    out: Path,
+    beat: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Write pictures of the most suspicious samples, and the table that says where they are.
 
@@ -71,6 +77,7 @@ def show(
         reader: of it, open.
         results: what the package says of it; at least one sample could be read.
         out: its folder.
+        beat: called at every picture.
 
     Returns:
         What the report needs: score of the source, samples called the class, and what is shown.
@@ -79,15 +86,16 @@ def show(
     column = answer.task.classes.index(wanted.kind)
     scores, called = answer.probabilities[:, column], answer.chosen()[:, column]
     places = _apart(domain, results.rows, scores)
-    seen = domain.close_ups(reader, results.rows, places)
+    seen = _close_ups(domain, reader, results, places)
     keys = sample_keys(results.source, results.rows)
     shown = []
     for rank, (place, one) in enumerate(zip(places, seen, strict=True), 1):
+        beat()
         told = {"rank": rank, "id": keys[place], "score": round(float(scores[place]), 6)}
         if isinstance(one, CorruptSample):
             shown.append({**told, "where": one.reason, **dict.fromkeys(OF_PICTURE)})
             continue
-        image = _framed(domain, results, place, one, called, answer.colours[column])
+        image = _outlined(domain, results, place, one, called, answer.colours[column])
         file = f"suspicious-{rank:02d}.jpg"
         write_bytes(out / file, encode(image, "jpeg"))
         shown.append({**told, "where": one.where, **_of_picture(file, one)})
@@ -99,6 +107,22 @@ def show(
         "called": int(called.sum()),
         "shown": shown,
     }
+
+
+def _close_ups(
+    domain: Domain, reader: Reader, results: Results, places: Sequence[int]
+) -> Iterator[CloseUp | CorruptSample]:
+    """One a place; where the domain fails, the rest are corrupt: the answers stand without them."""
+    made = 0
+    try:
+        for one in domain.close_ups(reader, results.rows, places):
+            made += 1
+            yield one
+    except HistoscopeError:
+        raise
+    except Exception as fault:  # whatever a decoder raises
+        reason = as_reason(results.source, fault).reason
+        yield from [CorruptSample(reason)] * (len(places) - made)
 
 
 def _of_picture(file: str, one: CloseUp) -> dict[str, Any]:
@@ -121,7 +145,7 @@ def _apart(domain: Domain, rows: pa.Table, scores: NDArray[np.float32]) -> list[
     return found
 
 
-def _framed(
+def _outlined(
     domain: Domain,
     results: Results,
     place: int,
@@ -137,14 +161,14 @@ def _framed(
     for beside in domain.around(results.rows, place):
         if called[beside.place]:
             corner = left + beside.right * width, top + beside.down * height
-            _frame(image, (*corner, width, height), ink, 1)
+            _outline(image, (*corner, width, height), ink, 1)
     if (width, height) != (image.shape[1], image.shape[0]):
-        _frame(image, one.box, (255, 255, 255), 3 * thick)
-        _frame(image, one.box, ink, thick)
+        _outline(image, one.box, (255, 255, 255), 3 * thick)
+        _outline(image, one.box, ink, thick)
     return image
 
 
-def _frame(
+def _outline(
     image: NDArray[np.uint8],
     box: tuple[float, float, float, float],
     ink: tuple[int, ...],
@@ -191,12 +215,12 @@ def write_ranking(out: Path, outcomes: Sequence[Outcome]) -> None:
         write_csv(out / TABLE, pa.Table.from_pylist(rows, RANKING))
 
 
-def most_suspicious(wanted: Suspicion, outcomes: Sequence[Outcome]) -> str:
-    """Name the sources with the highest scores, one line."""
-    scored = [one for one in outcomes if one.more.get("suspicious")]
-    scored.sort(key=lambda one: -one.more["suspicious"]["score"])
-    first = [f"{one.source.path} ({one.more['suspicious']['score']:.2f})" for one in scored[:NAMED]]
-    return f"most suspicious of {wanted.kind}: {', '.join(first) or 'none'} (see {TABLE})"
+def ranked(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, float]]:
+    """Sources that have a score, with it, the most suspicious first."""
+    scored = [
+        (one, one.more["suspicious"]["score"]) for one in outcomes if "suspicious" in one.more
+    ]
+    return sorted(scored, key=lambda pair: -pair[1])
 
 
 RANKING = pa.schema(

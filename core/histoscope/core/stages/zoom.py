@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from histoscope.core.contracts import Domain, Source, Zoomable
+from histoscope.core.contracts import Domain, Roots, Sampling, Source, Zoomable
 from histoscope.core.contracts.installed import load_domain
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import DataError, UsageError
+from histoscope.core.progress import Progress
+from histoscope.core.stages.predict import PREDICT
 from histoscope.core.tables.names import Files
-from histoscope.core.work.folder import OutFolder
-from histoscope.core.work.job import Turn
-from histoscope.core.work.outcome import Outcome
+from histoscope.core.work.folder import OutFolder, work_through
+from histoscope.core.work.job import Engine, Turn
+from histoscope.core.work.outcome import DONE, Outcome, read_outcome
 from histoscope.core.work.reading import Opening
 
 ZOOMS = "zoom"  # folder below that of the results; each source has one in it
@@ -37,16 +40,13 @@ class ZoomJob:
             return Outcome(source, "done", 0, 0, reason, reader.facts, {"zoom": asdict(made)})
 
 
-def named_sources(
-    domain: Domain, names: Sequence[str], sources: Sequence[Source], whole: bool = True
-) -> list[Source]:
+def named_sources(domain: Domain, names: Sequence[str], sources: Sequence[Source]) -> list[Source]:
     """The sources that are to be written at every scale.
 
     Args:
         domain: of the sources.
         names: paths, or their ends.
-        sources: among which they are.
-        whole: whether these are all there are; else a name may be of another shard.
+        sources: all there are, also those of other shards.
 
     Raises:
         UsageError: the field has none that are larger than a screen, or a name is of none.
@@ -54,9 +54,48 @@ def named_sources(
     """
     if names and not isinstance(domain, Zoomable):
         raise UsageError(f"--zoom: {domain.name} has no pictures of every scale")
-    files = Files([one.path for one in sources], domain.naming)
-    paths = {files.the_one(name, "--zoom") for name in names}
-    if None in paths and whole:
-        name = next(name for name in names if not files.find(name))
-        raise UsageError(f"--zoom {name}: no such source; give its path as the report has it")
-    return [one for one in sources if one.path in paths]
+    files, found = Files([one.path for one in sources], domain.naming), list[Source]()
+    for name in names:
+        path = files.the_one(name, "--zoom")
+        if path is None:
+            raise UsageError(f"--zoom {name}: no such source; give its path as the report has it")
+        alike = [one for one in sources if one.path == path]
+        if len(alike) > 1:
+            roots = ", ".join(one.root for one in alike)
+            raise DataError(f"--zoom {name}: lies in several inputs ({roots}); predict one of them")
+        found += [one for one in alike if one not in found]
+    return found
+
+
+def write_zooms(
+    domain: Domain,
+    roots: Roots,
+    sampling: Sampling,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    engine: Engine,
+    progress: Progress,
+) -> list[Outcome]:
+    """Write sources at every scale beside their results; what is there already stays.
+
+    Args:
+        domain: of the sources.
+        roots: where they lie.
+        sampling: how they are opened.
+        sources: those that are wanted.
+        out: what ``predict`` wrote.
+        engine: who does the work.
+        progress: who is told.
+    """
+    if not sources:
+        return []
+    folder = OutFolder(out, PREDICT, parts=ZOOMS)
+    job = ZoomJob(Opening(domain.name, roots, sampling), folder)
+    return work_through("zoom", sources, job, engine, progress)
+
+
+def zoomed(out: Path) -> list[Outcome]:
+    """What was written at every scale, and is whole."""
+    found = [read_outcome(file) for file in sorted((out / ZOOMS).glob(f"*/{DONE}"))]
+    return [one for one in found if one.status == "done"]

@@ -98,7 +98,7 @@ def _check_reader(domain: Domain, source: Source, reader: Reader, sampling: Samp
 def _check_close_ups(domain: Domain, reader: Reader, rows: pa.Table) -> None:
     """As many as asked for, in that order, with the sample inside."""
     places = [len(rows) - 1, 0]
-    found = domain.close_ups(reader, rows, places)
+    found = list(domain.close_ups(reader, rows, places))
     assert len(found) == len(places), f"close_ups: {len(found)} of {len(places)}"
     for one in found:
         if isinstance(one, CorruptSample):

@@ -19,14 +19,15 @@ from typing import Any, Self
 
 from histoscope.core.contracts import Movable, Roots, Source
 from histoscope.core.contracts.installed import load_domain
-from histoscope.core.errors import writing
+from histoscope.core.errors import FULL, writing
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.stop import StopFlag
 from histoscope.core.work.job import Engine, Job
 from histoscope.core.work.outcome import Outcome
 from histoscope.core.work.reading import Opening
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES, RESERVE_BYTES = 8 << 20, 2 << 30
+FULL_SOON = "not all could be (less than 2 GiB would be left on that disk)"
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Staging:
         engine: that does the work.
         place: folder of copies; each call has one of its own in it.
         most_bytes: that copies may take at a time.
+        begun: how many sources the engine begins with at once, which are read where they lie.
         progress: who is told.
     """
 
     engine: Engine
     place: Path
     most_bytes: int
+    begun: int
     progress: Progress
 
     def run(self, job: Job, sources: Sequence[Source], stop: StopFlag) -> Iterator[Outcome]:
@@ -52,11 +55,10 @@ class Staging:
         if not isinstance(opening, Opening) or not isinstance(domain, Movable) or not sources:
             yield from self.engine.run(job, sources, stop)
             return
-        roots, files = opening.roots, {one.id: domain.files(one, opening.roots) for one in sources}
         with own_folder(self.place) as folder, Copier(folder, self.most_bytes) as copier:
             jobs: Any = job  # a dataclass, as all that open sources
             moved = replace(jobs, opening=replace(opening, staged=folder))
-            copier.begin([(one, files[one.id], roots) for one in sources])
+            copier.begin(domain, opening.roots, sources[self.begun :])
             for outcome in self.engine.run(moved, sources, stop):
                 copier.release(outcome.source.id)
                 yield outcome
@@ -120,9 +122,17 @@ class Copier:
         if self._thread is not None:
             self._thread.join()
 
-    def begin(self, sources: Sequence[tuple[Source, Sequence[Path], Roots]]) -> None:
-        """Copy these, each with its files and the roots that they lie below."""
-        self._thread = threading.Thread(target=self._work, args=(list(sources),), daemon=True)
+    def begin(self, domain: Movable, roots: Roots, sources: Sequence[Source]) -> None:
+        """Copy these, in order.
+
+        Args:
+            domain: knows their files.
+            roots: below which they lie.
+            sources: that come next.
+        """
+        self._thread = threading.Thread(
+            target=self._work, args=(domain, roots, list(sources)), daemon=True
+        )
         self._thread.start()
 
     def release(self, source: str) -> None:
@@ -133,25 +143,33 @@ class Copier:
                 shutil.rmtree(self._folder / source, ignore_errors=True)
             self._change.notify_all()
 
-    def _work(self, sources: list[tuple[Source, Sequence[Path], Roots]]) -> None:
-        for source, files, roots in sources:
+    def _work(self, domain: Movable, roots: Roots, sources: list[Source]) -> None:
+        for source in sources:
+            if self._ended:
+                return
             try:
+                files = domain.files(source, roots)
                 size = sum(path.stat().st_size for path in files)
                 if files and size <= self._most and self._room(source.id, size):
                     self._copy(source, files, roots)
-            except OSError as fault:
-                self.fault = f"not all could be ({fault.strerror or fault})"
+            except (OSError, ValueError) as fault:
+                self.fault = f"not all could be ({getattr(fault, 'strerror', None) or fault})"
                 self._forget(source.id)
-            if self._ended:
-                return
+                if isinstance(fault, OSError) and fault.errno in FULL:
+                    return
 
     def _room(self, source: str, size: int) -> bool:
-        """Wait until a source fits; False where it is finished, or all is over, before that."""
+        """Wait until a source fits; False where it is finished, or all is over, before that.
+
+        What the disk has left is not used up: results may be written there.
+        """
         with self._change:
             self._change.wait_for(
                 lambda: self._over(source) or sum(self._held.values()) + size <= self._most
             )
-            if self._over(source):
+            left = shutil.disk_usage(self._folder).free - size
+            if self._over(source) or left < RESERVE_BYTES:
+                self.fault = self.fault or ("" if self._over(source) else FULL_SOON)
                 return False
             self._held[source] = size
             return True

@@ -85,7 +85,7 @@ def class_map(
             sums[top:low, left:far] += probabilities[place]
             votes[top:low, left:far] += 1
     best, kinds = sums.argmax(axis=2), classes + (least > 0)
-    unsure = sums.max(axis=2) < least * votes
+    unsure = sums.max(axis=2) < np.float32(least) * votes
     best = np.where(unsure, classes, best)
     best = np.where(votes > 0, best, np.where(covered, kinds, NOTHING))
     return ClassMap(x_edges, y_edges, best.astype(np.int16), kinds)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import cv2
-import numpy as np
 import pyarrow as pa
 
 from histoscope.core.contracts import CloseUp, CorruptSample, Reader
@@ -30,13 +28,11 @@ def close_up(reader: Reader, rows: pa.Table, place: int) -> CloseUp | CorruptSam
     size = reader.facts["width_level0_px"], reader.facts["height_level0_px"]
     left, across = _around(x, width, int(cast(int, size[0])))
     top, down = _around(y, height, int(cast(int, size[1])))
-    image = cast("SlideReader", reader).window(Box(left, top, across, down))
+    shrunk = min(1.0, LONGEST_PX / max(across, down))
+    size_px = (max(1, round(across * shrunk)), max(1, round(down * shrunk)))
+    image = cast("SlideReader", reader).window(Box(left, top, across, down), size_px)
     if isinstance(image, CorruptSample):
         return image
-    shrunk = min(1.0, LONGEST_PX / max(across, down))
-    if shrunk < 1:
-        size_px = (max(1, round(across * shrunk)), max(1, round(down * shrunk)))
-        image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), np.uint8)
     box = (x - left) * shrunk, (y - top) * shrunk, width * shrunk, height * shrunk
     span = f"{width:.5g}" if round(width) == round(height) else f"{width:.5g} x {height:.5g}"
     where = f"x {x:.0f}, y {y:.0f}, {span} px of the full resolution"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Reader, Zoom
 from histoscope.core.errors import UnreadableSource
-from histoscope.core.files import write_bytes, write_text
+from histoscope.core.files import plain_path, write_text
 from histoscope.domains.pathology.canvas import GROUND
 from histoscope.domains.pathology.slide_reader import SlideReader
 from histoscope.domains.pathology.tiling import Box
@@ -97,7 +97,9 @@ def _grid(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
-    write_bytes(path, bytes(imagecodecs.jpeg8_encode(image, level=QUALITY)))
+    """One of many files, which count once the source's record is there."""
+    with plain_path(path) as file:
+        file.write_bytes(bytes(imagecodecs.jpeg8_encode(image, level=QUALITY)))
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:

@@ -24,6 +24,7 @@ from histoscope.domains.pathology.formats import (
     SLIDE_SUFFIXES,
     TIFF_SUFFIXES,
     TILE_SUFFIXES,
+    TO_CONVERT,
     may_be_bare_dicom,
     suffix_of,
 )
@@ -89,8 +90,8 @@ def files_of(source: Source, roots: Roots) -> Sequence[Path]:
     """All files that a slide or picture is read from; none where others beside it may count."""
     path = file_of(source, roots)
     suffix = suffix_of(path)
-    alone = not source.kind.startswith("set-") and suffix not in _FRAMED | DICOM_SUFFIXES
-    if not alone or not path.is_file() or may_be_bare_dicom(path):
+    several = suffix in {*_FRAMED, *DICOM_SUFFIXES, *TO_CONVERT} or may_be_bare_dicom(path)
+    if several or source.kind.startswith("set-") or not path.is_file():
         return ()
     companions = path.with_suffix("").rglob("*") if suffix == ".mrxs" else ()
     return (path, *sorted(one for one in companions if one.is_file()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,11 +147,11 @@ class PathologyDomain:
 
     def close_ups(
         self, reader: Reader, rows: pa.Table, places: Sequence[int]
-    ) -> Sequence[CloseUp | CorruptSample]:
+    ) -> Iterable[CloseUp | CorruptSample]:
         """Tiles among what surrounds them, at full resolution."""
         from histoscope.domains.pathology.closeup import close_up
 
-        return [close_up(reader, rows, place) for place in places]
+        return (close_up(reader, rows, place) for place in places)
 
     def files(self, source: Source, roots: Roots) -> Sequence[Path]:
         """A slide's file, of MIRAX with its folder; none of a series or a set."""

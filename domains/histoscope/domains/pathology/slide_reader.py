@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
-from histoscope.domains.pathology.readers.base import Pyramid, RegionFault
+from histoscope.domains.pathology.readers.base import Pyramid, Region, RegionFault
 from histoscope.domains.pathology.readers.choose import why_no_pixels
 from histoscope.domains.pathology.resample import resample
 from histoscope.domains.pathology.scale import Scale
@@ -43,6 +43,7 @@ LONGEST_SEARCH_PX = 2048
 MASK_VALUES = 32
 LITTLE = 0.01  # of what was scanned
 AT_ONCE = 4096  # rows whose places are numbers of Python at a time
+NEARLY = 1.01  # a level that is so much coarser still does
 
 
 class SlideReader:
@@ -114,14 +115,24 @@ class SlideReader:
         size = thumbnail_size(self._pyramid, self._mpp, wanted_um, longest_px)
         return make_thumbnail(self._pyramid, size)
 
-    def window(self, box: Box) -> NDArray[np.uint8] | CorruptSample:
-        """Pixels of level 0 inside a box that lies on the slide, (height, width, 3)."""
+    def window(
+        self, box: Box, size: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8] | CorruptSample:
+        """What lies in a box on the slide, (height, width, 3).
+
+        Args:
+            box: level-0 px.
+            size: width and height of the picture, no larger than the box; None: as they are there.
+        """
+        levels, out = self._pyramid.levels, size or (box.width, box.height)
+        most = min(box.width / out[0], box.height / out[1]) * NEARLY
+        level = max(n for n in range(len(levels)) if max(downsample(levels, n)) <= most)
+        place = on_level(box.x, box.y, box.width, box.height, downsample(levels, level))
         try:
-            region = self._pyramid.read(0, box)
+            region = self._pyramid.read(level, enclosing(place, levels[level]))
         except RegionFault as fault:
             return CorruptSample(f"unreadable ({fault})")
-        size = (box.width, box.height)
-        return resample(region.image, box.x - region.x, box.y - region.y, *size, size)
+        return _cut(region, place, out, levels[level])
 
     def plan(self) -> Plan:
         """Tiles with enough tissue, row by row; none, with the reason, on an empty slide.
@@ -215,9 +226,7 @@ class SlideReader:
         side = (self.sampling.size_px, self.sampling.size_px)
         level = self._pyramid.levels[self._level]
         region = self._pyramid.read(self._level, enclosing(place, level))
-        corner = place.x - region.x, place.y - region.y
-        end = level[0] - region.x, level[1] - region.y
-        return resample(region.image, *corner, place.width, place.height, side, end)
+        return _cut(region, place, side, level)
 
     def _why_empty(self) -> str:
         picture = self.search_picture
@@ -256,6 +265,15 @@ class SlideReader:
             "tissue": "found" if self._outlines is None else "drawn",
             "partial_tiles": "white fill" if self.sampling.partial == "fill" else "dropped",
         }
+
+
+def _cut(
+    region: Region, place: Rectangle, size: tuple[int, int], level: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """A rectangle of a level, px, out of a region around it, at another size."""
+    corner = place.x - region.x, place.y - region.y
+    end = level[0] - region.x, level[1] - region.y
+    return resample(region.image, *corner, place.width, place.height, size, end)
 
 
 def _rows(tiles: Grid, parts: NDArray[np.float64]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +170,7 @@ class SurgeryDomain:
 
     def close_ups(
         self, reader: Reader, rows: pa.Table, places: Sequence[int]
-    ) -> Sequence[CloseUp | CorruptSample]:
+    ) -> Iterable[CloseUp | CorruptSample]:
         """Frames at the recording's own size."""
         from histoscope.domains.surgery.closeup import close_ups
         from histoscope.domains.surgery.operation_reader import OperationReader

@@ -94,10 +94,10 @@ class OperationReader:
         """Frames at the recording's own size, cut to the field of view where samples are.
 
         Args:
-            frames: their numbers, in any order; all are read in one pass.
+            frames: their numbers, few, in any order.
         """
         places = np.searchsorted(self._movie.numbers, frames)
-        found = dict(self._movie.read(np.unique(places).tolist()))
+        found = dict(self._movie.glance(np.unique(places).tolist()))
         return [self._shown(found[place]) for place in places.tolist()]
 
     def _shown(self, answer: NDArray[np.uint8] | str) -> NDArray[np.uint8] | CorruptSample:

@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById('data').textContent);
 const canvas = document.getElementById('view'), ink = canvas.getContext('2d');
 const MOST = 4, KEPT = 400, STEP = 0.2;  // screen pixels a pixel of the scan; pictures in memory
 const pictures = new Map();
-let x = 0, y = 0, scale = 1, asked = false;  // of the middle, px of the scan; screen px a px of it
+let x = 0, y = 0, scale = 1, asked = false, telling = 0;  // of the middle, px of the scan; screen px a px of it
 
 const wide = () => canvas.clientWidth, tall = () => canvas.clientHeight;
 const whole = () => Math.min(wide() / data.width, tall() / data.height);
@@ -31,7 +31,7 @@ function picture(level, column, row) {
 }
 
 function drawLevel(level) {
-  const ratio = 2 ** (data.levels - 1 - level), side = data.tile_px * ratio;
+  const ratio = 2 ** (data.levels - 1 - level), side = data.side_px * ratio;
   const left = x - wide() / 2 / scale, top = y - tall() / 2 / scale;
   const columns = Math.ceil(data.width / side), rows = Math.ceil(data.height / side);
   const first = [Math.max(0, Math.floor(left / side)), Math.max(0, Math.floor(top / side))];
@@ -61,6 +61,11 @@ function draw() {
   drawLevel(level);
   drawMarks();
   drawBar();
+  clearTimeout(telling);
+  telling = setTimeout(tell, 300);  // once it stands still
+}
+
+function tell() {
   document.getElementById('said').textContent =
     `x ${Math.round(x)}, y ${Math.round(y)}, ${Math.round(scale * 1000) / 10} % of the scan's pixels`;
 }
@@ -79,6 +84,10 @@ function drawMarks() {
     ink.strokeRect(left - 2, top - 2, across + 4, down + 4);
     ink.strokeStyle = data.colour;
     ink.strokeRect(left, top, across, down);
+    ink.strokeStyle = '#ffffff';
+    ink.lineWidth = 4;
+    ink.strokeText(String(one.rank), left, top - 5);
+    ink.lineWidth = 2;
     ink.fillStyle = '#15181c';
     ink.fillText(String(one.rank), left, top - 5);
   }
@@ -110,9 +119,14 @@ const KEYS = { ArrowLeft: () => { x -= STEP * wide() / scale; }, ArrowRight: () 
   ArrowUp: () => { y -= STEP * tall() / scale; }, ArrowDown: () => { y += STEP * tall() / scale; },
   '+': middle(1.5), '=': middle(1.5), '-': middle(1 / 1.5), '0': showAll, '1': () => { scale = 1; } };
 
-function show(place) {
-  const one = data.marks[place];
-  change(() => { x = one.x + one.width / 2; y = one.y + one.height / 2; scale = 1; });
+function show(rank) {
+  const one = data.marks.find(mark => mark.rank === rank);
+  if (!one) return change(showAll);
+  change(() => {
+    x = one.x + one.width / 2;
+    y = one.y + one.height / 2;
+    scale = Math.min(1, wide() / 2 / one.width, tall() / 2 / one.height);
+  });
 }
 
 addEventListener('keydown', event => {
@@ -133,9 +147,6 @@ for (const one of document.querySelectorAll('[data-mark]'))
 new ResizeObserver(redraw).observe(canvas);
 addEventListener('hashchange', fromHash);
 
-function fromHash() {  // #3: the third mark
-  const place = Number(location.hash.slice(1)) - 1;
-  if (data.marks[place]) show(place); else change(showAll);
-}
+function fromHash() { show(Number(location.hash.slice(1))); }  // #3: the mark of that rank
 
 fromHash();
