@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.predicting [--cores 1] [--tiles 6000] [--size-px 64]
         [--tile-mpp 0.5] [--encoder random:resnet18] [--rounds 3] [--readers 1]
+        [--precision float32]
 
 A mosaic of the phantom's section, as a pyramid of JPEG tiles at 0.5 um per pixel, is cut into
 tiles, all of which count. Four sides take turns, each in processes of its own that are bound to the
@@ -95,7 +96,7 @@ def network(told: Told) -> tuple[int, Callable[[], object]]:
     from histoscope.core.runtime.device import Compute
 
     encoder, _ = open_package(Path(told["package"])).first_draw()
-    runner = Runner.of(encoder, Compute("cpu", threads=told["threads"]).start())
+    runner = Runner.of(encoder, Compute("cpu", told["precision"], told["threads"]).start())
     reader = opening_of(told).open(source_of(told))
     samples = list(reader.read(reader.plan().rows))
     return len(samples), lambda: sum(len(batch.features) for batch in runner.run(samples))
@@ -113,7 +114,7 @@ def predict(told: Told) -> tuple[int, Callable[[], object]]:
     with opening.open(source) as reader:
         count = len(reader.plan().rows)
     folder = OutFolder(Path(told["out"]), PREDICT, parts=RESULTS)
-    compute = Compute("cpu", threads=told["threads"])
+    compute = Compute("cpu", told["precision"], told["threads"])
     job = PredictJob(opening, ReadOptions(), Path(told["package"]), compute, folder)
     job.load()
     return count, lambda: job(source, Turn(readers=told["readers"]))
@@ -202,6 +203,7 @@ def rate(told: Told, side: str) -> float:
 @click.option("--encoder", default="random:resnet18")
 @click.option("--rounds", default=3)
 @click.option("--readers", default=1, help="processes that read in predict")
+@click.option("--precision", default="float32", help="of ours; the plain loop's is float32")
 @click.option("--told", hidden=True)
 def main(
     cores: int,
@@ -211,6 +213,7 @@ def main(
     encoder: str,
     rounds: int,
     readers: int,
+    precision: str,
     told: str | None,
 ) -> None:
     """Print what each side does in a second, and the two ratios."""
@@ -227,12 +230,13 @@ def main(
         write_slide(place / "slide.tif", int(tiles**0.5 * size_px * tile_mpp / SLIDE_MPP))
         about = {"slide": str(place / "slide.tif"), "package": str(package), "out": scratch}
         about |= {"size_px": size_px, "tile_mpp": tile_mpp, "cores": cores, "readers": readers}
-        about |= {"threads": max(1, cores // readers)}
+        about |= {"threads": max(1, cores // readers), "precision": precision}
         best = dict.fromkeys(SIDES, 0.0)
         for _ in range(rounds):
             for side in SIDES:
                 best[side] = max(best[side], rate(about, side))
-    click.echo(f"{cores} cores, {encoder}, {size_px} px at {tile_mpp} um/px, {readers} readers")
+    click.echo(f"{cores} cores, {encoder}, {size_px} px at {tile_mpp} um/px")
+    click.echo(f"{readers} readers, {precision}")
     for side in SIDES:
         click.echo(f"  {side}: {best[side]:.0f} tiles/s")
     allowed = 1 / (1 / best["reading"] + 1 / best["network"])

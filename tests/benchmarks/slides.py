@@ -1,10 +1,12 @@
 """Tiles of a large slide: ours beside OpenSlide's, tile by tile, one core; ratios of one run.
 
-    python -m tests.benchmarks.slides [--side 16384] [--rounds 3] [--mosaic PICTURE]
+    python -m tests.benchmarks.slides [--side 16384] [--rounds 3] [--mosaic PICTURE] [--halving]
 
 A tiled JPEG of tissue, a mosaic of PICTURE or of the phantom's section, is cut into tiles of
 256 px at its own scale, as they lie in the file and 100 px beside. Both sides give RGB arrays of
-the same tiles; the best of the rounds in which they take turns counts. Nothing passes or fails.
+the same tiles; the best of the rounds in which they take turns counts. With --halving tiles of
+half, a quarter and an eighth of the slide's scale are read, averaged and halved in the decoder.
+Nothing passes or fails.
 """
 
 from __future__ import annotations
@@ -30,14 +32,13 @@ from histoscope.domains.pathology.options import PrepareOptions, TileSampling
 from histoscope.domains.pathology.phantom.sections import make_section
 from histoscope.domains.pathology.tiling import PLACE
 
-TILE_PX, BESIDE_PX = 256, 100
-YCBCR = {"photometric": "ycbcr"}
-KINDS: dict[str, dict[str, Any]] = {  # how the file is written
-    "240 px, 4:2:0": {"tile": (240, 240), **YCBCR, "subsampling": (2, 2)},
-    "256 px, 4:2:0": {"tile": (256, 256), **YCBCR, "subsampling": (2, 2)},
-    "512 px, 4:2:0": {"tile": (512, 512), **YCBCR, "subsampling": (2, 2)},
-    "256 px, 4:4:4": {"tile": (256, 256), **YCBCR, "subsampling": (1, 1)},
-    "256 px, RGB": {"tile": (256, 256), "photometric": "rgb", "subsampling": (1, 1)},
+TILE_PX, BESIDE_PX, FIRST = 256, 100, 64  # the last: tiles that are compared
+KINDS: dict[str, dict[str, Any]] = {  # how the file is written; its colours as JPEG has them
+    "240 px, 4:2:0": {"tile": (240, 240), "subsampling": (2, 2)},
+    "256 px, 4:2:0": {"tile": (256, 256), "subsampling": (2, 2)},
+    "512 px, 4:2:0": {"tile": (512, 512), "subsampling": (2, 2)},
+    "256 px, 4:4:4": {"tile": (256, 256), "subsampling": (1, 1)},
+    "256 px, RGB": {"tile": (256, 256), "subsampling": (1, 1), "outcolorspace": "rgb"},
 }
 
 
@@ -51,9 +52,10 @@ def mosaic(picture: NDArray[np.uint8], side: int, tile: int) -> Iterator[NDArray
 
 def write(path: Path, picture: NDArray[np.uint8], side: int, kind: dict[str, Any]) -> None:
     """A slide of one level at 0.5 um per pixel."""
+    kind = dict(kind)
     how = {"level": 80}
-    if kind["photometric"] == "rgb":
-        how["outcolorspace"] = "rgb"
+    if "outcolorspace" in kind:
+        how["outcolorspace"] = kind.pop("outcolorspace")
     tifffile.imwrite(
         path,
         mosaic(picture, side, kind["tile"][0]),
@@ -61,6 +63,7 @@ def write(path: Path, picture: NDArray[np.uint8], side: int, kind: dict[str, Any
         dtype=np.uint8,
         compression="jpeg",
         compressionargs=how,
+        photometric="rgb",
         resolution=(2e4, 2e4),
         resolutionunit="CENTIMETER",
         metadata=None,
@@ -96,11 +99,36 @@ def theirs(path: Path, corners: Sequence[tuple[int, int]]) -> float:
     return time.process_time() - began
 
 
+def shrunk(path: Path, factor: int, *, halving: bool) -> tuple[float, NDArray[np.uint8]]:
+    """CPU seconds a tile at 1/factor of the slide's scale, and the first of them."""
+    told: dict[str, Any] = {"size_px": TILE_PX, "tile_mpp": 0.5 * factor, "min_tissue": 0}
+    (source,) = DOMAIN.find({"input": path}, PrepareOptions())
+    with DOMAIN.open(source, {"input": path}, TileSampling(**told, halving=halving)) as reader:
+        rows = reader.plan().rows
+        began, images = time.process_time(), []
+        for sample in reader.read(rows):
+            assert isinstance(sample, Sample), sample
+            images.append(sample.image)
+    return (time.process_time() - began) / len(rows), np.stack(images[:FIRST])
+
+
+def compare_halving(path: Path, name: str, rounds: int) -> None:
+    """Print a line for each scale."""
+    for factor in (2, 4, 8):
+        taken = [[shrunk(path, factor, halving=by) for by in (True, False)] for _ in range(rounds)]
+        halved, exact = (min(one[side][0] for one in taken) for side in (0, 1))
+        apart = np.abs(taken[0][0][1].astype(np.int16) - taken[0][1][1])
+        rates = f"{1 / halved:.0f} | {1 / exact:.0f} | {exact / halved:.1f}"
+        told = f"{apart.mean():.2f} | {np.percentile(apart, 99):.0f} | {apart.max()}"
+        click.echo(f"| {name} | 1/{factor} | {rates} | {told} |")
+
+
 @click.command(help=__doc__)
 @click.option("--side", default=16384)
 @click.option("--rounds", default=3)
 @click.option("--mosaic", "picture", type=click.Path(path_type=Path, exists=True))
-def main(side: int, rounds: int, picture: Path | None) -> None:
+@click.option("--halving", is_flag=True, help="instead: coarser tiles, averaged and halved")
+def main(side: int, rounds: int, picture: Path | None, halving: bool) -> None:
     """Print the table."""
     keep_freed_memory()  # as the program does
     if picture is None:
@@ -108,14 +136,18 @@ def main(side: int, rounds: int, picture: Path | None) -> None:
     else:
         Image.MAX_IMAGE_PIXELS = None
         pixels = np.asarray(Image.open(picture).convert("RGB"))
-    click.echo(
-        "| tiles of the file | beside them by | tiles | ours, 1/s | OpenSlide, 1/s | ratio |"
-    )
-    click.echo("| --- " * 6 + "|")
+    heads = ["beside them by", "tiles", "ours, 1/s", "OpenSlide, 1/s", "ratio"]
+    if halving:
+        heads = ["scale", "halved, 1/s", "averaged, 1/s", "ratio", "apart, mean", "99 %", "most"]
+    click.echo(f"| tiles of the file | {' | '.join(heads)} |")
+    click.echo("| --- " * (1 + len(heads)) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "slide.tif"
         for name, kind in KINDS.items():
             write(path, pixels, side, kind)
+            if halving:
+                compare_halving(path, name, rounds)
+                continue
             for by_px in (0, BESIDE_PX):
                 corners = places(side, by_px)
                 taken = [(ours(path, corners), theirs(path, corners)) for _ in range(rounds)]

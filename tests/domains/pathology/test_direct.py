@@ -130,8 +130,8 @@ def test_what_differs_is_read_by_openslide(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", "4:2:0")
     plain = JpegTiles._decoded
 
-    def off_by_one(self: JpegTiles, index: int) -> NDArray[np.uint8] | None:
-        found = plain(self, index)
+    def off_by_one(self: JpegTiles, index: int, factor: int) -> NDArray[np.uint8] | None:
+        found = plain(self, index, factor)
         return None if found is None else found ^ (index == 4)  # a tile in the middle
 
     monkeypatch.setattr(JpegTiles, "_decoded", off_by_one)
@@ -237,8 +237,8 @@ def test_tiles_beside_their_place_are_noticed_where_openslide_blends(tmp_path, m
     path = _blended(tmp_path / "a.tif")
     plain = JpegTiles._decoded
 
-    def moved(self: JpegTiles, index: int) -> NDArray[np.uint8] | None:
-        found = plain(self, index)
+    def moved(self: JpegTiles, index: int, factor: int) -> NDArray[np.uint8] | None:
+        found = plain(self, index, factor)
         return found if found is None or not index else np.roll(found, 1, axis=1)
 
     monkeypatch.setattr(JpegTiles, "_decoded", moved)
@@ -279,7 +279,9 @@ def test_tiles_beside_those_of_the_file_are_decoded_once_a_row(tmp_path, monkeyp
     decoded = list[int]()
     plain = JpegTiles._decoded
     monkeypatch.setattr(
-        JpegTiles, "_decoded", lambda self, index: decoded.append(index) or plain(self, index)
+        JpegTiles,
+        "_decoded",
+        lambda self, index, by: decoded.append(index) or plain(self, index, by),
     )
     with both(path) as (ours, _):
         ours.read(0, Box(0, 0, 1, 1))

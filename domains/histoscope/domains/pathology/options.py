@@ -38,7 +38,13 @@ class TileSampling(Sampling):
         "before a pathology encoder it bought nothing in a published comparison (arXiv 2311.11772)",
     )
 
-    alike: ClassVar[tuple[str, ...]] = ("stain_normalisation",)
+    halving: bool = Field(
+        False,
+        description="where a slide has JPEG tiles at least twice as fine as asked for, let the "
+        "decoder halve them: faster, and other pixels, a grey value or less in the mean",
+    )
+
+    alike: ClassVar[tuple[str, ...]] = ("stain_normalisation", "halving")
 
     def scale(self) -> Mapping[str, float]:
         """Physical scale of a tile: micrometres per pixel."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import CorruptSample, Plan, Sample, Scalar
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.pathology.options import TileSampling
-from histoscope.domains.pathology.readers.base import Pyramid, Region, RegionFault
+from histoscope.domains.pathology.readers.base import Halving, Pyramid, Region, RegionFault
 from histoscope.domains.pathology.readers.choose import why_no_pixels
 from histoscope.domains.pathology.resample import resample
 from histoscope.domains.pathology.scale import Scale
@@ -27,6 +27,7 @@ from histoscope.domains.pathology.tiling import (
     downsample,
     enclosing,
     grid,
+    in_steps,
     on_level,
     pick_level,
 )
@@ -76,6 +77,7 @@ class SlideReader:
         self._drawn, self._outlines = drawn, outlines
         self._level = pick_level(pyramid.levels, self._mpp, sampling.tile_mpp)
         self._ratio = downsample(pyramid.levels, self._level)
+        self._factor = self._halvings()
         if fault := why_no_pixels(pyramid, self._level):
             raise UnreadableSource(f"opens, but no part of it can be read ({fault})")
         self._told = self._facts(scale)
@@ -225,8 +227,27 @@ class SlideReader:
     def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
         side = (self.sampling.size_px, self.sampling.size_px)
         level = self._pyramid.levels[self._level]
+        if self._factor > 1 and isinstance(self._pyramid, Halving):
+            box = in_steps(enclosing(place, level), self._factor)
+            image = self._pyramid.halved(self._level, self._factor, box)
+            if image is not None:
+                less = 1 / self._factor
+                small = Rectangle(
+                    *(less * one for one in (place.x, place.y, place.width, place.height))
+                )
+                region = Region(image, None, box.x * less, box.y * less)
+                return _cut(region, small, side, (level[0] * less, level[1] * less))
         region = self._pyramid.read(self._level, enclosing(place, level))
         return _cut(region, place, side, level)
+
+    def _halvings(self) -> int:
+        """By how much the decoder makes the level smaller: 1, 2, 4 or 8."""
+        if not self.sampling.halving or not isinstance(self._pyramid, Halving):
+            return 1
+        level_um = (um * ratio for um, ratio in zip(self._mpp, self._ratio, strict=True))
+        spare = self.sampling.tile_mpp / max(level_um) * NEARLY
+        could = (n for n in (8, 4, 2) if n <= spare and self._pyramid.halves(self._level, n))
+        return next(could, 1)
 
     def _why_empty(self) -> str:
         picture = self.search_picture
@@ -258,6 +279,7 @@ class SlideReader:
             "mpp_y": scale.y_um,
             "mpp_source": scale.source,
             "read_level": self._level,
+            "halved_by": self._factor,
             "bounds_x_level0_px": box.x,
             "bounds_y_level0_px": box.y,
             "bounds_width_level0_px": box.width,
@@ -268,7 +290,7 @@ class SlideReader:
 
 
 def _cut(
-    region: Region, place: Rectangle, size: tuple[int, int], level: tuple[int, int]
+    region: Region, place: Rectangle, size: tuple[int, int], level: tuple[float, float]
 ) -> NDArray[np.uint8]:
     """A rectangle of a level, px, out of a region around it, at another size."""
     corner = place.x - region.x, place.y - region.y

@@ -136,6 +136,13 @@ def enclosing(rectangle: Rectangle, limit: tuple[int, int] | None = None) -> Box
     return Box(left, top, max(0, right - left), max(0, bottom - top))
 
 
+def in_steps(box: Box, step: int) -> Box:
+    """The smallest box around one whose edges are multiples of a step."""
+    left, top = box.x // step * step, box.y // step * step
+    right, bottom = -(-(box.x + box.width) // step) * step, -(-(box.y + box.height) // step) * step
+    return Box(left, top, right - left, bottom - top)
+
+
 def has_places(rows: pa.Table) -> bool:
     """Whether every row says where on the slide it lies."""
     return len(rows) > 0 and all(rows.column(name).null_count == 0 for name in PLACE)

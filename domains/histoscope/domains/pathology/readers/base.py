@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,26 @@ class Pyramid(Protocol):
 
     def close(self) -> None:
         """Let the file go."""
+
+
+@runtime_checkable
+class Halving(Protocol):
+    """A picture that can be decoded at a half, a quarter or an eighth of a level's size."""
+
+    def halves(self, level: int, factor: int) -> bool:
+        """Whether it can, 2, 4 or 8 times smaller."""
+
+    def halved(self, level: int, factor: int, box: Box) -> NDArray[np.uint8] | None:
+        """A box of a level, made smaller by the decoder; None where it cannot be had so.
+
+        Args:
+            level: whose pixels ``box`` counts.
+            factor: 2, 4 or 8.
+            box: its edges are multiples of ``factor``; it may end behind the level by less.
+
+        Returns:
+            uint8, (box.height / factor, box.width / factor, 3).
+        """
 
 
 def on_background(

@@ -97,6 +97,17 @@ class DirectPyramid:
                 return Region(image, None, box.x, box.y)
         return self._slide.read(level, box)
 
+    def halves(self, level: int, factor: int) -> bool:
+        """See :class:`~.base.Halving`: where the level's own pixels are OpenSlide's."""
+        tiles = self._tiles[level]
+        whole = tiles is not None and not (tiles.wide % factor or tiles.tall % factor)
+        return tiles is not None and whole and self._is_same(level, tiles)
+
+    def halved(self, level: int, factor: int, box: Box) -> NDArray[np.uint8] | None:
+        """See :class:`~.base.Halving`."""
+        tiles = self._tiles[level]
+        return None if tiles is None else tiles.read(box, factor)
+
     def close(self) -> None:
         """Let the files go."""
         self._files.close()

@@ -1,7 +1,8 @@
 """One level of a TIFF as its own JPEG tiles, decoded with nothing between file and pixels.
 
 The decoder is as strict as OpenSlide's: what it warns of is a damaged tile, not a grey one. Fast
-transforms and scaling inside the decoder give other pixels, and are not used.
+transforms give other pixels, and are not used; so does scaling inside the decoder, which is asked
+for only where a package was made with it.
 """
 
 from __future__ import annotations
@@ -62,28 +63,33 @@ class JpegTiles:
         self._colours = "RGB" if rgb else "YCbCr"  # as the decoder's head says it
         tables = (page.jpegtables or _START + _END)[len(_START) : -len(_END)]
         self._head = _START + _ADOBE + bytes([not rgb]) + tables
-        self._kept = OrderedDict[int, NDArray[np.uint8]]()
+        self._kept = OrderedDict[tuple[int, int], NDArray[np.uint8]]()
         # of tiles that lie beside the file's, each row of these is needed twice
         self._most = min(2 * self.across + 8, KEPT_BYTES // (3 * self.wide * self.tall))
 
-    def read(self, box: Box) -> NDArray[np.uint8] | None:
-        """Pixels of a box, uint8, (height, width, 3); None where a tile is left out or damaged."""
+    def read(self, box: Box, factor: int = 1) -> NDArray[np.uint8] | None:
+        """Pixels of a box, uint8, (height, width, 3); None where a tile is left out or damaged.
+
+        Args:
+            box: px of the level.
+            factor: 2, 4 or 8: the decoder makes them smaller by so much. Edges of the box and
+                sides of a tile are multiples of it.
+        """
         under = list(self._under(box))
         if len(under) == 1 and (box.width, box.height) == (self.wide, self.tall):
-            return self._decoded(under[0][0])  # nobody asks for it again
-        out = np.empty((box.height, box.width, 3), np.uint8)
+            return self._decoded(under[0][0], factor)  # nobody asks for it again
+        out = np.empty((box.height // factor, box.width // factor, 3), np.uint8)
         for index, x, y in under:
-            tile = self._tile(index)
+            tile = self._tile(index, factor)
             if tile is None:
                 return None
             left, top = max(x, box.x), max(y, box.y)
-            right, lower = (
-                min(x + self.wide, box.x + box.width),
-                min(y + self.tall, box.y + box.height),
-            )
-            out[top - box.y : lower - box.y, left - box.x : right - box.x] = tile[
-                top - y : lower - y, left - x : right - x
-            ]
+            right = min(x + self.wide, box.x + box.width)
+            lower = min(y + self.tall, box.y + box.height)
+            out[
+                _part(top - box.y, lower - box.y, factor),
+                _part(left - box.x, right - box.x, factor),
+            ] = tile[_part(top - y, lower - y, factor), _part(left - x, right - x, factor)]
         return out
 
     def _under(self, box: Box) -> Iterator[tuple[int, int, int]]:
@@ -93,21 +99,21 @@ class JpegTiles:
             for column in columns:
                 yield row * self.across + column, column * self.wide, row * self.tall
 
-    def _tile(self, index: int) -> NDArray[np.uint8] | None:
+    def _tile(self, index: int, factor: int) -> NDArray[np.uint8] | None:
         """A decoded tile, or None; those that were used last are kept."""
-        tile = self._kept.get(index)
+        tile = self._kept.get((index, factor))
         if tile is not None:
-            self._kept.move_to_end(index)
+            self._kept.move_to_end((index, factor))
             return tile
-        tile = self._decoded(index)
+        tile = self._decoded(index, factor)
         if tile is not None:
-            self._kept[index] = tile
+            self._kept[index, factor] = tile
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return tile
 
-    def _decoded(self, index: int) -> NDArray[np.uint8] | None:
-        if not self.byte_counts[index]:
+    def _decoded(self, index: int, factor: int) -> NDArray[np.uint8] | None:
+        if index >= len(self.byte_counts) or not self.byte_counts[index]:
             return None
         try:
             self._file.seek(self._offsets[index])
@@ -115,9 +121,14 @@ class JpegTiles:
             tall, wide, colours, _ = simplejpeg.decode_jpeg_header(data)
             if (tall, wide, colours) != (self.tall, self.wide, self._colours):
                 return None  # a tile of its own kind, or a damaged head that asks for gigabytes
+            less = {"min_height": tall // factor, "min_width": wide // factor, "min_factor": 1}
             tile: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                data, "RGB", fastdct=False, fastupsample=False
+                data, "RGB", fastdct=False, fastupsample=False, **(less if factor > 1 else {})
             )
         except (OSError, ValueError, MemoryError):
             return None
-        return tile
+        return tile if tile.shape[:2] == (tall // factor, wide // factor) else None
+
+
+def _part(start: int, stop: int, factor: int) -> slice:
+    return slice(start // factor, stop // factor)
