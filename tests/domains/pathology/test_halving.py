@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Sample
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.folder import EncoderInfo
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.encoders import check_fits
 from histoscope.core.stages.prepare import prepare
@@ -128,5 +129,18 @@ def test_a_store_that_was_cut_otherwise_is_refused(tmp_path):
         if halving:
             check_fits(info, Store(out), "package")
         else:
-            with pytest.raises(DataError, match="halving"):
+            with pytest.raises(DataError, match="prepare the data without --halving"):
                 check_fits(info, Store(out), "package")
+
+
+def test_a_store_that_was_begun_before_this_could_be_asked_goes_on(tmp_path):
+    write(tmp_path / "a.tif")
+    roots, options, out = {"input": tmp_path / "a.tif"}, PrepareOptions(), tmp_path / "store"
+    how = {"engine": Local(0), "progress": Silent()}
+    prepare(DOMAIN, roots, cut(2, halving=False), options, out, **how)
+    settings = json.loads((out / "settings.json").read_text())
+    del settings["sampling"]["halving"], settings["options"]["tissue"]
+    (out / "settings.json").write_text(json.dumps(settings))
+    prepare(DOMAIN, roots, cut(2, halving=False), options, out, **how)
+    with pytest.raises(UsageError, match=r"sampling\.halving: False there, True now"):
+        prepare(DOMAIN, roots, cut(2), options, out, **how)

@@ -131,6 +131,14 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
     raise UsageError(f"{folder}: no encoder here; give {wanted}")
 
 
+def _said(name: str, value: object) -> str:
+    """How the command line is told a value: ``with --size-px 64``, ``without --halving``."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return f"{'with' if value else 'without'} {flag}"
+    return f"with {flag} {value}"
+
+
 def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
     """Refuse a store of another domain, scale, size or colour; nothing is changed in silence.
 
@@ -157,5 +165,5 @@ def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
         if ours != theirs:
             raise DataError(
                 f"{where}: made with {name} {ours}, but {store.path} with {theirs}; "
-                f"prepare the data with --{name.replace('_', '-')} {ours}"
+                f"prepare the data {_said(name, ours)}"
             )

@@ -142,7 +142,10 @@ def prepare(
         "options": options.named(),
     }
     folder = OutFolder(out, SETTINGS, closing="store.json", parts=SOURCES)
-    folder.claim(settings)
+    fields = type(sampling).model_fields.items()
+    defaults = {name: one.get_default() for name, one in fields if not one.is_required()}
+    usual = {"sampling": defaults, "options": type(options)().named()}
+    folder.claim(settings, usual=usual)
     say_found(found, progress)
     for place in (out, out / "shards", out / "labels"):
         remove_left(place)
