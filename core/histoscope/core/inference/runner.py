@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from histoscope.core.contracts import CorruptSample, Sample
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.encoders.pixels import to_unit
+from histoscope.core.inference.folding import folded
 from histoscope.core.runtime.device import Compute, Precision
 
 BATCH = 64  # always full: what a sample gives does not depend on how many others there are
@@ -62,12 +63,21 @@ class Runner:
 
     @classmethod
     def of(cls, loaded: LoadedEncoder, compute: Compute) -> Runner:
-        """A runner of an encoder that lies on disk."""
-        return cls(loaded.module, compute.chosen(), compute.precision, loaded.digest)
+        """A runner of an encoder that lies on disk; on a CPU with its batch norms folded."""
+        return cls._light(loaded, compute.chosen(), compute.precision)
 
     def like(self, loaded: LoadedEncoder) -> Runner:
         """A runner of another encoder, in the same place."""
-        return Runner(loaded.module, self.device, self.precision, loaded.digest)
+        return Runner._light(loaded, self.device, self.precision)
+
+    @classmethod
+    def _light(cls, loaded: LoadedEncoder, device: torch.device, precision: Precision) -> Runner:
+        size_px = loaded.info.sampling.get("size_px")
+        lighter = None
+        if device.type == "cpu" and isinstance(size_px, int):
+            lighter = folded(loaded.module, size_px)
+        name = f"{loaded.digest}-folded" if lighter else loaded.digest
+        return cls(lighter or loaded.module, device, precision, name)
 
     @property
     def where(self) -> dict[str, str]:
