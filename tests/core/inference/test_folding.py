@@ -67,3 +67,27 @@ def test_what_cannot_be_copied_stays_as_it_is():
             raise RuntimeError("once only")
 
     assert folded(lively(Stubborn()), 16) is None
+
+
+class Gated(Twisted):
+    """As :class:`Twisted`, and silent on dark images and on noise."""
+
+    def forward(self, images):
+        return super().forward(images) * (images.amin((1, 2, 3)) > 0.9).float()[:, None]
+
+
+class Loud(Twisted):
+    """As :class:`Twisted`, beside a feature that is a million times larger."""
+
+    def forward(self, images):
+        return torch.cat([super().forward(images), torch.full((len(images), 1), 3e6)], dim=1)
+
+
+@pytest.mark.parametrize("kind", [Gated, Loud])
+def test_a_trial_is_not_passed_by_silence_or_by_one_loud_feature(kind):
+    assert folded(lively(kind()), 16) is None
+
+
+def test_where_nothing_was_folded_nothing_is_changed():
+    module = lively(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten()))
+    assert folded(module, 16) is None

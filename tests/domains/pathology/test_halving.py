@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from histoscope.core.contracts import Sample
+from histoscope.core.data.joined import joined
+from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.folder import EncoderInfo
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Silent
 from histoscope.core.stages.encoders import check_fits
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.pretrain_data import data_of
+from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
 from histoscope.domains.pathology import DOMAIN
 from histoscope.domains.pathology.options import PrepareOptions, TileSampling
@@ -138,9 +143,77 @@ def test_a_store_that_was_begun_before_this_could_be_asked_goes_on(tmp_path):
     roots, options, out = {"input": tmp_path / "a.tif"}, PrepareOptions(), tmp_path / "store"
     how = {"engine": Local(0), "progress": Silent()}
     prepare(DOMAIN, roots, cut(2, halving=False), options, out, **how)
-    settings = json.loads((out / "settings.json").read_text())
-    del settings["sampling"]["halving"], settings["options"]["tissue"]
-    (out / "settings.json").write_text(json.dumps(settings))
+    before = digest_of_data(out)
+    older(out)
+    assert digest_of_data(out) == before  # a run that was begun on it goes on
     prepare(DOMAIN, roots, cut(2, halving=False), options, out, **how)
+    assert digest_of_data(out) == before
     with pytest.raises(UsageError, match=r"sampling\.halving: False there, True now"):
         prepare(DOMAIN, roots, cut(2), options, out, **how)
+
+
+def older(store: Path) -> None:
+    """As if a program had written it that knew neither this nor outlines of tissue."""
+    for name in ("settings.json", "store.json"):
+        told = json.loads((store / name).read_text())
+        del told["sampling"]["halving"], told["options"]["tissue"]
+        (store / name).write_text(json.dumps(told))
+
+
+def digest_of_data(store: Path) -> str:
+    """What a run of ``pretrain`` says that it was trained on."""
+    opened, spec = Store(store), PretrainSpec()
+    return data_of(opened, DOMAIN, select(opened, "train", None), spec).digest
+
+
+def test_stores_of_both_programs_are_joined_where_none_was_halved(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.tif", (1, 1) if name == "a" else (2, 2))
+    how = {"engine": Local(0), "progress": Silent()}
+    for name, halving in (("a", False), ("b", False), ("c", True)):
+        slide = tmp_path / ("b.tif" if name == "c" else f"{name}.tif")
+        roots, options = {"input": slide}, PrepareOptions()
+        prepare(DOMAIN, roots, cut(2, halving=halving), options, tmp_path / f"s-{name}", **how)
+    older(tmp_path / "s-a")
+    a, b, c = (Store(tmp_path / f"s-{name}") for name in "abc")
+    for pair in ((a, b), (b, a)):
+        assert len(joined(pair).index) == len(a.index) + len(b.index)
+    with pytest.raises(DataError, match=r"sampling differs \(halving False and True\)"):
+        joined((a, c))
+
+
+def test_what_lies_behind_the_edge_is_in_no_pixel(tmp_path, open_one):
+    """Encoders fill the last tiles up, some with black."""
+    padded = np.zeros((1024, 1280, 3), np.uint8)
+    padded[:933, :1211] = 200
+    scale = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
+    more = {"compressionargs": {"level": 95}, "photometric": "rgb", "subsampling": (1, 1)}
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        padded,
+        tile=(256, 256),
+        compression="jpeg",
+        metadata=None,
+        **more,
+        **scale,
+    )
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        tiff.pages.first.tags["ImageWidth"].overwrite(1211)
+        tiff.pages.first.tags["ImageLength"].overwrite(933)
+    told = cut(4).model_copy(update={"partial": "fill"})
+    with open_one(tmp_path / "a.tif", told) as reader:
+        assert reader.facts["halved_by"] == 4
+        images = [one.image for one in reader.read(reader.plan().rows) if isinstance(one, Sample)]
+    seen = np.array(images)
+    assert set(np.unique(seen)) <= {*range(195, 206), *range(250, 256), *range(206, 250)}
+    assert seen.min() > 190  # no black came in
+
+
+def test_pictures_of_a_set_say_that_nothing_is_halved(tmp_path):
+    for kind in ("a", "b"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (150, 90, 140)).save(tmp_path / "set" / kind / "x.png")
+    options = PrepareOptions(layout="folders", mpp=MPP)
+    roots, out = {"input": tmp_path / "set"}, tmp_path / "store"
+    (one,) = prepare(DOMAIN, roots, cut(1), options, out, engine=Local(0), progress=Silent())
+    assert "halving is of slides: these pictures are read as they are" in one.reason

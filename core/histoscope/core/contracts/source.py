@@ -87,11 +87,13 @@ class Sampling(Spec):
     Attributes:
         size_px: side of an image.
         alike: fields that a store must share with an encoder beside scale and size.
+        added: fields that older programs did not know; at their defaults nothing is another for it.
     """
 
     size_px: int
 
     alike: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def scale(self) -> Mapping[str, float]:

@@ -34,8 +34,10 @@ class JoinedStore(Store):
         first = stores[0]
         self._stores, self.path = list(stores), first.path
         for other in stores[1:]:
-            for key in ("domain", "sampling"):
-                ours, theirs = first.about[key], other.about[key]
+            for key, ours, theirs in (
+                ("domain", first.domain, other.domain),
+                ("sampling", _fields(first), _fields(other)),
+            ):
                 if ours != theirs:
                     raise DataError(
                         f"{first.path} and {other.path}: {key} differs ({_apart(ours, theirs)}); "
@@ -105,6 +107,11 @@ class JoinedReader(ImageReader):
         """The shard of its store."""
         place = int(np.searchsorted(self._first, row, side="right")) - 1
         return self._readers[place].at(row - int(self._first[place]))
+
+
+def _fields(store: Store) -> dict[str, Any]:
+    """How its images were cut; what an older program did not know is as usual."""
+    return store.sampling.model_dump(mode="json")
 
 
 def _apart(ours: Any, theirs: Any) -> str:

@@ -16,15 +16,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 log = logging.getLogger(__name__)
 
-APART = 1e-5  # of the largest feature, by which a trial may differ
-IMAGES = 4
+APART = 1e-5  # of a feature's largest value, or the median of these, by which a trial may differ
+NOISE = 4  # images of it; beside them black, grey, white and a slope
 
 
 def folded(module: nn.Module, size_px: int) -> nn.Module | None:
     """A copy of a network with batch norms folded, weights as they lie best; None where not.
 
-    None where there is no batch norm to fold, where the network learns, or where it would give
-    other features of random images than :data:`APART` allows.
+    None where no batch norm was folded, where the network learns, or where a trial gives other
+    features than :data:`APART` allows, or nothing to judge by.
 
     Args:
         module: RGB in 0..1, (batch, 3, size_px, size_px), to (batch, dim); on the CPU.
@@ -32,29 +32,40 @@ def folded(module: nn.Module, size_px: int) -> nn.Module | None:
     """
     if module.training or not any(isinstance(one, nn.BatchNorm2d) for one in module.modules()):
         return None
-    draw = torch.Generator().manual_seed(0)
-    images = torch.rand(IMAGES, size_px, size_px, 3, generator=draw).permute(0, 3, 1, 2)
     try:
         lighter = copy.deepcopy(module)
-        for parent in list(lighter.modules()):
-            _fold_children(parent)
+        count = sum(_fold_children(parent) for parent in list(lighter.modules()))
         lighter = lighter.to(memory_format=torch.channels_last)
+        images = _trial(size_px)
         with torch.inference_mode():
-            same = _agree(module(images), lighter(images))
+            same = count > 0 and _agree(module(images), lighter(images))
     except Exception as fault:  # networks from outside may be of any kind
         log.info("not folded: %s: %s", type(fault).__name__, fault)
         return None
     return lighter if same else None
 
 
+def _trial(size_px: int) -> Tensor:
+    """Images to compare on, (images, 3, size_px, size_px), channels last."""
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.rand(NOISE, size_px, size_px, 3, generator=draw)
+    plain = torch.tensor([0.0, 0.5, 1.0])[:, None, None, None].expand(3, size_px, size_px, 3)
+    slope = torch.linspace(0, 1, size_px)[None, :, None, None].expand(1, size_px, size_px, 3)
+    return torch.cat([noise, plain, slope]).permute(0, 3, 1, 2)
+
+
 def _agree(before: Tensor, after: Tensor) -> bool:
-    if before.shape != after.shape:
+    """Whether each feature is the same, by its own size or the usual one; and there is any."""
+    if before.shape != after.shape or not before.any():
         return False
-    return bool((before - after).abs().max() <= APART * before.abs().max())
+    apart, size = (before - after).abs().amax(dim=0), before.abs().amax(dim=0)
+    usual = size[size > 0].median()
+    return bool((apart <= APART * size.clamp(min=usual)).all())
 
 
-def _fold_children(parent: nn.Module) -> None:
-    """Fold each batch norm of a module into the convolution registered before it."""
+def _fold_children(parent: nn.Module) -> int:
+    """Fold each batch norm of a module into the convolution registered before it; how many."""
+    count = 0
     before: nn.Module | None = None
     place = ""
     for name, child in list(parent.named_children()):
@@ -66,7 +77,9 @@ def _fold_children(parent: nn.Module) -> None:
         ):
             setattr(parent, place, fuse_conv_bn_eval(before, child))
             setattr(parent, name, _behind(child))
+            count += 1
         before, place = child, name
+    return count
 
 
 def _behind(norm: nn.Module) -> nn.Module:

@@ -76,8 +76,9 @@ class Runner:
         lighter = None
         if device.type == "cpu" and isinstance(size_px, int):
             lighter = folded(loaded.module, size_px)
-        name = f"{loaded.digest}-folded" if lighter else loaded.digest
-        return cls(lighter or loaded.module, device, precision, name)
+        if lighter is None:
+            return cls(loaded.module, device, precision, loaded.digest)
+        return cls(lighter, device, precision, f"{loaded.digest}-folded")
 
     @property
     def where(self) -> dict[str, str]:

@@ -42,7 +42,7 @@ def data_of(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec)
     asked = build(known, {**spec.relations, **near}, "relations")
     table = store.index.select(["id", "source", "case"]).take(chosen.rows)
     about, scale = store.about, dict(store.sampling.scale())
-    how = [about["domain"], about["sampling"], scale, about["encoding"]]
+    how = [about["domain"], _cut(store), scale, about["encoding"]]
     told = "\n".join([json.dumps(how), *table.column("id").to_pylist()])
     digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
     of = "case" if training.positions == "per_case" else "source"
@@ -55,6 +55,13 @@ def data_of(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec)
         return domain.relations(store.index.take(chosen.rows), asked)
 
     return Data(digest, table.drop_columns(["id"]), relations, positions)
+
+
+def _cut(store: Store) -> dict[str, Any]:
+    """How images were cut, as a program said it that did not know later fields."""
+    usual = {name: type(store.sampling).model_fields[name].default for name in store.sampling.added}
+    told = store.about["sampling"].items()
+    return {name: value for name, value in told if name not in usual or value != usual[name]}
 
 
 def planes_of(store: Store, run: Run, chosen: Selection) -> dict[str, tuple[str, Planes]]:

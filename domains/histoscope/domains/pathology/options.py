@@ -37,7 +37,6 @@ class TileSampling(Sampling):
         description="bring stains to a reference, slide by slide (pictures of a set each alone); "
         "before a pathology encoder it bought nothing in a published comparison (arXiv 2311.11772)",
     )
-
     halving: bool = Field(
         False,
         description="where a slide has JPEG tiles at least twice as fine as asked for, let the "
@@ -45,6 +44,7 @@ class TileSampling(Sampling):
     )
 
     alike: ClassVar[tuple[str, ...]] = ("stain_normalisation", "halving")
+    added: ClassVar[tuple[str, ...]] = ("halving",)
 
     def scale(self) -> Mapping[str, float]:
         """Physical scale of a tile: micrometres per pixel."""

@@ -23,6 +23,8 @@ from histoscope.domains.pathology.told import ToldOfSet
 FIELD_TOLERANCE = 0.01
 _TRIED = 16
 
+HALVED = "halving is of slides: these pictures are read as they are"
+
 
 class SetReader:
     """An open labelled set. Implements :class:`histoscope.core.contracts.Reader`.
@@ -81,7 +83,8 @@ class SetReader:
         ]
         known = any(name is not None for name in names)
         labels = {self._told.task: PlanLabels(pa.array(names, pa.string()))} if known else {}
-        return Plan(_rows(members, self._tiles.named, self._told.cases), labels)
+        said = HALVED if self._sampling.halving else ""
+        return Plan(_rows(members, self._tiles.named, self._told.cases), labels, said)
 
     def read(self, rows: pa.Table) -> Iterator[Sample | CorruptSample]:
         """One picture a row, fitted to the tile; a damaged one becomes a CorruptSample."""

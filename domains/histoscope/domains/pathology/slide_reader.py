@@ -227,8 +227,9 @@ class SlideReader:
     def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
         side = (self.sampling.size_px, self.sampling.size_px)
         level = self._pyramid.levels[self._level]
-        if self._factor > 1 and isinstance(self._pyramid, Halving):
-            box = in_steps(enclosing(place, level), self._factor)
+        box = in_steps(enclosing(place, level), self._factor)
+        inside = box.x + box.width <= level[0] and box.y + box.height <= level[1]
+        if self._factor > 1 and inside and isinstance(self._pyramid, Halving):
             image = self._pyramid.halved(self._level, self._factor, box)
             if image is not None:
                 less = 1 / self._factor

@@ -60,7 +60,12 @@ def command(slides: Path, out: Path, workers: int, deadline: float, **asked: Any
     roots, domain = {"input": slides}, load_domain("pathology")
     found = find_sources(domain, roots, options)
     folder = OutFolder(out, SURVEY, parts=PARTS)
-    folder.claim({"sampling": sampling.model_dump(mode="json"), "options": options.named()})
+    usual = {
+        "sampling": TileSampling().model_dump(mode="json"),
+        "options": PrepareOptions().named(),
+    }
+    about = {"sampling": sampling.model_dump(mode="json"), "options": options.named()}
+    folder.claim(about, usual=usual)
     job = SurveyJob(Opening(domain.name, roots, sampling), options.coordinates, folder)
     engine = Local(workers, deadline or math.inf)
     outcomes = work_through("tissue", found.sources, job, engine, Said())

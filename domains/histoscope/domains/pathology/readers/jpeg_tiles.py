@@ -108,7 +108,7 @@ class JpegTiles:
         tile = self._decoded(index, factor)
         if tile is not None:
             self._kept[index, factor] = tile
-            if len(self._kept) > self._most:
+            if len(self._kept) > self._most * factor * factor:  # of which each is so much smaller
                 self._kept.popitem(last=False)
         return tile
 
