@@ -160,7 +160,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
-    for method in ("probe", "knn", "probe_full", "swav"):
+    for method in ("probe", "knn", "probe_full", "swav", "attention"):
         spec = build(FinetuneSpec, {"method": method, "fraction": 0.5, "draws": 1}, "test")
         (given / f"finetune-{method}.yaml").write_text(dump(spec))
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")
@@ -208,6 +208,9 @@ def write_of_sources(given: Path, out: Path) -> None:
     package = out / "package-of-sources"
     few = ("--fraction", 1, "--draws", 1, "--task", "size", *split)
     command(0, "finetune", store, "--encoder", "colour", *few, "--out", package)
+    weighed = ("--config", given / "finetune-attention.yaml", "--set", "attention.steps=2")
+    learnt = out / "package-of-attention"
+    command(0, "finetune", store, "--encoder", "colour", *few, *weighed, "--out", learnt)
     seen = (*split, "--allow-seen", "--record", "--out", out / "evaluation-of-sources")
     command(0, "evaluate", package, store, *seen)
     by = ("--package", package, "--workers", 0)

@@ -40,6 +40,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "package": ("Package", "pathology"),
     "package-of-two": ("Package", "pathology"),
     "package-of-sources": ("Package", "pathology"),
+    "package-of-attention": ("Package", "pathology"),
     "package-of-operations": ("Package", "surgery"),
     "evaluation": ("Evaluation", "pathology"),
     "evaluation-of-sources": ("Evaluation", "pathology"),

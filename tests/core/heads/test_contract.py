@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from histoscope.core.heads import HEADS
+from histoscope.core.heads.attention import AttentionHead
 from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
@@ -27,6 +28,14 @@ ONE, SEVERAL = truth(CLASSES).task, truth(PRESENT).task
 OF_SOURCE = truth(CLASSES, level="source").task
 
 
+def attention():
+    """A head whose attention depends on the sample."""
+    linear = Probe(1.0).fit(FEATURES, CLASSES, 3)[0]
+    sizes = ((5, 6), (5,), (5,), (6,))
+    parts = [RNG.normal(size=size).astype(np.float32) for size in sizes]
+    return AttentionHead(linear, *parts, np.full(6, 1.5, np.float32))
+
+
 def fitted():
     centre = FEATURES.mean(axis=0)
     return {
@@ -35,12 +44,13 @@ def fitted():
         "linear, several": Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0],
         "neighbours, exclusive": fit_neighbours(FEATURES, CLASSES, 3, centre, (1, 5)),
         "neighbours, several": fit_neighbours(FEATURES, PRESENT, 3, centre, (3,)),
+        "attention, exclusive": attention(),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),
     }
 
 
 def task_of(name):
-    if name.startswith("mean"):
+    if name.startswith(("mean", "attention")):
         return OF_SOURCE
     return ONE if name.endswith(("exclusive", "centred")) else SEVERAL
 

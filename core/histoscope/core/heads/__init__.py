@@ -7,6 +7,7 @@ from histoscope.core.registry import Registry
 HEADS: Registry[Any] = Registry(
     "head",
     {
+        "attention": "histoscope.core.heads.attention:AttentionHead",
         "linear": "histoscope.core.heads.linear:LinearHead",
         "mean": "histoscope.core.heads.mean:MeanHead",
         "neighbours": "histoscope.core.heads.neighbours:NeighbourHead",

@@ -44,6 +44,12 @@ class Bags:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def take(self, places: NDArray[np.int64]) -> Bags:
+        """Some of them, in that order."""
+        parts = [self.features[self.starts[at] : self.starts[at + 1]] for at in places.tolist()]
+        none = self.features[:0]
+        return Bags(np.concatenate([none, *parts]), np.cumsum([0, *map(len, parts)]))
+
     def means(self) -> Rows:
         """The mean row of each bag, (bags, dim)."""
         if not len(self):

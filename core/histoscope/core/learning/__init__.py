@@ -7,6 +7,7 @@ from histoscope.core.registry import Registry
 FITTERS: Registry[Any] = Registry(
     "method",
     {
+        "attention": "histoscope.core.learning.attention:AttentionFitter",
         "probe": "histoscope.core.learning.probe:ProbeFitter",
         "knn": "histoscope.core.learning.knn:NeighbourFitter",
         "uni": "histoscope.core.learning.uni:UniFitter",

@@ -1,0 +1,101 @@
+"""Heads of a source that learn which of its samples count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoscope.core.contracts import Level, Task
+from histoscope.core.heads.contract import Bags, Rows, Tensors, check_tensors, cut_of
+from histoscope.core.heads.linear import LinearHead
+
+AT_ONCE = 4096  # samples whose hidden units are in memory together
+
+
+@dataclass(frozen=True)
+class AttentionHead:
+    """A linear head of a mean of samples that attention weighs.
+
+    Ilse et al. 2018 ("Attention-based deep multiple instance learning"), eq. 7 and 8, with biases:
+    what MONAI's ``MILModel`` computes in its mode ``att``. Features are standardised before.
+
+    Attributes:
+        linear: of the weighted mean, (dim,).
+        hidden: float32, (units, dim), and ``hidden_bias``, (units,).
+        score: float32, (units,): of the hidden units; a bias would change no weight.
+        centre, spread: float32, (dim,): mean and deviation of features in training.
+    """
+
+    linear: LinearHead
+    hidden: Rows
+    hidden_bias: Rows
+    score: Rows
+    centre: Rows
+    spread: Rows
+    kind: ClassVar[str] = "attention"
+    level: ClassVar[Level] = "source"
+
+    @classmethod
+    def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
+        """See :class:`Head`."""
+        units = tensors["score"].shape[0] if "score" in tensors and tensors["score"].ndim else 0
+        own = {"hidden": (units, dim), "hidden_bias": (units,), "score": (units,)}
+        own |= {"centre": (dim,), "spread": (dim,)}
+        classes = len(task.classes)
+        check_tensors(tensors, {"weight": (classes, dim), "bias": (classes,), **own})
+        if any(values.dtype != np.float32 for values in tensors.values()):
+            raise ValueError("an attention head has floats only")
+        if not units or (tensors["spread"] <= 0).any():
+            raise ValueError("spread is no deviation, or there are no hidden units")
+        linear = {name: tensors[name] for name in ("weight", "bias")}
+        rest = {name: tensors[name] for name in own}
+        return cls(LinearHead.of(linear, task, dim, thresholds), **rest)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one class holds."""
+        return self.linear.exclusive
+
+    @property
+    def cut(self) -> Rows:
+        """The thresholds, 0.5 where none were fitted."""
+        return cut_of(self.linear.thresholds, len(self.linear.bias))
+
+    def attention(self, features: Rows) -> NDArray[np.float64]:
+        """Weight of each sample of one source; they sum to 1, (rows,)."""
+        scores = np.concatenate(
+            [
+                np.tanh(
+                    self._scaled(features[at : at + AT_ONCE]) @ self.hidden.T + self.hidden_bias
+                )
+                @ self.score
+                for at in range(0, len(features), AT_ONCE)
+            ]
+        ).astype(np.float64)
+        powers = np.exp(scores - scores.max())
+        return np.asarray(powers / powers.sum())
+
+    def means(self, bags: Bags) -> Rows:
+        """The weighted mean of each bag's standardised features, (bags, dim)."""
+        means = np.zeros((len(bags), bags.features.shape[1]), np.float32)
+        for place, (start, end) in enumerate(pairwise(bags.starts)):
+            rows = bags.features[start:end]
+            mean = self.attention(rows) @ rows.astype(np.float64)
+            means[place] = (mean - self.centre) / self.spread
+        return means
+
+    def probabilities(self, bags: Bags) -> Rows:
+        """(bags, classes); exclusive: rows sum to 1."""
+        return self.linear.probabilities(Bags.of_samples(self.means(bags)))
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Those of the linear head, of the attention, and of the scaling."""
+        own = ("hidden", "hidden_bias", "score", "centre", "spread")
+        return {**self.linear.tensors(), **{name: getattr(self, name) for name in own}}
+
+    def _scaled(self, features: Rows) -> Rows:
+        return ((features - self.centre) / self.spread).astype(np.float32)

@@ -1,0 +1,160 @@
+"""Attention over samples: MONAI's numbers, and a rare class in sources that tell nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from histoscope.core.contracts import Task
+from histoscope.core.data.truth import Truth
+from histoscope.core.errors import UsageError
+from histoscope.core.heads.contract import Bags
+from histoscope.core.learning import FITTERS
+from histoscope.core.learning.attention import (
+    AttentionFitter,
+    loss_of,
+    new_model,
+    order_of,
+    some_rows,
+)
+from histoscope.core.learning.contract import Draw
+from histoscope.core.learning.probe import ProbeFitter
+from histoscope.core.learning.spec import AttentionSpec, FinetuneSpec, ProbeSpec
+
+DIM, ROWS, RARE = 16, 150, 0.04
+FAST = {"attention": {"steps": 600}}
+
+
+def made(count, seed):
+    """Sources of two kinds: 4 % of the samples of the second lie elsewhere; all of one drift."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    rows, rare = [], []
+    for label in labels:
+        features = rng.normal(size=(ROWS, DIM)) + rng.normal(0, 0.5, DIM)
+        held = rng.random(ROWS) < RARE * label
+        held[0] |= bool(label)
+        features[held, :3] += 4.0
+        rows.append(features)
+        rare.append(held)
+    starts = np.arange(count + 1) * ROWS
+    return Bags(np.concatenate(rows).astype(np.float32), starts), labels, rare
+
+
+def drawn(bags, values, exclusive=True, why=None):
+    classes = ("without", "with") if exclusive else ("a", "b")
+    truth = Truth(Task("rare", classes, exclusive, "source"), values)
+    units = [f"case:{place}" for place in range(len(values))]
+    centre = bags.features.mean(axis=0)
+    return Draw(truth, units, bags, DIM, centre, why or "few labels")
+
+
+def fitted(bags, labels, **more):
+    return AttentionFitter(AttentionSpec(**{**FAST, **more})).fit(drawn(bags, labels)).head
+
+
+def test_a_head_computes_what_monai_does():
+    bags, labels, _ = made(6, 0)
+    head = fitted(bags, labels)
+    model = new_model(DIM, 2, 0)
+    kept = head.tensors()
+    state = {
+        "attention.0.weight": kept["hidden"],
+        "attention.0.bias": kept["hidden_bias"],
+        "attention.2.weight": kept["score"][None],
+        "attention.2.bias": np.array([0.7], np.float32),  # adds the same to all: no weight changes
+        "myfc.weight": kept["weight"],
+        "myfc.bias": kept["bias"],
+    }
+    model.load_state_dict({name: torch.from_numpy(np.array(one)) for name, one in state.items()})
+    scaled = (bags.features - kept["centre"]) / kept["spread"]
+    with torch.inference_mode():
+        wanted = torch.cat(
+            [
+                model.calc_head(torch.from_numpy(part)[None]).softmax(1)
+                for part in np.split(scaled, bags.starts[1:-1])
+            ]
+        )
+    assert np.allclose(head.probabilities(bags), wanted.numpy(), atol=1e-5)
+    assert head.attention(bags.features[:ROWS]).sum() == pytest.approx(1)
+
+
+def test_it_finds_the_rare_samples_and_the_sources_that_hold_them():
+    train, labels, _ = made(20, 1)
+    test, truth, rare = made(60, 2)
+    head = fitted(train, labels)
+    auc = roc_auc_score(truth, head.probabilities(test)[:, 1])
+    probe = ProbeFitter(ProbeSpec()).fit(drawn(train, labels)).head
+    assert auc > 0.9
+    assert auc > roc_auc_score(truth, probe.probabilities(test)[:, 1]) + 0.1
+    found = [
+        roc_auc_score(held, head.attention(test.features[start : start + ROWS]))
+        for start, held, label in zip(test.starts, rare, truth, strict=False)
+        if label
+    ]
+    assert np.mean(found) > 0.8
+
+
+def test_labels_that_mean_nothing_give_nothing():
+    train, labels, _ = made(20, 1)
+    test, truth, _ = made(60, 2)
+    permuted = np.random.default_rng(0).permutation(labels)
+    auc = roc_auc_score(truth, fitted(train, permuted).probabilities(test)[:, 1])
+    assert 0.2 < auc < 0.8
+
+
+def test_the_same_labels_give_the_same_bits_and_another_seed_others():
+    bags, labels, _ = made(8, 3)
+    one, same, other = (fitted(bags, labels, seed=seed) for seed in (0, 0, 1))
+    for name, values in one.tensors().items():
+        assert np.array_equal(values, same.tensors()[name])
+    assert not np.array_equal(one.tensors()["hidden"], other.tensors()["hidden"])
+
+
+def test_with_labels_enough_scores_are_calibrated_by_whole_units():
+    bags, labels, _ = made(24, 4)
+    fast = AttentionFitter(AttentionSpec(attention={"steps": 30}))
+    told = drawn(bags, labels)
+    told = Draw(told.truth, told.units, bags, DIM, told.centre, None)
+    made_ = fast.fit(told)
+    assert made_.uncalibrated is None
+    assert made_.settings["temperature"] > 0
+    plain = fast.fit(drawn(bags, labels)).head
+    ratio = plain.tensors()["weight"] / made_.head.tensors()["weight"]
+    assert np.allclose(ratio, made_.settings["temperature"], rtol=1e-3)
+
+
+def test_several_classes_learn_from_what_is_known():
+    bags, labels, _ = made(10, 5)
+    values = np.stack([labels, np.full(10, -1)], axis=1)
+    draw = drawn(bags, values, exclusive=False)
+    head = AttentionFitter(AttentionSpec(**FAST)).fit(draw).head
+    assert not head.exclusive
+    scores = head.probabilities(bags)
+    assert roc_auc_score(labels, scores[:, 0]) > 0.9
+    known = loss_of(torch.zeros(1, 2), torch.tensor([[1, -1]]))
+    assert known.item() == pytest.approx(np.log(2))
+
+
+def test_each_class_comes_as_often_and_every_source_of_it_in_turn():
+    labels = np.array([0, 0, 0, 1, 0, 1])
+    order = order_of(labels, 24, 0)
+    assert len(order) == 24
+    assert np.bincount(labels[order]).tolist() == [12, 12]
+    assert np.bincount(order, minlength=6).tolist() == [3, 3, 3, 6, 3, 6]
+
+
+def test_of_a_large_source_some_are_drawn_anew():
+    bags, _, _ = made(2, 6)
+    first, second = (some_rows(bags, 1, 40, 0, step) for step in (0, 1))
+    assert first.shape == (40, DIM)
+    assert len(np.unique(first, axis=0)) == 40
+    assert not np.array_equal(first, second)
+    assert np.array_equal(some_rows(bags, 1, ROWS, 0, 0), bags.features[ROWS:])
+
+
+def test_samples_are_no_task_for_it():
+    fitter = FITTERS.load("attention")(AttentionSpec())
+    with pytest.raises(UsageError, match="--method attention: answers no task of a sample"):
+        fitter.check(Task("tissue", ("a", "b")))
+    assert FinetuneSpec.chosen({"method": "attention"}) is AttentionSpec
