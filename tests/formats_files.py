@@ -215,6 +215,8 @@ def write_of_sources(given: Path, out: Path) -> None:
     command(0, "evaluate", package, store, *seen)
     by = ("--package", package, "--workers", 0)
     command(1, "predict", given / "slides", "--out", out / "predictions-of-sources", *by)
+    by = ("--package", learnt, "--workers", 0)
+    command(1, "predict", given / "slides", "--out", out / "predictions-by-attention", *by)
 
 
 def write_imported(given: Path, out: Path) -> None:

@@ -51,6 +51,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "predictions": ("Predictions", "pathology"),
     "predictions-of-two": ("Predictions", "pathology"),
     "predictions-of-sources": ("Predictions", "pathology"),
+    "predictions-by-attention": ("Predictions", "pathology"),
     "predictions-of-operations": ("Predictions", "surgery"),
     "features": ("Features", "pathology"),
     "features-for-clam": ("Features", "pathology"),

@@ -52,6 +52,8 @@ class Answer:
             exclusive counts as present.
         least: of exclusive classes, the best probability from which on a class is given; below it
             the answer is ``uncertain``. 0: there is always a class.
+        weights: of a source, how much each sample that could be read counted, (samples,), summing
+            to 1; None where its head does not say.
     """
 
     task: Task
@@ -59,6 +61,7 @@ class Answer:
     colours: Sequence[str]
     thresholds: NDArray[np.float32]
     least: float = 0.0
+    weights: NDArray[np.floating] | None = None
 
     @property
     def doubts(self) -> bool:

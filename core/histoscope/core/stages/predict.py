@@ -133,10 +133,20 @@ def _answers(
             [kind.colour for kind in info.classes],
             head.cut,
             least,
+            _weights(head, of_all),
         )
         for info, head, part in zip(infos, heads, scores, strict=True)
         if info.level == "sample" or len(part) > 1
     ]
+
+
+def _weights(head: Head, of_all: Bags) -> NDArray[np.floating] | None:
+    """How much each sample counts in a head's answer about a source, where it says so."""
+    says = getattr(head, "attention", None)
+    if head.level != "source" or says is None or not len(of_all.features):
+        return None
+    weights: NDArray[np.floating] = says(of_all.features)
+    return weights
 
 
 def _spread(head: Head, bags: Bags, good: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -155,6 +165,12 @@ def _table(results: Results) -> pa.Table:
     for answer in results.answers:
         for name, values in _answer_columns(answer, bad).items():
             table = table.append_column(name, values)
+    for answer in results.of_source:
+        if answer.weights is not None:
+            counted = np.full(len(bad), np.nan)
+            counted[~bad] = answer.weights
+            values = pa.array(counted, pa.float32(), mask=bad)
+            table = table.append_column(f"attention:{answer.task.name}", values)
     return table
 
 
