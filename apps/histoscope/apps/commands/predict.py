@@ -107,7 +107,7 @@ def command(
     every = find_sources(domain, roots, options).sources if zoom else ()
     enlarged = named_sources(domain, zoom, every)
     if dry_run:
-        found, cut = plan_prediction(opened, domain, roots, options, part)
+        found, _ = plan_prediction(opened, domain, roots, options, part)
         code = say_plan(found, out)
         how = compute_of(device, precision, 1), engine_of(1, deadline), wanted, uncertain_below
         told = estimate_prediction(opened, roots, options, found.sources, *how)

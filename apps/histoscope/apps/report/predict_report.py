@@ -12,7 +12,7 @@ from typing import Any
 from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
-from histoscope.apps.report.suspects import known_false_calls, suspicion
+from histoscope.apps.report.suspects import doubts, known_false_calls, suspicion
 from histoscope.apps.report.zoom_page import write_zoom_pages
 from histoscope.core import __version__
 from histoscope.core.contracts.results import UNCERTAIN, UNCERTAIN_COLOUR
@@ -113,8 +113,7 @@ def _on_its_page(
 
 def _kinds(head: Mapping[str, Any], about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Names and colours of what a head may have said of a sample."""
-    doubts = head["exclusive"] and about.get("uncertain_below")
-    unsure = [{"name": UNCERTAIN, "colour": UNCERTAIN_COLOUR}] if doubts else []
+    unsure = [{"name": UNCERTAIN, "colour": UNCERTAIN_COLOUR}] if doubts(about, head) else []
     return [*head["classes"], *unsure]
 
 

@@ -31,7 +31,7 @@ def known_false_calls(about: Found, heads: Sequence[Found]) -> dict[str, dict[st
     for head in heads:
         finding = (head["evaluation"] or {}).get("finding", {})
         known = {name: one for name, one in finding.items() if one["false_calls"]}
-        if not _doubts(about, head):
+        if not doubts(about, head):
             told[head["task"]] = {
                 name: _in_words(one["false_calls"]) + ("" if one["of"] == "sources" else " *")
                 for name, one in known.items()
@@ -39,7 +39,8 @@ def known_false_calls(about: Found, heads: Sequence[Found]) -> dict[str, dict[st
     return told
 
 
-def _doubts(about: Found, head: Found) -> bool:
+def doubts(about: Found, head: Found) -> bool:
+    """Whether a head's answers may be uncertain in these results."""
     return bool(head["exclusive"] and about.get("uncertain_below"))
 
 
@@ -55,7 +56,7 @@ def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:
         return None
     (head,) = (head for head in heads if head["task"] == wanted["task"])
     known = _known(wanted["kind"], head["evaluation"]) if head["evaluation"] else []
-    if known and _doubts(about, head):
+    if known and doubts(about, head):
         known.append(DOUBTED)
     return {**wanted, "drawn": DRAWN, "known": known}
 

@@ -36,14 +36,13 @@ def write_deep_zoom(reader: Reader, out: Path, beat: Callable[[], None]) -> Zoom
     if not isinstance(reader, SlideReader):
         raise UnreadableSource("a labelled set, no slide")
     facts: Any = reader.facts
-    size = int(facts["width_level0_px"]), int(facts["height_level0_px"])
+    width, height = size = int(facts["width_level0_px"]), int(facts["height_level0_px"])
     finest = math.ceil(math.log2(max(size)))
     files = out / "slide_files"
     missing = _read_finest(reader, size, files / str(finest), beat)
     for level in range(finest, 0, -1):
         size = -(-size[0] // 2), -(-size[1] // 2)
         _halve(files / str(level), size, files / str(level - 1), beat)
-    width, height = int(facts["width_level0_px"]), int(facts["height_level0_px"])
     about = DESCRIPTION.format(tile=TILE_PX, width=width, height=height)
     write_text(out / "slide.dzi", about)
     return Zoom(width, height, TILE_PX, finest + 1, float(facts["mpp_x"]), missing)
