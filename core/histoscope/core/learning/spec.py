@@ -85,8 +85,8 @@ class UniSpec(FinetuneSpec):
 class AttentionStepsSpec(Spec):
     """A head with attention: a constant number of steps, whatever the number of labels.
 
-    Steps and rate were chosen on made features with a rare class, 20 and 40 sources, three draws:
-    published slide heads take a tenth of the rate, with which 400 and 1,000 steps were too few.
+    Steps and rate were chosen on made features with a rare class (``tests.benchmarks.attention``):
+    published slide heads take a tenth of the rate, with which so few steps are not enough.
     """
 
     steps: int = Field(1000, ge=1, description="optimiser steps, one source each")
