@@ -70,6 +70,8 @@ class JpegTiles:
     def read(self, box: Box, factor: int = 1) -> NDArray[np.uint8] | None:
         """Pixels of a box, uint8, (height, width, 3); None where a tile is left out or damaged.
 
+        A box inside one tile is a part of that tile, not to be written on.
+
         Args:
             box: px of the level.
             factor: 2, 4 or 8: the decoder makes them smaller by so much. Edges of the box and
@@ -78,7 +80,7 @@ class JpegTiles:
         under = list(self._under(box))
         if len(under) == 1 and (box.width, box.height) == (self.wide, self.tall):
             return self._decoded(under[0][0], factor)  # nobody asks for it again
-        out = np.empty((box.height // factor, box.width // factor, 3), np.uint8)
+        out: NDArray[np.uint8] | None = None
         for index, x, y in under:
             tile = self._tile(index, factor)
             if tile is None:
@@ -86,10 +88,15 @@ class JpegTiles:
             left, top = max(x, box.x), max(y, box.y)
             right = min(x + self.wide, box.x + box.width)
             lower = min(y + self.tall, box.y + box.height)
+            part = tile[_part(top - y, lower - y, factor), _part(left - x, right - x, factor)]
+            if len(under) == 1:
+                return part
+            if out is None:
+                out = np.empty((box.height // factor, box.width // factor, 3), np.uint8)
             out[
                 _part(top - box.y, lower - box.y, factor),
                 _part(left - box.x, right - box.x, factor),
-            ] = tile[_part(top - y, lower - y, factor), _part(left - x, right - x, factor)]
+            ] = part
         return out
 
     def _under(self, box: Box) -> Iterator[tuple[int, int, int]]:
@@ -127,6 +134,7 @@ class JpegTiles:
             )
         except (OSError, ValueError, MemoryError):
             return None
+        tile.setflags(write=False)
         return tile if tile.shape[:2] == (tall // factor, wide // factor) else None
 
 
