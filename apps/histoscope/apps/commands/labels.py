@@ -53,7 +53,7 @@ def command(
         raise UsageError(f"--class-names {class_names}: {fault}") from None
     opened = Store(store)
     names = names_in(classes)
-    told = [read_label_file(file, meant) for file in files]
+    told = [read_label_file(file, meant, opened.naming.words) for file in files]
     table = import_labels(
         opened,
         told,

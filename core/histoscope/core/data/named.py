@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError
 from histoscope.core.tables.names import Files, listed
@@ -20,7 +19,7 @@ class NamedSources:
         self._ids = dict[str, list[str]]()
         for one, row in self._known.items():
             self._ids.setdefault(row["path"], []).append(one)
-        self._files = Files(self._ids, load_domain(store.domain).naming)
+        self._files = Files(self._ids, store.naming)
 
     def id_of(self, name: str, where: str) -> str | None:
         """The id that a name means, None where it is none's.

@@ -40,8 +40,8 @@ def select(
         store: where from.
         part: ``train``, ``valid``, ``test`` or ``every``; what the command reads by itself.
         given: ``PART`` of the store's own split, ``FILE:PART`` or ``NAME:PART``. FILE is a CSV with
-            ``split`` and one of ``case``, ``source`` (id or path), ``id``; NAME is a published
-            split of the store's domain.
+            ``split`` and one of ``case``, ``source`` (id or path; also the domain's word for it),
+            ``id``; NAME is a published split of the store's domain.
         marked: also samples that carry a mark.
         way: how the user has them read, for the message.
 
@@ -101,8 +101,9 @@ def _by_file(store: Store, file: Path, part: str, published: Iterable[str]) -> t
         known = f" (published splits: {', '.join(published)})" if published else ""
         raise DataError(f"--split: {file}: no such file{known}")
     sheet = read_sheet(file)
-    key = sheet.column("id", "source", "case")
-    parts = _parts_of(sheet, key)
+    named = sheet.column("id", "source", *store.naming.words, "case")
+    key = named if named in ("id", "case") else "source"
+    parts = _parts_of(sheet, named)
     if key == "source":
         parts = _by_id(parts, store, file)
     wanted = [name for name, word in parts.items() if word == part]

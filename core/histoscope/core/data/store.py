@@ -16,11 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Sampling
-from histoscope.core.contracts.installed import sampling_of
+from histoscope.core.contracts.installed import load_domain, sampling_of
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.shard import Shard
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, read_table
+from histoscope.core.tables.names import Naming
 
 STORE = ("histoscope.store", 2)
 INDEX = ("histoscope.index", 1)
@@ -91,6 +92,11 @@ class Store:
             asked = "several tasks" if name is None else f"no task {name!r}"
             raise DataError(f"{self.path}: {asked}; give --task with one of: {', '.join(names)}")
         return LabelTable.read(self.path / "labels" / f"{name}.parquet")
+
+    @property
+    def naming(self) -> Naming:
+        """What names of its sources' files have in common."""
+        return load_domain(self.domain).naming
 
     @property
     def stores(self) -> Sequence[Store]:

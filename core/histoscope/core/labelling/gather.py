@@ -18,6 +18,7 @@ from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 
 KEYS: Mapping[Level, Sequence[str]] = {"sample": ("sample", "id"), "source": ("source",)}
 TASK, LABEL = "task", "label"
+OF_SOURCES = ("case", "split")  # columns of a source that are no class
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 SHOWN = 20  # contradictions that are listed, at most
 Value = str | bool
@@ -51,7 +52,9 @@ class LabelFile:
     written: frozenset[str] = frozenset()
 
 
-def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
+def read_label_file(
+    path: Path, names: ClassNames = AS_WRITTEN, words: Sequence[str] = ()
+) -> LabelFile:
     """Read a file of labels: a label table (Parquet), or a CSV with these columns.
 
     ``sample`` (or ``id``), or ``source`` (id or path, as in the manifest); ``task`` if one likes;
@@ -61,6 +64,7 @@ def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
     Args:
         path: the file.
         names: what the person said of classes that are written in a CSV.
+        words: what the field calls the column ``source``.
 
     Raises:
         DataError: not such a file, or it contradicts itself.
@@ -68,10 +72,11 @@ def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
     if path.suffix.lower() == ".parquet":
         return label_file_of(path.name, LabelTable.read(path))
     sheet = read_sheet(path)
-    level, key = _key(sheet)
+    level, key = _key(sheet, words)
     columns = {name.lower(): name for name in sheet.names}
     exclusive = LABEL in columns
-    kinds = [LABEL] if exclusive else [name for name in columns if name not in (*KEYS[level], TASK)]
+    apart = (*KEYS[level], key, TASK, *(OF_SOURCES if level == "source" else ()))
+    kinds = [LABEL] if exclusive else [name for name in columns if name not in apart]
     if not kinds:
         raise DataError(f"{path}: neither a column label nor one for each class")
     tasks = {row.get(TASK, "") for _, row in sheet.rows} - {""}
@@ -95,21 +100,22 @@ def read_label_file(path: Path, names: ClassNames = AS_WRITTEN) -> LabelFile:
                 )
     given = sorted({str(value) for value in values.values()}) if exclusive else []
     classes = tuple(given) if exclusive else tuple(dict.fromkeys(named.values()))
-    idle = sheet.others(key, LABEL, TASK) if exclusive else []
+    idle = sheet.others(key, TASK, *kinds)
     task = next(iter(tasks), None)
     written = {row[LABEL] for _, row in sheet.rows} if exclusive else map(columns.get, kinds)
     words = frozenset(filter(None, written))
     return LabelFile(path.name, task, level, exclusive, classes, values, "", idle, words)
 
 
-def _key(sheet: Sheet) -> tuple[Level, str]:
+def _key(sheet: Sheet, words: Sequence[str]) -> tuple[Level, str]:
     """What is labelled, and the column that says so: a sample's, if there is one."""
     found = [name for name in sheet.names if name.lower() in KEYS["sample"]]
     if len(found) > 1:
         both = " and ".join(found)
         raise DataError(f"{sheet.path}: {both} are two columns for the sample; leave one of them")
-    level: Level = "sample" if found or "source" not in map(str.lower, sheet.names) else "source"
-    return level, sheet.column(*KEYS[level])
+    of_source = not found and {"source", *words} & {name.lower() for name in sheet.names}
+    level: Level = "source" if of_source else "sample"
+    return level, sheet.column(*KEYS[level], *(words if of_source else ()))
 
 
 def _truth(word: str, where: str) -> bool:

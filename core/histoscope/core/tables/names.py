@@ -28,10 +28,15 @@ class Naming:
         suffixes: lower-case, with the dot, that a name may leave away; longer ones first where
             one ends in another (``.ome.tif`` before ``.tif``).
         padded: whether numbers of another width are the same.
+        words: what tables call the column that names such a file.
+        loose: whether a name may have another suffix than the file: a slide's, say, where the
+            file holds what was made of it.
     """
 
     suffixes: Sequence[str] = ()
     padded: bool = False
+    words: Sequence[str] = ()
+    loose: bool = False
 
     def bare(self, name: str) -> str:
         """A name without the suffix that such files carry."""
@@ -43,7 +48,8 @@ class Naming:
     def forms(self) -> list[tuple[Form, Form]]:
         """In which form a name and a file's path are compared, the surest first.
 
-        A name may leave the suffix away; one that it has must be the file's.
+        A name may leave the suffix away; one that it has must be the file's, unless names are
+        loose.
         """
 
         def bare(path: str) -> str:
@@ -51,9 +57,11 @@ class Naming:
 
         forms: list[tuple[Form, Form]] = []
         changes: list[Form] = [str, folded, *([unpadded] if self.padded else [])]
+        pairs: list[tuple[Form, Form]] = [(as_path, as_path), (as_path, bare)]
+        pairs += [(bare, bare)] if self.loose else []
         for change in changes:
-            for of_path in (as_path, bare):
-                forms.append((_both(change, as_path), _both(change, of_path)))
+            for of_name, of_path in pairs:
+                forms.append((_both(change, of_name), _both(change, of_path)))
         return forms
 
 

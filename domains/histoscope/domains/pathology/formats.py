@@ -53,7 +53,8 @@ NAMING = Naming(
     (
         *(".ome.tif", ".ome.tiff", ".ome.btf"),
         *sorted(SLIDE_SUFFIXES | TILE_SUFFIXES | TIFF_SUFFIXES),
-    )
+    ),
+    words=SLIDE_COLUMNS,
 )
 
 
