@@ -152,9 +152,10 @@ def _damaged(path: Path) -> DataError:
 
 def encode(image: NDArray[np.uint8], encoding: Encoding) -> bytes:
     """Encode one uint8 (height, width, 3) RGB image: JPEG quality 95 4:4:4, or lossless WebP."""
+    whole = np.ascontiguousarray(image)
     if encoding == "jpeg":
-        return bytes(imagecodecs.jpeg8_encode(image, level=JPEG_QUALITY, subsampling="444"))
-    return bytes(imagecodecs.webp_encode(np.ascontiguousarray(image), lossless=True))
+        return bytes(imagecodecs.jpeg8_encode(whole, level=JPEG_QUALITY, subsampling="444"))
+    return bytes(imagecodecs.webp_encode(whole, lossless=True))
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:

@@ -54,8 +54,8 @@ def resample(
         end: right and lower end of the picture, px of ``image``; behind it is white.
 
     Returns:
-        (size[1], size[0], 3), uint8, rounded to nearest; an untouched copy when the rectangle
-        lies on whole pixels and already has this size.
+        (size[1], size[0], 3), uint8, rounded to nearest; a part of ``image`` itself, not to be
+        written on, when the rectangle lies on whole pixels and already has this size.
     """
     columns, rows = size
     on_grid = max(abs(x_px - round(x_px)), abs(y_px - round(y_px))) < _WHOLE
@@ -63,7 +63,7 @@ def resample(
     left, top = round(x_px), round(y_px)
     within = left + columns <= image.shape[1] and top + rows <= image.shape[0]
     if on_grid and same and within:
-        return np.ascontiguousarray(image[top : top + rows, left : left + columns])
+        return image[top : top + rows, left : left + columns]
     row_index, row_weight = _weights(y_px, y_px + height_px, end[1], image.shape[0], rows)
     column_index, column_weight = _weights(x_px, x_px + width_px, end[0], image.shape[1], columns)
     tall = np.zeros((rows, *image.shape[1:]), np.float32)

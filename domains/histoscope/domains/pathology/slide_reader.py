@@ -227,7 +227,8 @@ class SlideReader:
     def _tile(self, place: Rectangle) -> NDArray[np.uint8]:
         side = (self.sampling.size_px, self.sampling.size_px)
         level = self._pyramid.levels[self._level]
-        box = in_steps(enclosing(place, level), self._factor)
+        around = enclosing(place, level)
+        box = in_steps(around, self._factor) if self._factor > 1 else around
         inside = box.x + box.width <= level[0] and box.y + box.height <= level[1]
         if self._factor > 1 and inside and isinstance(self._pyramid, Halving):
             image = self._pyramid.halved(self._level, self._factor, box)
@@ -238,8 +239,7 @@ class SlideReader:
                 )
                 region = Region(image, None, box.x * less, box.y * less)
                 return _cut(region, small, side, (level[0] * less, level[1] * less))
-        region = self._pyramid.read(self._level, enclosing(place, level))
-        return _cut(region, place, side, level)
+        return _cut(self._pyramid.read(self._level, around), place, side, level)
 
     def _halvings(self) -> int:
         """By how much the decoder makes the level smaller: 1, 2, 4 or 8."""
