@@ -110,7 +110,8 @@ def text() -> str:
 
 
 def test_every_file_is_documented_as_it_is_written(written: Written, text: str):
-    assert written.compare(text).faults == []
+    faults = written.compare(text).faults
+    assert not faults, "\n".join(faults)
 
 
 def said_in(path: Path) -> bytes:

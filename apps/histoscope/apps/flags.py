@@ -14,6 +14,7 @@ from histoscope.core.config import Spec, build
 from histoscope.core.contracts.installed import Found, working_domains
 from histoscope.core.errors import UsageError
 
+FEATURES = "features"  # in place of a command, where a domain's options are for features
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -152,15 +153,18 @@ def spec_options(spec: type[Spec], *names: str, told: str = "{}") -> Callable[[C
     return _options((name, one, told.format(one.description, name)) for name, one in fields)
 
 
-def domain_options(command: str) -> Callable[[Command], Command]:
-    """Options of ``command`` of all installed domains, with the domain's name in the help.
+def domain_options(*commands: str) -> Callable[[Command], Command]:
+    """Options of commands of all installed domains, with the domain's name in the help.
 
     Two domains may share a flag when it has the same type. A domain that does not load has no
     flags: asking for it, and ``doctor``, say why; the others work.
     """
     fields: dict[str, tuple[Any, list[str]]] = {}
     for domain in working_domains():
-        for name, field in _fields(domain, command).items():
+        every = dict[str, Any]()
+        for command in commands:
+            every |= _fields(domain, command)
+        for name, field in every.items():
             first, owners = fields.setdefault(name, (field, []))
             if first.annotation != field.annotation:
                 raise UsageError(
@@ -196,7 +200,8 @@ def split_options(
     asked = given_flags(values)
     for name in asked:
         if name not in _fields(domain, command):
-            raise UsageError(f"{flag_of(name)} is not a flag of domain {domain.name!r}")
+            whose = "--features" if command == FEATURES else f"domain {domain.name!r}"
+            raise UsageError(f"{flag_of(name)} is not a flag of {whose}")
     spec = domain.options.get(command, Spec)
     own = {name: asked.pop(name) for name in spec.model_fields if name in asked}
     return asked, build(spec, own, "command line")

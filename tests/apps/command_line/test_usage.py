@@ -140,7 +140,7 @@ def test_a_number_with_an_exponent_is_a_number(road, call, tmp_path):
             ["prepare", "--domain", "pathology", "x"],
             ["Missing option '--out'", "histoscope prepare --help"],
         ),
-        (["finetune", "x", "--out", "y"], ["Missing option '--encoder'", "finetune --help"]),
+        (["finetune", "x", "--out", "y"], ["give --encoder, or --features"]),
         (
             ["prepare", "--domain", "pathology", "--out", "y"],
             ["Missing argument 'INPUTS...'", "prepare --help"],

@@ -9,21 +9,30 @@ from typing import Any
 import click
 
 from histoscope.apps.console import Console
-from histoscope.apps.flags import compute_of, compute_options
+from histoscope.apps.features import features_options, store_of
+from histoscope.apps.flags import compute_of, compute_options, domain_options
 
 
 @click.command("evaluate")
 @click.argument("package", type=click.Path(path_type=Path))
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", required=False, type=click.Path(path_type=Path))
+@features_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the results")
-@click.option("--labels", type=click.Path(path_type=Path), help="a label table's file")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="a label table's file, with --features also a CSV",
+)
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's test split")
 @click.option("--allow-seen", is_flag=True, help="score also what the package was trained on")
 @compute_options
 @click.option("--record", is_flag=True, help="keep the result in the package, for its reports")
+@domain_options("features")
 def command(
     package: Path,
-    store: Path,
+    store: Path | None,
+    features: Path | None,
+    domain: str | None,
     out: Path,
     labels: Path | None,
     split: str | None,
@@ -31,26 +40,27 @@ def command(
     record: bool,
     device: str,
     precision: str,
+    **values: Any,
 ) -> None:
-    """Score PACKAGE on the labelled test samples of STORE.
+    """Score PACKAGE on the labelled test samples of STORE, or on --features with --labels.
 
     Writes metrics.json, pictures and report.html. Refuses what the package has seen.
     """
     from histoscope.apps.report import write_evaluation_report
-    from histoscope.core.data.store import Store
     from histoscope.core.packages.package import open_package, record_evaluation
     from histoscope.core.stages.evaluate import evaluate, summaries
 
-    opened = open_package(package)
+    opened, progress = open_package(package), Console()
+    read, table = store_of(store, features, domain, values, labels, (), progress, opened)
     body = evaluate(
         opened,
-        Store(store),
+        read,
         out,
         compute=compute_of(device, precision),
         split=split,
-        labels=labels,
+        labels=table,
         allow_seen=allow_seen,
-        progress=Console(),
+        progress=progress,
     )
     write_evaluation_report(out, opened.info.model_dump(mode="json"))
     if record:

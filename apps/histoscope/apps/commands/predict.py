@@ -11,6 +11,7 @@ import click
 
 from histoscope.apps.console import Console
 from histoscope.apps.flags import (
+    FEATURES,
     compute_of,
     compute_options,
     domain_options,
@@ -30,7 +31,12 @@ NAMED = 3  # sources on the command line that are the most suspicious
 
 
 @click.command("predict")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    help="in place of INPUTS: a folder of features that CLAM, TRIDENT or embed computed",
+)
 @click.option("--package", required=True, type=click.Path(path_type=Path), help="model package")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of results")
 @click.option("--shard", default="1/1", show_default=True, help="I/N: this call's part of INPUTS")
@@ -65,9 +71,10 @@ NAMED = 3  # sources on the command line that are the most suspicious
     help="write this source at every scale for a page in which all of it is seen; repeatable",
 )
 @click.option("--dry-run", is_flag=True, help="say what would be read and how long, and stop")
-@domain_options("predict")
+@domain_options("predict", FEATURES)
 def command(
     inputs: tuple[Path, ...],
+    features: Path | None,
     package: Path,
     out: Path,
     shard: str,
@@ -100,14 +107,20 @@ def command(
 
     opened, progress = open_package(package), Console()
     domain = load_domain(opened.info.encoder.domain)
-    _, options = split_options(domain, "predict", values)
-    roots, part = roots_of(inputs, root), parse_shard(shard)
+    if features is None and not inputs:
+        raise UsageError("give INPUTS, folders or files; or --features in their place")
+    if features is not None and (inputs or suspicious or zoom):
+        given = "INPUTS" if inputs else "--suspicious" if suspicious else "--zoom"
+        raise UsageError(f"--features has no pictures: leave {given} away")
+    _, options = split_options(domain, "predict" if features is None else FEATURES, values)
+    places = inputs if features is None else (features,)
+    roots, part = roots_of(places, root), parse_shard(shard)
     wanted = Suspicion.of(opened.tasks, suspicious) if suspicious is not None else None
     check_doubt(opened.tasks, uncertain_below)
     every = find_sources(domain, roots, options).sources if zoom else ()
     enlarged = named_sources(domain, zoom, every)
     if dry_run:
-        found, _ = plan_prediction(opened, domain, roots, options, part)
+        found, _ = plan_prediction(opened, domain, roots, options, part, given=features is not None)
         code = say_plan(found, out)
         how = compute_of(device, precision, 1), engine_of(1, deadline), wanted, uncertain_below
         told = estimate_prediction(opened, roots, options, found.sources, *how)
@@ -124,6 +137,7 @@ def command(
         shard=part,
         suspicious=wanted,
         uncertain_below=uncertain_below,
+        given=features is not None,
         progress=progress,
     )
     mine = {outcome.source.id for outcome in outcomes}

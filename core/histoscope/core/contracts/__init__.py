@@ -10,6 +10,7 @@ torch, no pyarrow, no reader.
 
 from histoscope.core.contracts.domain import Domain, Movable, Neighbour, Phantom, Zoomable
 from histoscope.core.contracts.export import Export, Features, NamedExport
+from histoscope.core.contracts.given import GivenFeatures, TakesFeatures
 from histoscope.core.contracts.reader import (
     CorruptSample,
     LocationField,
@@ -50,6 +51,7 @@ __all__ = [
     "Domain",
     "Export",
     "Features",
+    "GivenFeatures",
     "Level",
     "LocationField",
     "Movable",
@@ -67,6 +69,7 @@ __all__ = [
     "Scalar",
     "Source",
     "Split",
+    "TakesFeatures",
     "Task",
     "Unused",
     "Zoom",

@@ -26,11 +26,13 @@ class Features:
         source: which one.
         rows: location columns, one row a sample that could be read, in reading order.
         vectors: float32, (rows, dim), one a row.
+        weights: digest of the encoder's weights.
     """
 
     source: Source
     rows: pa.Table
     vectors: NDArray[np.float32]
+    weights: str = ""
 
 
 class Export(Protocol):

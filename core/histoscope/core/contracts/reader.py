@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from histoscope.core.contracts.source import Scalar
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -65,9 +64,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: uint8, (height, width, 3), RGB; ``quality`` holds numbers measured on it."""
+    """One image: uint8, (height, width, 3), RGB; ``quality`` holds numbers measured on it.
 
-    image: NDArray[np.uint8]
+    Where a source holds features that another program computed, its image is the row of these,
+    float32, (dim,).
+    """
+
+    image: NDArray[Any]
     quality: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -1,25 +1,28 @@
-"""Sources of a store by what people write: an id, or the path of a file or its end."""
+"""Sources by what people write: an id, or the path of a file or its end."""
 
 from __future__ import annotations
 
-from histoscope.core.data.store import Store
+from collections.abc import Mapping
+from typing import Any
+
 from histoscope.core.errors import DataError
-from histoscope.core.tables.names import Files, listed
+from histoscope.core.tables.names import Files, Naming, listed
 
 
 class NamedSources:
-    """Ids of a store's sources.
+    """Ids of sources.
 
     Args:
-        store: whose manifest knows them.
+        manifest: their rows by id, of which each has a ``path``.
+        naming: what names of their files have in common.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._known = store.manifest
+    def __init__(self, manifest: Mapping[str, Mapping[str, Any]], naming: Naming) -> None:
+        self._known = manifest
         self._ids = dict[str, list[str]]()
         for one, row in self._known.items():
             self._ids.setdefault(row["path"], []).append(one)
-        self._files = Files(self._ids, store.naming)
+        self._files = Files(self._ids, naming)
 
     def id_of(self, name: str, where: str) -> str | None:
         """The id that a name means, None where it is none's.

@@ -116,7 +116,7 @@ def _by_file(store: Store, file: Path, part: str, published: Iterable[str]) -> t
 
 def _by_id(parts: dict[str, str], store: Store, file: Path) -> dict[str, str]:
     """Parts by the ids of sources that are named by their paths."""
-    known, by_id = NamedSources(store), dict[str, str]()
+    known, by_id = NamedSources(store.manifest, store.naming), dict[str, str]()
     for name, part in parts.items():
         found = known.id_of(name, str(file)) or name
         if by_id.setdefault(found, part) != part:

@@ -8,6 +8,7 @@ ENCODERS: Registry[Any] = Registry(
     "encoder",
     {
         "colour": "histoscope.core.encoders.colour:ColourEncoder",
+        "given": "histoscope.core.encoders.given:GivenEncoder",
         "timm": "histoscope.core.encoders.timm:TimmEncoder",
     },
     group="histoscope.encoders",

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Sample
+from histoscope.core.data.given import GivenStore
 from histoscope.core.data.store import Store
 from histoscope.core.errors import CannotWrite
 from histoscope.core.files import atomic_path
@@ -96,7 +97,12 @@ class FeatureCache:
 def features_of(
     runner: Runner, store: Store, rows: NDArray[np.int64], progress: Progress
 ) -> NDArray[np.float32]:
-    """Features of index rows, (rows, dim), float32, in order; those kept beside the store first."""
+    """Features of index rows, (rows, dim), float32, in order; those kept beside the store first.
+
+    Features of another program are as they were given.
+    """
+    if isinstance(store, GivenStore):
+        return store.features(rows)
     reader = store.reader
     cache = FeatureCache(store.path / FOLDER / runner.key, runner.dim, progress)
     images = (reader.data(int(row)) for row in rows)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from histoscope.core.contracts import CorruptSample, Sample
 from histoscope.core.encoders.folder import LoadedEncoder
+from histoscope.core.encoders.given import GivenEncoder
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.inference.folding import folded
 from histoscope.core.runtime.device import Compute, Precision
@@ -37,7 +38,7 @@ class Encoded:
 
 
 class Runner:
-    """Runs one network over images, without gradient.
+    """Runs one network over images, without gradient; features of another program pass.
 
     Args:
         module: RGB in 0..1 to (batch, dim), as an encoder; it moves to the device and keeps its
@@ -59,7 +60,7 @@ class Runner:
     ) -> None:
         self.module, self.device, self.precision = module.to(device), device, precision
         self.dim, self.key = int(getattr(module, "dim", 0)), f"{name}-{device.type}-{precision}"
-        self.encoded = 0
+        self.encoded, self._given = 0, isinstance(module, GivenEncoder)
 
     @classmethod
     def of(cls, loaded: LoadedEncoder, compute: Compute) -> Runner:
@@ -102,6 +103,8 @@ class Runner:
         if not images:
             return np.zeros((0, self.dim), np.float32)
         self.encoded += len(images)
+        if self._given:
+            return np.stack(images).astype(np.float32)
         whole = np.stack(images + [images[-1]] * (BATCH - len(images)))
         return self.forward(torch.from_numpy(whole)).cpu().numpy()[: len(images)]
 

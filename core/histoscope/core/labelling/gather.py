@@ -103,8 +103,8 @@ def read_label_file(
     idle = sheet.others(key, TASK, *kinds)
     task = next(iter(tasks), None)
     written = {row[LABEL] for _, row in sheet.rows} if exclusive else map(columns.get, kinds)
-    words = frozenset(filter(None, written))
-    return LabelFile(path.name, task, level, exclusive, classes, values, "", idle, words)
+    spelt = frozenset(filter(None, written))
+    return LabelFile(path.name, task, level, exclusive, classes, values, "", idle, spelt)
 
 
 def _key(sheet: Sheet, words: Sequence[str]) -> tuple[Level, str]:

@@ -42,10 +42,13 @@ class EmbedJob:
     out: OutFolder
     export: Export
     _runner: Runner = field(init=False, repr=False)
+    _weights: str = field(init=False, repr=False)
 
     def load(self) -> None:
         """Open the encoder."""
-        self._runner = Runner.of(open_folder(self.encoder), self.compute.start())
+        opened = open_folder(self.encoder)
+        self._weights = digest_tensors(opened.module.state_dict())
+        self._runner = Runner.of(opened, self.compute.start())
 
     def __call__(self, source: Source, turn: Turn) -> Outcome:
         """Embed one source."""
@@ -56,7 +59,8 @@ class EmbedJob:
             good, planned = pa.array(reading.good()), reading.plan.rows
             rows = planned.filter(good)
             place = self.out.path if isinstance(self.export, NamedExport) else folder
-            self.export.write(reading.reader, Features(source, rows, features), place)
+            given = Features(source, rows, features, self._weights)
+            self.export.write(reading.reader, given, place)
             ids = pa.array(sample_keys(source, planned), pa.string()).filter(good)
             table = behind_ids(rows, ids)
             vectors = pa.FixedSizeListArray.from_arrays(features.ravel(), runner.dim)

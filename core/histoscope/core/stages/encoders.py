@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from histoscope.core.contracts import Scalar
+from histoscope.core.data.given import GivenStore
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import Encoder, EncoderSpec
@@ -19,6 +20,7 @@ from histoscope.core.encoders.making import (
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Progress, Silent
+from histoscope.core.stages.given import check_given, encoder_info, encoder_of, is_given
 
 FOLDERS = "a run's or a package's folder, or what import-weights made"
 FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
@@ -32,7 +34,7 @@ def open_encoder(
     *,
     size_px: int | None = None,
 ) -> LoadedEncoder:
-    """The encoder that a word of the command line names.
+    """The encoder that a word of the command line names; of features that were given, theirs.
 
     Args:
         word: the folder of a run, a package or imported weights, ``timm:NAME``, ``random:NAME``
@@ -47,6 +49,8 @@ def open_encoder(
         UsageError: none of these, or a single weight file.
         DataError: damaged, or of another scale.
     """
+    if isinstance(store, GivenStore):
+        return encoder_of(store)
     kind, _, name = word.partition(":")
     size_px = size_px or store.sampling.size_px
     provenance = dict[str, Scalar](kind=kind, seed=seed)
@@ -117,7 +121,7 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
         wanted: what the person could have given, for the message.
 
     Raises:
-        UsageError: neither, or a single weight file.
+        UsageError: neither, a single weight file, or a package of features from elsewhere.
     """
     if folder.is_file():
         raise UsageError(
@@ -125,7 +129,13 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
             f"makes one of a checkpoint); give {wanted}"
         )
     if (folder / "package.json").is_file():
-        return open_package(folder).encoder()
+        loaded = open_package(folder).encoder()
+        if is_given(loaded.info):
+            raise UsageError(
+                f"{folder}: made from features of {loaded.info.network.name}, and has no encoder; "
+                f"give {wanted}"
+            )
+        return loaded
     if (folder / "encoder.json").is_file():
         return load_encoder(folder)
     raise UsageError(f"{folder}: no encoder here; give {wanted}")
@@ -144,7 +154,16 @@ def check_fits(info: EncoderInfo, store: Store, where: str) -> None:
 
     Raises:
         DataError: naming both figures.
+        UsageError: images for a package of features, or the other way about.
     """
+    if isinstance(store, GivenStore):
+        check_given(info, encoder_info(store.domain, store.given), where, str(store.path))
+        return
+    if is_given(info):
+        raise UsageError(
+            f"{where}: made from features of {info.network.name}; give --features in place of a "
+            "store"
+        )
     if info.domain != store.domain:
         raise DataError(f"{where}: made for {info.domain}, but {store.path} holds {store.domain}")
     made, prepared = info.cut(where), store.sampling

@@ -83,7 +83,7 @@ def _by_id(file: LabelFile, store: Store) -> LabelFile:
     Raises:
         DataError: a name is that of several sources, or two names are of one source and contradict.
     """
-    known, values = NamedSources(store), dict[tuple[str, str], Value]()
+    known, values = NamedSources(store.manifest, store.naming), dict[tuple[str, str], Value]()
     for (name, kind), value in file.values.items():
         found = known.id_of(name, file.name) or name
         if values.setdefault((found, kind), value) != value:

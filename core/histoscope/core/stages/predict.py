@@ -38,6 +38,7 @@ from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.given import check_given, encoder_info, find_given, is_given
 from histoscope.core.stages.suspects import Suspicion, show, write_ranking
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
 from histoscope.core.work.job import Engine, Turn
@@ -257,14 +258,33 @@ def check_doubt(tasks: Sequence[Task], least: float) -> None:
 
 
 def plan_prediction(
-    package: Package, domain: Domain, roots: Roots, options: Spec, shard: tuple[int, int]
+    package: Package,
+    domain: Domain,
+    roots: Roots,
+    options: Spec,
+    shard: tuple[int, int],
+    *,
+    given: bool = False,
 ) -> tuple[Found, Sampling]:
     """What there is for this shard, and how the package wants it cut.
 
     Raises:
-        DataError: nothing found.
+        DataError: nothing found, or features of another encoder.
+        UsageError: images for a package of features, or the other way about.
     """
-    found = find_sources(domain, roots, options)
+    info, where = package.info.encoder, str(package.folder)
+    if given:
+        features = find_given(domain, roots, options)
+        folders = ", ".join(map(str, roots.values()))
+        check_given(info, encoder_info(domain.name, features), where, folders)
+        found = Found([*features.sources], [*features.unused])
+    elif is_given(info):
+        raise UsageError(
+            f"{where}: made from features of {info.network.name}; give --features in place of "
+            "INPUTS"
+        )
+    else:
+        found = find_sources(domain, roots, options)
     number, count = shard
     mine = [one for place, one in enumerate(found.sources) if place % count == number - 1]
     return replace(found, sources=mine), package.info.encoder.cut(str(package.folder))
@@ -281,6 +301,7 @@ def predict(
     shard: tuple[int, int] = (1, 1),
     suspicious: Suspicion | None = None,
     uncertain_below: float = 0.0,
+    given: bool = False,
     progress: Progress,
 ) -> list[Outcome]:
     """Predict every source below the roots; goes on after a bad one, skips what is done.
@@ -296,6 +317,7 @@ def predict(
         suspicious: by what sources are ranked, and whose most probable samples are shown.
         uncertain_below: best score below which a sample, or a source, is given none of exclusive
             classes; 0: it always has one.
+        given: the roots hold features of another program; the options are those of ``features``.
         progress: who is told.
 
     Returns:
@@ -308,7 +330,7 @@ def predict(
     package.first_draw()  # refused here, before the folder is claimed
     check_doubt(package.tasks, uncertain_below)
     domain = load_domain(package.info.encoder.domain)
-    found, sampling = plan_prediction(package, domain, roots, options, shard)
+    found, sampling = plan_prediction(package, domain, roots, options, shard, given=given)
     parameters = {
         "domain": domain.name,
         "model": package.digest,

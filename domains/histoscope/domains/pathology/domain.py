@@ -11,6 +11,7 @@ from histoscope.core.errors import DataError
 from histoscope.domains.pathology.formats import NAMING
 from histoscope.domains.pathology.options import (
     EmbedOptions,
+    FeatureOptions,
     PrepareOptions,
     ReadOptions,
     RelationOptions,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         CloseUp,
         CorruptSample,
         Export,
+        GivenFeatures,
         Neighbour,
         Reader,
         Rendering,
@@ -64,6 +66,7 @@ class PathologyDomain:
         "embed": EmbedOptions,
         "suggest": SuggestOptions,
         "relations": RelationOptions,
+        "features": FeatureOptions,
     }
     splits: Mapping[str, Mapping[str, Split]] = {}
     naming: Naming = NAMING
@@ -88,8 +91,20 @@ class PathologyDomain:
             options = PrepareOptions(layout="slides", **told)
         yield from find(roots, options)
 
+    def find_features(self, roots: Roots, options: Spec) -> GivenFeatures:
+        """Files of features as CLAM and TRIDENT write them, all of one encoder, cut alike.
+
+        Raises:
+            DataError: none, several encoders or ways of cutting, or these are not known.
+        """
+        from histoscope.domains.pathology.feature_finding import find_features
+
+        if not isinstance(options, FeatureOptions):
+            raise DataError(f"pathology takes FeatureOptions, not {type(options).__name__}")
+        return find_features(roots, options)
+
     def open(self, source: Source, roots: Roots, sampling: Sampling) -> Reader:
-        """Open a slide, a picture or a set.
+        """Open a slide, a picture, a set or a file of features.
 
         Raises:
             UnreadableSource: with the true reason.
@@ -101,6 +116,10 @@ class PathologyDomain:
         if not isinstance(sampling, TileSampling):
             raise DataError(f"pathology cuts by TileSampling, not {type(sampling).__name__}")
         path = file_of(source, roots)
+        if source.kind == "features":
+            from histoscope.domains.pathology.feature_reader import FeatureReader
+
+            return FeatureReader(path, source.told, sampling)
         if source.kind.startswith("set-"):
             return open_set_reader(source, path, sampling)
         return open_slide(source, path, sampling)
@@ -115,6 +134,8 @@ class PathologyDomain:
         """Write tables and drawings of one slide or set into ``out``."""
         from histoscope.domains.pathology.drawings import render
 
+        if isinstance(options, FeatureOptions):  # places are of level 0, whose bounds nobody knows
+            return render(reader, results, "level0", out)
         if not isinstance(options, ReadOptions):
             raise DataError(f"pathology takes ReadOptions, not {type(options).__name__}")
         return render(reader, results, options.coordinates, out)

@@ -68,6 +68,30 @@ PIXELS = (
 )
 
 
+CASES = "CSV with columns slide,case: whose slide it is"
+MISSING_CASES = (
+    "what one is that --cases does not name: a case of its own (source), or left out (drop)"
+)
+CASE_REGEX = "pattern on the relative path; its first group is the case"
+
+
+def has_a_group(pattern: str | None) -> str | None:
+    """A pattern that tells something.
+
+    Raises:
+        ValueError: no regular expression, or one without a group.
+    """
+    if pattern is None:
+        return None
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as fault:
+        raise ValueError(f"not a regular expression ({fault})") from None
+    if groups < 1:
+        raise ValueError("needs a group, for example '^(TCGA-..-....)'")
+    return pattern
+
+
 class ReadOptions(Spec):
     """What a slide's file may not say: its scale and whose it is."""
 
@@ -77,15 +101,9 @@ class ReadOptions(Spec):
     default_mpp: float | None = Field(
         None, ge=0.05, le=100, description="um per pixel of slides whose file gives none"
     )
-    cases: Path | None = Field(None, description="CSV with columns slide,case: whose slide it is")
-    missing_cases: Literal["source", "drop"] | None = Field(
-        None,
-        description="what one is that --cases does not name: a case of its own (source), or left "
-        "out (drop)",
-    )
-    case_regex: str | None = Field(
-        None, description="pattern on the relative path; its first group is the case"
-    )
+    cases: Path | None = Field(None, description=CASES)
+    missing_cases: Literal["source", "drop"] | None = Field(None, description=MISSING_CASES)
+    case_regex: str | None = Field(None, description=CASE_REGEX)
     allow_anisotropic: bool = Field(
         False, description="read slides whose pixels are more than 2 % off square"
     )
@@ -101,18 +119,35 @@ class ReadOptions(Spec):
     )
     coordinates: Coordinates = Field("qupath", description=PIXELS)
 
-    @field_validator("case_regex")
-    @classmethod
-    def _has_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return None
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as fault:
-            raise ValueError(f"not a regular expression ({fault})") from None
-        if groups < 1:
-            raise ValueError("needs a group, for example '^(TCGA-..-....)'")
-        return pattern
+    _has_a_group = field_validator("case_regex")(has_a_group)
+
+
+class FeatureOptions(Spec):
+    """Options of ``--features``: whose slide a file is of, and what files may not say."""
+
+    feature_encoder: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        description="with --features: which encoder gave them, where files do not say it (CLAM's)",
+    )
+    patch_px: int | None = Field(
+        None,
+        ge=8,
+        le=8192,
+        description="with --features: side of a patch, px, where files do not say it",
+    )
+    magnification: float | None = Field(
+        None,
+        gt=0,
+        le=200,
+        description="with --features: of patches, 20 for 0.5 um per pixel, where files do not say "
+        "it (CLAM's)",
+    )
+    cases: Path | None = Field(None, description=CASES)
+    missing_cases: Literal["source", "drop"] | None = Field(None, description=MISSING_CASES)
+    case_regex: str | None = Field(None, description=CASE_REGEX)
+
+    _has_a_group = field_validator("case_regex")(has_a_group)
 
 
 class SuggestOptions(Spec):

@@ -49,7 +49,7 @@ def write_hdf5(
         features: of one slide.
         said: attributes of ``features``; None leaves one away.
         places: name of the dataset that says where tiles lie, its rows and its attributes.
-        of_file: attributes of the file beside format, version and ``complete``.
+        of_file: attributes of the file beside format, version, ``weights`` and ``complete``.
 
     Raises:
         DataError: rows and features differ in number.
@@ -58,7 +58,8 @@ def write_hdf5(
         raise DataError(f"{len(features.vectors)} rows of features for {len(features.rows)} tiles")
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         file.attrs["format"], file.attrs["version"] = FORMAT
-        for key, value in (of_file or {}).items():
+        said_of_file = {**(of_file or {}), "weights": features.weights}
+        for key, value in said_of_file.items():
             file.attrs[key] = value
         _dataset(file, "features", features.vectors.astype(np.float32), said)
         _dataset(file, *places)
