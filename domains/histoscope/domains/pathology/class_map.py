@@ -1,11 +1,12 @@
-"""Which class lies where on a slide: exact areas, also where tiles overlap.
+"""Which class, or which step of a number, lies where on a slide: exact areas, also of overlaps.
 
 The edges of all tiles cut the slide into cells; a cell lies in a tile wholly or not at all. Every
-tile adds its scores to its cells, and the best sum names the cell.
+tile adds its scores to its cells, and the best sum names the cell; of a number it is the mean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ NOTHING = -1
 
 @dataclass(frozen=True)
 class ClassMap:
-    """The classes of a slide's cells.
+    """The classes, or the steps of a number, of a slide's cells.
 
     Attributes:
         x_edges, y_edges: level-0 px, ascending, (columns + 1,) and (rows + 1,).
@@ -68,6 +69,45 @@ def class_map(
         least: mean score of its tiles below which a cell's best class is not certain; above 0
             there is such a kind, with the number of classes as its id.
     """
+    cells, classes = _summed(rows, probabilities, size), probabilities.shape[1]
+    best, kinds = cells.sums.argmax(axis=2), classes + (least > 0)
+    unsure = cells.sums.max(axis=2) < np.float32(least) * cells.votes
+    return cells.called(np.where(unsure, classes, best), kinds)
+
+
+def step_map(
+    rows: pa.Table, values: NDArray[np.float64], size: tuple[int, int], steps: Sequence[float]
+) -> ClassMap:
+    """In place of a class, into which step the mean of a cell's tiles falls.
+
+    Args:
+        rows, size: see :func:`class_map`.
+        values: of each tile, (tiles,); NaN where it is unreadable.
+        steps: where each but the first begins, ascending.
+    """
+    cells = _summed(rows, values[:, None], size)
+    means = cells.sums[:, :, 0] / np.maximum(cells.votes, 1)
+    return cells.called(np.digitize(means, steps), len(steps) + 1)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells with the sums of their tiles' values, how many readable ones these are, and if any."""
+
+    x_edges: NDArray[np.float64]
+    y_edges: NDArray[np.float64]
+    sums: NDArray[np.floating]
+    votes: NDArray[np.int32]
+    covered: NDArray[np.bool_]
+
+    def called(self, numbers: NDArray[np.integer], kinds: int) -> ClassMap:
+        """With a number for each cell, where a readable tile lies."""
+        lost = np.where(self.covered, kinds, NOTHING)
+        numbers = np.where(self.votes > 0, numbers, lost).astype(np.int16)
+        return ClassMap(self.x_edges, self.y_edges, numbers, kinds)
+
+
+def _summed(rows: pa.Table, values: NDArray[np.floating], size: tuple[int, int]) -> _Cells:
     x, y, width, height = places_of(rows)
     right, bottom = np.minimum(x + width, size[0]), np.minimum(y + height, size[1])
     x_edges, y_edges = np.unique(np.concatenate([x, right])), np.unique(np.concatenate([y, bottom]))
@@ -75,20 +115,15 @@ def class_map(
         np.searchsorted(edges, ends)
         for edges, ends in ((y_edges, y), (y_edges, bottom), (x_edges, x), (x_edges, right))
     ]
-    classes = probabilities.shape[1]
-    sums = np.zeros((len(y_edges) - 1, len(x_edges) - 1, classes), np.float32)
+    sums = np.zeros((len(y_edges) - 1, len(x_edges) - 1, values.shape[1]), values.dtype)
     covered, votes = np.zeros(sums.shape[:2], np.bool_), np.zeros(sums.shape[:2], np.int32)
-    readable = np.isfinite(probabilities.sum(axis=1))
+    readable = np.isfinite(values.sum(axis=1))
     for place, (top, low, left, far) in enumerate(zip(*spans, strict=True)):
         covered[top:low, left:far] = True
         if readable[place]:
-            sums[top:low, left:far] += probabilities[place]
+            sums[top:low, left:far] += values[place]
             votes[top:low, left:far] += 1
-    best, kinds = sums.argmax(axis=2), classes + (least > 0)
-    unsure = sums.max(axis=2) < np.float32(least) * votes
-    best = np.where(unsure, classes, best)
-    best = np.where(votes > 0, best, np.where(covered, kinds, NOTHING))
-    return ClassMap(x_edges, y_edges, best.astype(np.int16), kinds)
+    return _Cells(x_edges, y_edges, sums, votes, covered)
 
 
 def _cell(places: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.intp]:
