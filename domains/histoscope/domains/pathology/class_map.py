@@ -103,8 +103,8 @@ class _Cells:
     def called(self, numbers: NDArray[np.integer], kinds: int) -> ClassMap:
         """With a number for each cell, where a readable tile lies."""
         lost = np.where(self.covered, kinds, NOTHING)
-        numbers = np.where(self.votes > 0, numbers, lost).astype(np.int16)
-        return ClassMap(self.x_edges, self.y_edges, numbers, kinds)
+        cells = np.where(self.votes > 0, numbers, lost).astype(np.int16)
+        return ClassMap(self.x_edges, self.y_edges, cells, kinds)
 
 
 def _summed(rows: pa.Table, values: NDArray[np.floating], size: tuple[int, int]) -> _Cells:

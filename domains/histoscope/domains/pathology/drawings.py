@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,14 +12,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 
 from histoscope.core.contracts import Answer, Artefact, Column, Reader, Rendering, Results
 from histoscope.core.data.units import sample_keys
-from histoscope.core.files import write_bytes
 from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.pathology.annotations.qupath import bounds_offset
-from histoscope.domains.pathology.canvas import GROUND, Entry, paint, rgb, with_strip
+from histoscope.domains.pathology.attention import (
+    Counted,
+    counted_in,
+    draw_attention,
+    half_facts,
+    write_first,
+)
+from histoscope.domains.pathology.canvas import (
+    GROUND,
+    PNG,
+    Entry,
+    paint,
+    rgb,
+    with_strip,
+    write_picture,
+)
 from histoscope.domains.pathology.class_map import ClassMap, class_map
 from histoscope.domains.pathology.geojson import (
     Feature,
@@ -38,7 +50,6 @@ if TYPE_CHECKING:
 
 LONGEST_PX = 1600
 SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be read
-PNG_LEVEL = 1  # 0.2 s a slide in place of 0.5 for a file that is a tenth larger
 MPP_SOURCES = {
     "file": "stated in the file",
     "mpp-csv": "given with --mpp-csv, not by the file",
@@ -48,10 +59,10 @@ MPP_SOURCES = {
 
 
 def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path) -> Rendering:
-    """Write ``classes.csv`` and, where places on a slide are known, pictures and GeoJSON.
+    """Write tables and, where places on a slide are known, pictures and GeoJSON.
 
     Of several tasks each has its table and, where its classes are exclusive, its overlay, with
-    the task's name in the file's.
+    the task's name in the file's; so has the attention of each answer about the whole slide.
 
     Args:
         reader: the open slide or set.
@@ -59,31 +70,34 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
         coordinates: whose pixels are written into GeoJSON.
         out: folder of this source.
     """
-    rows = results.rows
+    rows, counted = results.rows, counted_in(results)
     told: Mapping[str, Any] = reader.facts
     good = int(pc.sum(pc.equal(rows.column("status"), "ok")).as_py())
-    facts = _count_facts(told, good, len(rows) - good)
+    facts = _count_facts(told, good, len(rows) - good) | half_facts(counted)
     # of several tasks, files and titles are told apart by the task's name
     named = [(one, one.task.name if len(results.answers) > 1 else "") for one in results.answers]
     if not has_places(rows):
         return Rendering([_write_classes(*one, good, None, out) for one in named], facts)
     size, mpp = (told["width_level0_px"], told["height_level0_px"]), (told["mpp_x"], told["mpp_y"])
-    ground = _ground(cast("SlideReader", reader))  # only slides have places
+    ground, far = _ground(cast("SlideReader", reader)), _far_corner(told)  # only slides have places
     pictures, tables, area = list[Artefact](), list[Artefact](), None
     objects, offset = list[Artefact](), bounds_offset(told, coordinates)
-    ids = sample_keys(results.source, rows)
     for answer, name in named:
         areas = None
         if answer.task.exclusive:
-            where = class_map(rows, answer.probabilities, _far_corner(told), answer.least)
+            where = class_map(rows, answer.probabilities, far, answer.least)
             areas = where.areas_px()[: len(answer.kinds)] * mpp[0] * mpp[1] / 1e6  # mm2
             area = float(areas.sum())
             pictures.append(_draw_overlay(ground, mpp[0], where, answer, name, out))
             regions = region_features(where, results.source.id, answer, mpp, offset)
             objects.append(_write_objects("regions", name, regions, out))
         tables.append(_write_classes(answer, name, good, areas, out))
-        tiles = tile_features(rows, ids, answer, offset)
-        objects.append(_write_objects("tiles", name, tiles, out))
+        objects.append(_write_tiles(results, answer, name, counted, offset, out))
+    for one in counted:
+        pictures.append(draw_attention(ground, mpp[0], rows, far, one, out))
+        tables.append(write_first(rows, offset, one, out))
+    if counted and not named:
+        objects.append(_write_tiles(results, None, "", counted, offset, out))
     facts |= {} if area is None else _area_facts(rows, area)
     facts |= _slide_facts(told, rows, size, mpp)
     return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables, *objects], facts)
@@ -114,6 +128,22 @@ def _write_classes(
     file = f"classes-{name}.csv" if name else "classes.csv"
     title = f"Classes: {name}" if name else "Classes"
     return write_typed_csv(out / file, title, said, columns, answer.task.name)
+
+
+def _write_tiles(
+    results: Results,
+    answer: Answer | None,
+    name: str,
+    counted: Sequence[Counted],
+    offset: tuple[int, int],
+    out: Path,
+) -> Artefact:
+    """With what one head says of each, and how much each counted in what others say of all."""
+    ids = sample_keys(results.source, results.rows)
+    more = {f"attention {one.task}": one.times for one in counted}
+    return _write_objects(
+        "tiles", name, tile_features(results.rows, ids, answer, offset, more), out
+    )
 
 
 def _write_objects(kind: str, name: str, features: Iterable[Feature], out: Path) -> Artefact:
@@ -157,7 +187,7 @@ def _draw_overlay(
     painted = paint(ground.image, classes, answer.kind_colours)
     file = f"overlay-{name}.png" if name else "overlay.png"
     picture = with_strip(painted, ground.ratio[0] * mpp_x, legend)
-    _write(out / file, picture, format="png", compress_level=PNG_LEVEL)
+    write_picture(out / file, picture, **PNG)
     title = f"Predicted classes: {name}" if name else "Predicted classes"
     return Artefact(file, "picture", title, caption)
 
@@ -169,16 +199,9 @@ def _shown(number: int, kind: str) -> str:
 
 def _draw_plain(ground: Thumbnail, mpp_x: float, out: Path) -> Artefact:
     picture = with_strip(ground.image, ground.ratio[0] * mpp_x, [])
-    _write(out / "thumbnail.jpg", picture, format="jpeg", quality=90)
+    write_picture(out / "thumbnail.jpg", picture, format="jpeg", quality=90)
     caption = "" if ground.readable.all() else "Plain grey could not be read."
     return Artefact("thumbnail.jpg", "picture", "The same without colours", caption)
-
-
-def _write(path: Path, picture: Image.Image, **how: Any) -> None:
-    """Write a picture; on a full disk Pillow's own encoders may leave a file's end away unsaid."""
-    data = io.BytesIO()
-    picture.save(data, **how)
-    write_bytes(path, data.getbuffer())
 
 
 def _count_facts(told: Mapping[str, Any], good: int, unreadable: int) -> dict[str, str]:

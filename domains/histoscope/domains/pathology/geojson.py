@@ -10,7 +10,9 @@ import json
 import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,35 +51,49 @@ def rectangle(x: float, y: float, width: float, height: float) -> dict[str, Any]
 
 
 def tile_features(
-    rows: pa.Table, ids: Sequence[str], answer: Answer, offset: tuple[int, int]
+    rows: pa.Table,
+    ids: Sequence[str],
+    answer: Answer | None,
+    offset: tuple[int, int],
+    more: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
 ) -> Iterator[Feature]:
-    """One ``tile`` each, with its class and the probabilities; an unreadable one has neither.
+    """One ``tile`` each, with its class and measurements; an unreadable one has neither.
 
     Where several classes may hold, those that do make one class of QuPath, ``A: B``.
 
     Args:
         rows: places and ``status`` of tiles.
         ids: of the tiles.
-        answer: of one head.
+        answer: of one head of tiles, whose probabilities are measurements; None: of none.
         offset: what is taken from level-0 px, x and y.
+        more: measurements by name, (tiles,) each, NaN where there is none; one at least where
+            there is no answer.
     """
-    task, chosen = answer.task, answer.chosen()
+    task = answer.task.name if answer else "attention"
     for first in range(0, len(rows), AT_ONCE):
         some = slice(first, first + AT_ONCE)
         columns = [rows.column(name)[some].to_pylist() for name in (*PLACE, "status")]
-        scores = answer.probabilities[some].astype(np.float64).round(DECIMALS).tolist()
-        lines = zip(*columns, ids[some], scores, chosen[some], strict=True)
-        for x, y, width, height, status, name, values, held in lines:
-            told: dict[str, Any] = {"objectType": "tile"}
-            if status == "ok":
-                kinds = [place for place, one in enumerate(held) if one]
-                told |= _classified(answer, kinds)
-                known = zip(task.classes, values, strict=True)
-                told["measurements"] = {kind: one for kind, one in known if math.isfinite(one)}
-            else:
-                told["name"] = status
+        lines = zip(*columns, ids[some], _said(answer, more, some), strict=True)
+        for x, y, width, height, status, name, said in lines:
+            told = {"objectType": "tile", **(said if status == "ok" else {"name": status})}
             place = rectangle(float(x) - offset[0], float(y) - offset[1], width, height)
-            yield _of(f"{name}/{task.name}", place, told)
+            yield _of(f"{name}/{task}", place, told)
+
+
+def _said(
+    answer: Answer | None, more: Mapping[str, NDArray[np.float64]], some: slice
+) -> Iterator[dict[str, Any]]:
+    """Class and measurements of some tiles."""
+    part = replace(answer, probabilities=answer.probabilities[some]) if answer else None
+    names = [*(part.task.classes if part else ()), *more]
+    known = [*(part.probabilities.T if part else ()), *(one[some] for one in more.values())]
+    values = np.stack(known, axis=1).astype(np.float64).round(DECIMALS).tolist()
+    held = part.chosen().tolist() if part else [()] * len(values)
+    for numbers, kinds in zip(values, held, strict=True):
+        pairs = zip(names, numbers, strict=True)
+        said = {"measurements": {name: one for name, one in pairs if math.isfinite(one)}}
+        found = [place for place, one in enumerate(kinds) if one]
+        yield {**_classified(part, found), **said} if part else said
 
 
 def region_features(
