@@ -27,17 +27,17 @@ from histoscope.domains.pathology.class_map import step_map
 from histoscope.domains.pathology.thumbnail import Thumbnail
 from histoscope.domains.pathology.tiling import places_of
 
-STEPS = (0.5, 2, 5, 10)  # times the average tile
+STEPS = (0.5, 2, 10, 50)  # times the average tile
 LEGEND = {  # viridis at equal distances: as light as they are high, also to the colour-blind
     "less than half the average tile": "#440154",
     "half to twice": "#3b528b",
-    "2 to 5 times": "#21918c",
-    "5 to 10 times": "#5ec962",
-    "10 times the average tile or more": "#fde725",
+    "2 to 10 times": "#21918c",
+    "10 to 50 times": "#5ec962",
+    "50 times the average tile or more": "#fde725",
 }
 FAINT = 0.4  # of the slide's contrast is left below, in grey: a stain would mix with the colours
 ALPHA = 0.6
-FIRST = 12
+FIRST, ENOUGH = 12, 0.99  # tiles that are listed: so many at most, or that hold so much of all
 HALF = 0.5 - 1e-6  # weights are a head's floats
 
 
@@ -144,24 +144,26 @@ def write_first(rows: pa.Table, offset: tuple[int, int], counted: Counted, out: 
         counted: of each tile.
         out: folder of the slide.
     """
-    first = counted.order[:FIRST]
+    first = counted.order[: min(FIRST, int(np.searchsorted(counted.together, ENOUGH)) + 1)]
     corner = [one[first].astype(np.int64) for one in places_of(rows)[:2]]
     columns: dict[Column, Any] = {
         Column("rank", "count"): np.arange(1, len(first) + 1),
-        Column("x_level0_px", "count", "x, px of level 0"): corner[0],
-        Column("y_level0_px", "count", "y, px of level 0"): corner[1],
+        Column("x_level0_px", "count", "x, px"): corner[0],
+        Column("y_level0_px", "count", "y, px"): corner[1],
     }
     if offset != (0, 0):
-        columns[Column("x_qupath_px", "count", "x in QuPath, px")] = corner[0] - offset[0]
-        columns[Column("y_qupath_px", "count", "y in QuPath, px")] = corner[1] - offset[1]
+        columns[Column("x_qupath_px", "count", "x, QuPath")] = corner[0] - offset[0]
+        columns[Column("y_qupath_px", "count", "y, QuPath")] = corner[1] - offset[1]
     times, together = counted.times[first], counted.together[: len(first)]
-    columns[Column("times_average", "number", "times the average tile")] = times.round(6)
-    columns[Column("together", "share", "of all, with those above")] = together.round(6)
-    caption = "Upper left corners of the tiles that counted most in what is said of the slide"
-    title = counted.titled(f"the first {len(first)} tiles")
-    return write_typed_csv(
-        out / counted.file(".csv"), title, f"{caption} ({counted.task}).", columns
+    columns[Column("times_average", "number", "times average")] = times.round(6)
+    columns[Column("together", "share")] = together.round(6)
+    caption = (
+        f"The tiles that counted most in what is said of the slide ({counted.task}): their upper "
+        "left corners in pixels of level 0, how much they counted against the average tile, and "
+        "which part of all attention each and those above hold together."
     )
+    title = counted.titled(f"the first {len(first)} tiles")
+    return write_typed_csv(out / counted.file(".csv"), title, caption, columns)
 
 
 def _faint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
