@@ -22,6 +22,7 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.work.local import Local
 from tests.domains.surgery.clips import NO_ROLE, Track, numbered, write_tracks
 from tests.formats_drawn import write_drawings
+from tests.formats_sources import write_of_sources
 
 
 def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
@@ -197,26 +198,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     command(0, *learn[:6], *near, "--out", two)
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
-    write_of_sources(given, out)
-
-
-def write_of_sources(given: Path, out: Path) -> None:
-    """Labels of whole slides, learnt, scored where they were learnt, and predicted."""
-    store, split = out / "store", ("--split", f"{given / 'split.csv'}:train")
-    (given / "labels-size.csv").write_text("source,label\naperio.tif,large\noblong.tif,small\n")
-    command(0, "labels", store, given / "labels-size.csv", "--task", "size")
-    package = out / "package-of-sources"
-    few = ("--fraction", 1, "--draws", 1, "--task", "size", *split)
-    command(0, "finetune", store, "--encoder", "colour", *few, "--out", package)
-    weighed = ("--config", given / "finetune-attention.yaml", "--set", "attention.steps=2")
-    learnt = out / "package-of-attention"
-    command(0, "finetune", store, "--encoder", "colour", *few, *weighed, "--out", learnt)
-    seen = (*split, "--allow-seen", "--record", "--out", out / "evaluation-of-sources")
-    command(0, "evaluate", package, store, *seen)
-    by = ("--package", package, "--workers", 0)
-    command(1, "predict", given / "slides", "--out", out / "predictions-of-sources", *by)
-    by = ("--package", learnt, "--workers", 0)
-    command(1, "predict", given / "slides", "--out", out / "predictions-by-attention", *by)
+    write_of_sources(command, given, out)
 
 
 def write_imported(given: Path, out: Path) -> None:
