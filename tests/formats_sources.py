@@ -28,4 +28,5 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
             seen = (*split, "--allow-seen", "--record", "--out", out / "evaluation-of-sources")
             command(0, "evaluate", package, store, *seen)
         by = ("--package", package, "--workers", 0)
+        by += ("--suspicious", "large") if kind == "by-attention" else ()
         command(1, "predict", given / "slides", "--out", out / f"predictions-{kind}", *by)

@@ -108,6 +108,42 @@ def test_doubt_is_said_where_something_is_known_and_takes_away_nothing_else(resu
     assert "expected without it" not in text  # it would be less
 
 
+def test_of_a_class_of_sources_the_samples_shown_are_those_that_counted(result_folder):
+    def of_source(body):
+        body["package"]["heads"][0]["level"] = "source"
+
+    looked_for(result_folder, {})
+    change(result_folder / "predict.json", of_source)
+    record(result_folder, {**evaluation(), "sources": 40})
+    for place in (result_folder / "results").glob("*/done.json"):
+        change(place, lambda body: body.get("suspicious", {}).update(level="source"))
+    page = page_of(result_folder)
+    assert "the model's own number for a source as a whole" in page.text
+    assert "Of sources that are blue <b>, 75.5 %" in page.text
+    assert "is what the area under the ROC curve above tells" in page.text
+    assert "What counted most in the answer about blue <b>" in page.text
+    assert ", 0.75 times" in page.text
+    assert "most probable" not in page.text
+    for place in (result_folder / "results").glob("*/done.json"):
+        change(place, lambda body: body.get("suspicious", {}).update(shown=[]))
+    assert "This model does not say which samples counted" in page_of(result_folder).text
+
+
+def test_a_rank_is_no_class_of_the_same_name(result_folder):
+    """A swatch stands beside names of classes only."""
+    for place in (result_folder / "results").glob("*/done.json"):
+
+        def renamed(body):
+            for one in body.get("answers", ()):
+                one["classes"][0]["name"] = "1"
+            for one in body.get("artefacts", ()):
+                one["task"] = ""
+
+        change(place, renamed)
+    page = page_of(result_folder)
+    assert "<td><svg" not in page.source
+
+
 def test_a_folder_of_zooms_that_were_deleted_is_no_fault(result_folder):
     (result_folder / "zoom").mkdir()
     assert "hue: 7 sources" in page_of(result_folder).text

@@ -25,6 +25,7 @@ from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import rehearse
 from histoscope.core.stages.suggest import suggest
+from histoscope.core.stages.suspects import Suspicion
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.folder import read_outcomes
 from histoscope.core.work.local import Local
@@ -316,3 +317,35 @@ def test_how_much_each_sample_counted_stands_beside_it(toy, store, tmp_path):
     assert np.isnan(weights[bad]).all()
     assert weights[~bad].sum() == pytest.approx(1, abs=1e-5)
     assert len(set(weights[~bad].tolist())) > 1
+
+
+@pytest.mark.parametrize("method", ["attention", "probe"])
+def test_by_a_class_of_sources_they_rank_and_show_what_counted(toy, store, tmp_path, method):
+    more = {"attention": {"steps": 20}} if method == "attention" else {}
+    package = learn(store, tmp_path / "p", method=method, **more)
+    (tmp_path / "new").mkdir()
+    for kind, share in SHARES.items():
+        write_source(tmp_path / "new" / f"{kind}.npy", share, 30, np.random.default_rng(1))
+    toy.write_stack(tmp_path / "new" / "z-good.npy", 30, 7, 3)
+    roots, options, out = {"input": tmp_path / "new"}, toy.ToyOptions(), tmp_path / "out"
+    how = {"engine": Local(0), "suspicious": Suspicion("green", "many"), "progress": Silent()}
+    outcomes = predict(package.folder, roots, options, out, **how)
+    with (out / "suspicious.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    scores = {
+        one.source.id: one.more["of_source"][0]["classes"][1]["probability"] for one in outcomes
+    }
+    assert [float(row["score"]) for row in rows] == sorted(
+        (round(one, 6) for one in scores.values()), reverse=True
+    )
+    assert [row["called"] for row in rows] == [row["share"] for row in rows] == [""] * 3
+    for one in outcomes:
+        shown, folder = one.more["suspicious"]["shown"], out / "results" / one.source.id
+        assert one.more["suspicious"]["level"] == "source"
+        assert bool(shown) == (method == "attention")
+        table = pq.read_table(folder / "predictions.parquet").to_pylist()
+        for told in shown:
+            (row,) = (row for row in table if row["id"] == told["id"])
+            assert told["score"] == pytest.approx(row["attention:green"] * one.samples, rel=1e-5)
+            assert told["score"] >= 0.5
+            assert (folder / told["file"]).is_file()

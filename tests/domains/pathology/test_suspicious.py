@@ -193,10 +193,14 @@ def test_what_cannot_be_read_is_said_and_the_others_are_shown(tmp_path, open_one
 
 @pytest.mark.parametrize(
     ("word", "found"),
-    [("rare", RARE), ("tissue:rare", RARE), ("grade:high", Suspicion("grade", "high"))],
+    [
+        *(("rare", RARE), ("tissue:rare", RARE), ("grade:high", Suspicion("grade", "high"))),
+        ("whole", Suspicion("outcome", "whole")),
+    ],
 )
 def test_a_class_is_known_by_its_name(word, found):
-    tasks = [Task("tissue", ("rare", "usual")), Task("grade", ("high", "usual"))]
+    whole = Task("outcome", ("whole", "part"), level="source")
+    tasks = [Task("tissue", ("rare", "usual")), Task("grade", ("high", "usual")), whole]
     assert Suspicion.of(tasks, word) == found
     assert asdict(found)["kind"] == found.kind
 
@@ -205,13 +209,11 @@ def test_a_class_is_known_by_its_name(word, found):
     ("word", "said"),
     [
         ("usual", "a class of several tasks; give one of tissue:usual, grade:usual"),
-        ("rear", "the package names no sample so, did you mean 'rare'.*known: rare, usual, high"),
-        ("whole", "the package names no sample so"),
+        ("rear", "the package has no such class, did you mean 'rare'.*known: rare, usual, high"),
     ],
 )
 def test_a_class_that_is_not_known_or_known_twice_is_refused(word, said):
-    whole = Task("outcome", ("whole", "part"), level="source")
-    tasks = [Task("tissue", ("rare", "usual")), Task("grade", ("high", "usual")), whole]
+    tasks = [Task("tissue", ("rare", "usual")), Task("grade", ("high", "usual"), level="source")]
     with pytest.raises(UsageError, match=said):
         Suspicion.of(tasks, word)
 

@@ -54,8 +54,8 @@ NAMED = 3  # sources on the command line that are the most suspicious
 @click.option(
     "--suspicious",
     metavar="CLASS",
-    help="rank sources by this class (or TASK:CLASS), and show where it is most probable; "
-    "another class wants another --out",
+    help="rank sources by this class (or TASK:CLASS), and show where it is most probable, or of a "
+    "class of sources what counted most; another class wants another --out",
 )
 @click.option(
     "--uncertain-below",

@@ -138,7 +138,14 @@ def _table(
         columns.append(WITHOUT)
         cells = [[*row, wrong.get(row[0], "")] for row in cells]
     more = len(rows) - len(cells)
-    return {**artefact, "columns": columns, "rows": cells, "more": more, "wrong": bool(wrong)}
+    return {
+        "task": "",
+        **artefact,
+        "columns": columns,
+        "rows": cells,
+        "more": more,
+        "wrong": bool(wrong),
+    }
 
 
 def _cell(column: Column, text: str) -> str:

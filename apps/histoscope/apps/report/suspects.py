@@ -12,9 +12,10 @@ from histoscope.core.evaluation.finding import DRAWN
 
 Found = Mapping[str, Any]
 DOUBTED = (
-    "All of this was measured with a class for each sample; here what scores low is uncertain, so "
+    "All of this was measured with a class for each {}; here what scores low is uncertain, so "
     "less is found, and less is called falsely."
 )
+WHOLE = "How well the score ranks sources is what the area under the ROC curve above tells."
 UNMEASURED = (
     "How much is called so falsely, and how sources rank, was not measured: evaluate the package "
     "again with this version, and record it."
@@ -55,16 +56,18 @@ def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:
     if not wanted:
         return None
     (head,) = (head for head in heads if head["task"] == wanted["task"])
-    known = _known(wanted["kind"], head["evaluation"]) if head["evaluation"] else []
+    known = _known(wanted["kind"], head["level"], head["evaluation"]) if head["evaluation"] else []
     if known and doubts(about, head):
-        known.append(DOUBTED)
-    return {**wanted, "drawn": DRAWN, "known": known}
+        known.append(DOUBTED.format(head["level"]))
+    return {**wanted, "level": head["level"], "drawn": DRAWN, "known": known}
 
 
-def _known(kind: str, evaluation: Found) -> list[str]:
+def _known(kind: str, level: str, evaluation: Found) -> list[str]:
     """What an evaluation says of a class, a line each."""
     recall, found = evaluation.get("recall", {}).get(kind), evaluation.get("finding", {}).get(kind)
-    lines = [f"Of samples that are {kind}, {_in_words(recall)} were found."] if recall else []
+    lines = [f"Of {level}s that are {kind}, {_in_words(recall)} were found."] if recall else []
+    if level == "source":
+        return [*lines, WHOLE]
     if not found:
         return [*lines, UNMEASURED]
     wrong = found["false_calls"]
@@ -122,4 +125,4 @@ def gallery(folder: Path, base: str, told: Found, most_bytes: int) -> dict[str, 
         small = embed(folder / file, most_bytes) if file else None
         shown.append({**one, "embedded": small, "link": f"{base}{file}" if file else ""})
     parts = [one["box"][2:] != one["size"] for one in told["shown"] if one["box"]]
-    return {**told, "shown": shown, "framed": any(parts)}
+    return {"level": "sample", **told, "shown": shown, "framed": any(parts)}

@@ -11,6 +11,10 @@ from histoscope.core.stages.zoom import ZOOMS, zoomed
 from histoscope.core.work.outcome import Outcome
 
 PAGE = "zoom.html"
+MEANING = {
+    "sample": "where {} is most probable",
+    "source": "what counted most in the answer about {}",
+}
 
 
 def write_zoom_pages(directory: Path, outcomes: Sequence[Outcome]) -> dict[str, str]:
@@ -37,7 +41,7 @@ def _write(path: Path, made: Outcome, known: Outcome) -> None:
     marks = [one for one in told.get("shown", ()) if one.get("place")]
     colours = {
         kind["name"]: kind["colour"]
-        for answer in known.more.get("answers", ())
+        for answer in (*known.more.get("answers", ()), *known.more.get("of_source", ()))
         if answer["task"] == told.get("task")
         for kind in answer["classes"]
     }
@@ -59,7 +63,7 @@ def _write(path: Path, made: Outcome, known: Outcome) -> None:
         "zoom.js",
         beside=True,
         name=visible(known.source.path),
-        kind=told.get("class", ""),
+        meaning=MEANING[told.get("level", "sample")].format(told.get("class", "")),
         marks=marks,
         back="../../report.html",
         data=as_data(data),

@@ -119,6 +119,20 @@ class Results:
     answers: Sequence[Answer]
     of_source: Sequence[Answer] = ()
 
+    def counted(self, answer: Answer) -> NDArray[np.float64]:
+        """How much each row counted in an answer about the source, by the average row.
+
+        NaN where it could not be read, and where the head does not say.
+        """
+        import numpy as np
+        import pyarrow.compute as pc
+
+        good = pc.equal(self.rows.column("status"), "ok").to_numpy(zero_copy_only=False)
+        counted = np.full(len(good), np.nan)
+        if answer.weights is not None:
+            counted[good] = answer.weights * good.sum()
+        return counted
+
 
 @dataclass(frozen=True)
 class Column:

@@ -1,4 +1,7 @@
-"""Where a class is most probable: a few samples of each source to look at, and how sources rank."""
+"""Where a class is most probable: a few samples of each source to look at, and how sources rank.
+
+Of a class of sources, they rank by its probability, and samples are shown that counted most.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import CloseUp, CorruptSample, Domain, Reader, Results, Task
+from histoscope.core.contracts import (
+    Answer,
+    CloseUp,
+    CorruptSample,
+    Domain,
+    Reader,
+    Results,
+    Task,
+)
 from histoscope.core.data.shard import encode
 from histoscope.core.data.units import sample_keys
 from histoscope.core.errors import HistoscopeError, UsageError, near_word
@@ -22,6 +33,7 @@ from histoscope.core.work.job import as_reason
 from histoscope.core.work.outcome import Outcome
 
 SHOWN = 12
+LEAST = 0.5  # of the average sample's attention; what counted less explains nothing
 TABLE = "suspicious.csv"
 OF_PICTURE = ("file", "size", "box", "place")
 
@@ -42,9 +54,9 @@ class Suspicion:
             word: of the command line.
 
         Raises:
-            UsageError: no class of samples, or of several tasks.
+            UsageError: no class, or one of several tasks.
         """
-        known = [(one.name, kind) for one in tasks if one.level == "sample" for kind in one.classes]
+        known = [(one.name, kind) for one in tasks for kind in one.classes]
         found = [cls(*one) for one in known if word in (one[1], ":".join(one))]
         if len(found) == 1:
             return found[0]
@@ -53,8 +65,8 @@ class Suspicion:
             raise UsageError(f"--suspicious {word}: a class of several tasks; give one of {offers}")
         names = list(dict.fromkeys(kind for _, kind in known))
         raise UsageError(
-            f"--suspicious {word}: the package names no sample so{near_word(word, names)} "
-            f"(known: {', '.join(names) or 'none'})"
+            f"--suspicious {word}: the package has no such class{near_word(word, names)} "
+            f"(known: {', '.join(names)})"
         )
 
 
@@ -69,7 +81,8 @@ def show(
     """Write pictures of the most suspicious samples, and the table that says where they are.
 
     A sample that lies around one already chosen is not shown again: it is in that one's picture,
-    where others that were called the class are framed thinly.
+    where others that were called the class are framed thinly. Of a class of sources, samples are
+    shown that counted most in the answer, whatever it is; none where the head does not say.
 
     Args:
         wanted: the class.
@@ -82,9 +95,10 @@ def show(
     Returns:
         What the report needs: score of the source, samples called the class, and what is shown.
     """
-    answer = next(one for one in results.answers if one.task.name == wanted.task)
+    every = (*results.answers, *results.of_source)
+    answer = next(one for one in every if one.task.name == wanted.task)
     column = answer.task.classes.index(wanted.kind)
-    scores, called = answer.probabilities[:, column], answer.chosen()[:, column]
+    score, scores, called = _scored(results, answer, column)
     places = _apart(domain, results.rows, scores)
     seen = _close_ups(domain, reader, results, places)
     keys = sample_keys(results.source, results.rows)
@@ -103,10 +117,22 @@ def show(
     return {
         "task": wanted.task,
         "class": wanted.kind,
-        "score": round(expected_highest(scores), 6),
-        "called": int(called.sum()),
+        "level": answer.task.level,
+        "score": round(score, 6),
+        "called": None if called is None else int(called.sum()),
         "shown": shown,
     }
+
+
+def _scored(
+    results: Results, answer: Answer, column: int
+) -> tuple[float, NDArray[np.floating], NDArray[np.bool_] | None]:
+    """Score of the source, those of samples, and which were called the class: None of sources."""
+    scores = answer.probabilities[:, column]
+    if answer.task.level == "source":
+        counted = results.counted(answer)
+        return float(scores[0]), np.where(counted >= LEAST, counted, np.nan), None
+    return expected_highest(scores), scores, answer.chosen()[:, column]
 
 
 def _close_ups(
@@ -134,7 +160,7 @@ def _of_picture(file: str, one: CloseUp) -> dict[str, Any]:
     return dict(zip(OF_PICTURE, (file, size, box, place), strict=True))
 
 
-def _apart(domain: Domain, rows: pa.Table, scores: NDArray[np.float32]) -> list[int]:
+def _apart(domain: Domain, rows: pa.Table, scores: NDArray[np.floating]) -> list[int]:
     """Rows of the highest scores, none around another; the first of equals before the others."""
     left = np.where(np.isfinite(scores), scores, -1.0).astype(np.float64)
     found = list[int]()
@@ -150,7 +176,7 @@ def _outlined(
     results: Results,
     place: int,
     one: CloseUp,
-    called: NDArray[np.bool_],
+    called: NDArray[np.bool_] | None,
     colour: str,
 ) -> NDArray[np.uint8]:
     """The picture with the sample in a frame, and those beside it that were called the class."""
@@ -159,7 +185,7 @@ def _outlined(
     ink = tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
     thick = max(2, min(image.shape[:2]) // 200)
     for beside in domain.around(results.rows, place):
-        if called[beside.place]:
+        if called is not None and called[beside.place]:
             corner = left + beside.right * width, top + beside.down * height
             _outline(image, (*corner, width, height), ink, 1)
     if (width, height) != (image.shape[1], image.shape[0]):

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Artefact, Column, Results
@@ -78,14 +77,11 @@ class Counted:
 
 def counted_in(results: Results) -> list[Counted]:
     """Of each answer about the slide whose head says how much its tiles counted."""
-    good = pc.equal(results.rows.column("status"), "ok").to_numpy(zero_copy_only=False)
-    said = [(one.task.name, one.weights) for one in results.of_source if one.weights is not None]
-    found = []
-    for task, weights in said:
-        times = np.full(len(good), np.nan)
-        times[good] = weights * good.sum()
-        found.append(Counted(task, task if len(said) > 1 else "", times))
-    return found
+    said = [one for one in results.of_source if one.weights is not None]
+    return [
+        Counted(one.task.name, one.task.name if len(said) > 1 else "", results.counted(one))
+        for one in said
+    ]
 
 
 def half_facts(counted: Sequence[Counted]) -> dict[str, str]:
