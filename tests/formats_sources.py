@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
+
 
 def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> None:
     """Labels of whole slides, learnt, scored where they were learnt, and predicted."""
     store, split = out / "store", ("--split", f"{given / 'split.csv'}:train")
     for task, kinds in (("size", ("large", "small")), ("site", ("near", "far"))):
         lines = [
-            f"{name}.tif,{kind}" for name, kind in zip(("aperio", "oblong"), kinds, strict=True)
+            f"{name}.tif,{kind},{name},train"
+            for name, kind in zip(("aperio", "oblong"), kinds, strict=True)
         ]
         file = given / f"labels-{task}.csv"
-        file.write_text("\n".join(["source,label", *lines]) + "\n")
+        file.write_text("\n".join(["source,label,case,split", *lines]) + "\n")
         command(0, "labels", store, file, "--task", task)
     (given / "labels-site.csv").unlink()
     few = ("--encoder", "colour", "--fraction", 1, "--draws", 1, *split)
@@ -30,3 +34,30 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
         by = ("--package", package, "--workers", 0)
         by += ("--suspicious", "large") if kind == "by-attention" else ()
         command(1, "predict", given / "slides", "--out", out / f"predictions-{kind}", *by)
+    write_of_features(command, given, out)
+
+
+def write_of_features(command: Callable[..., None], given: Path, out: Path) -> None:
+    """Features as another program has them, learnt and predicted."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("aperio", "oblong")):
+        with h5py.File(given / f"features-{name}.h5", "w") as file:
+            rows = rng.normal(number, 1, (9, 8)).astype(np.float32)
+            corners = np.stack(np.divmod(np.arange(9), 3), 1).astype(np.int64) * 32
+            file.create_dataset("features", data=rows).attrs["encoder"] = "other"
+            said = {"patch_size": 32, "target_magnification": 10, "target_mpp": 1.0, "overlap": 0}
+            said |= {"level0_magnification": 10, "patch_size_level0": 32}
+            said |= {"level0_width": 96, "level0_height": 96}
+            file.create_dataset("coords", data=corners).attrs.update(said)
+            file.attrs.update(
+                {"weights": "0" * 64, "source_id": f"{number:016x}", "complete": True}
+            )
+    labels = given / "labels-others.csv"
+    labels.write_text("slide,label\nfeatures-aperio,a\nfeatures-oblong,b\n")
+    of, package = ("--features", given), out / "package-of-features"
+    weighed = ("--config", given / "finetune-attention.yaml", "--set", "attention.steps=2")
+    few = ("--fraction", 1, "--draws", 1, "--labels", labels)
+    command(0, "finetune", *of, *few, *weighed, "--out", package)
+    by = ("--package", package, "--workers", 0, "--out", out / "predictions-of-features")
+    command(0, "predict", *of, *by)
+    labels.unlink()

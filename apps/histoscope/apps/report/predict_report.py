@@ -83,7 +83,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         provenance={
             **package_lines(package),
             "Digest of the weights (SHA-256)": about["model"],
-            "Options of predict": in_words(about["options"]),
+            "Options of predict": in_words(about["options"] or about["features"]),
             **_doubt(about.get("uncertain_below", 0.0)),
             "Predicted by": f"histoscope {about['program']}",
         },

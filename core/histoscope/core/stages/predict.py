@@ -334,14 +334,16 @@ def predict(
     parameters = {
         "domain": domain.name,
         "model": package.digest,
-        "options": options.named(),
+        "options": None if given else options.named(),
+        "features": options.named() if given else None,
         "precision": compute.precision,
         "suspicious": asdict(suspicious) if suspicious else None,
         "uncertain_below": uncertain_below,
     }
     about = {"program": __version__, "package": package.info.model_dump(mode="json")}
     folder = OutFolder(out, PREDICT, parts=RESULTS)
-    usual = {"options": type(options)().named(), "suspicious": None, "uncertain_below": 0.0}
+    usual: dict[str, Any] = {"suspicious": None, "uncertain_below": 0.0, "features": None}
+    usual["features" if given else "options"] = type(options)().named()
     folder.claim(parameters, about, usual)
     if shard == (1, 1):  # else others may be writing there
         for place in (out, *(out / RESULTS).glob("*")):
