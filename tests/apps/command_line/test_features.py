@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,24 @@ def test_files_in_tridents_and_clams_own_layout_give_the_same_numbers(
     there = ("--package", tmp_path / "a" / "p", "--out", tmp_path / "other", *HERE)
     assert call("predict", "--features", clam, *alike, *there).code == 0
     assert (tmp_path / "other" / "answers.csv").read_text().splitlines()[0] == lines[0]
+
+
+def test_what_files_do_not_say_is_told_and_the_grid_tells_the_rest(
+    road: Road, slides: Path, call: Callable[..., Answer], tmp_path: Path
+):
+    clam = as_clam(rewritten(road, slides, call, tmp_path / "made"), tmp_path / "clam")
+    shutil.rmtree(clam / "patches")
+    told = ("--features", clam, *TOLD)
+    asked = (*told, "--labels", slides / "labels.csv", "--out", tmp_path / "p")
+    assert call("finetune", *asked, *ATTENTION, *DRAWN).code == 0
+    there = ("--package", tmp_path / "p", "--out", tmp_path / "night", *HERE)
+    assert call("predict", *told, *there).code == 0
+    folder = min((tmp_path / "night" / "results").iterdir())
+    assert {"attention.png", "attention.csv", "tiles.geojson"} <= {p.name for p in folder.iterdir()}
+    assert not (folder / "thumbnail.jpg").exists()
+    done = json.loads((folder / "done.json").read_text())
+    assert "the step of the grid" in done["facts"]["side_of_patches"]
+    assert "32 px of the full resolution; the step of the grid" in done["shown"]["One tile"]
 
 
 def test_what_does_not_agree_is_refused_with_both_figures(

@@ -54,6 +54,23 @@ def test_padded_numbers_join_videos(name, path):
     assert Files(["video01.mp4", "video10.mp4"], VIDEOS).the_one(name, "x") == path
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a.svs", "job/a.h5"),
+        ("P1/a.svs", None),
+        ("a", "job/a.h5"),
+        ("job/a.h5", "job/a.h5"),
+        ("A.TIF", "job/a.h5"),
+        ("b.svs", "b.svs.h5"),
+        ("a.png", None),
+    ],
+)
+def test_a_loose_name_finds_what_was_made_of_its_slide(name, path):
+    made = Naming((*SLIDES.suffixes, ".h5"), loose=True)
+    assert Files(["job/a.h5", "b.svs.h5"], made).the_one(name, "x.csv") == path
+
+
 def test_what_is_written_alike_comes_first():
     files = Files(["a.tif", "sub/a.tif", "A.tif"], SLIDES)
     assert files.find("a.tif") == ["a.tif"]

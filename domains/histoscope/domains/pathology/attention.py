@@ -158,7 +158,7 @@ def write_first(rows: pa.Table, offset: tuple[int, int], counted: Counted, out: 
         "left corners in pixels of level 0, how much they counted against the average tile, and "
         "which part of all attention each and those above hold together."
     )
-    title = counted.titled(f"the first {len(first)} tiles")
+    title = counted.titled(f"the first {len(first)} tiles" if len(first) > 1 else "the first tile")
     return write_typed_csv(out / counted.file(".csv"), title, caption, columns)
 
 

@@ -34,6 +34,7 @@ from histoscope.domains.pathology.canvas import (
     write_picture,
 )
 from histoscope.domains.pathology.class_map import ClassMap, class_map
+from histoscope.domains.pathology.feature_reader import FeatureReader
 from histoscope.domains.pathology.geojson import (
     Feature,
     region_features,
@@ -48,6 +49,8 @@ from histoscope.domains.pathology.tiling import has_places
 if TYPE_CHECKING:
     from histoscope.domains.pathology.slide_reader import SlideReader
 
+    Pictured = SlideReader | FeatureReader
+
 LONGEST_PX = 1600
 SMALLEST_PX = 800  # a smaller picture is enlarged, or its legend could not be read
 MPP_SOURCES = {
@@ -55,6 +58,7 @@ MPP_SOURCES = {
     "mpp-csv": "given with --mpp-csv, not by the file",
     "default-mpp": "given with --default-mpp, because the file states none that can be true",
     "--mpp": "given with --mpp",
+    "features": "as the file of features says",
 }
 
 
@@ -65,7 +69,7 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
     the task's name in the file's; so has the attention of each answer about the whole slide.
 
     Args:
-        reader: the open slide or set.
+        reader: the open slide, set or file of features, of which no picture is drawn.
         results: what the package says of it.
         coordinates: whose pixels are written into GeoJSON.
         out: folder of this source.
@@ -79,7 +83,7 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
     if not has_places(rows):
         return Rendering([_write_classes(*one, good, None, out) for one in named], facts)
     size, mpp = (told["width_level0_px"], told["height_level0_px"]), (told["mpp_x"], told["mpp_y"])
-    ground, far = _ground(cast("SlideReader", reader)), _far_corner(told)  # only slides have places
+    ground, far = _ground(cast("Pictured", reader)), _far_corner(told)  # sets have no places
     pictures, tables, area = list[Artefact](), list[Artefact](), None
     objects, offset = list[Artefact](), bounds_offset(told, coordinates)
     for answer, name in named:
@@ -100,7 +104,8 @@ def render(reader: Reader, results: Results, coordinates: Coordinates, out: Path
         objects.append(_write_tiles(results, None, "", counted, offset, out))
     facts |= {} if area is None else _area_facts(rows, area)
     facts |= _slide_facts(told, rows, size, mpp)
-    return Rendering([*pictures, _draw_plain(ground, mpp[0], out), *tables, *objects], facts)
+    plain = [] if isinstance(reader, FeatureReader) else [_draw_plain(ground, mpp[0], out)]
+    return Rendering([*pictures, *plain, *tables, *objects], facts)
 
 
 def _far_corner(told: Mapping[str, Any]) -> tuple[int, int]:
@@ -154,7 +159,7 @@ def _write_objects(kind: str, name: str, features: Iterable[Feature], out: Path)
     return Artefact(file, "data", f"{kind.capitalize()} for QuPath{of_task}")
 
 
-def _ground(reader: SlideReader) -> Thumbnail:
+def _ground(reader: Pictured) -> Thumbnail:
     """The slide's picture, unreadable parts grey, enlarged when it is very small."""
     small = reader.overview(LONGEST_PX)
     image = np.where(small.readable[:, :, None], small.image, np.uint8(GROUND[0]))
@@ -231,12 +236,13 @@ def _slide_facts(
     said_by = str(told.get("mpp_source"))
     scale = " x ".join(dict.fromkeys(f"{um:.4g}" for um in mpp))
     span = rows.column("width_level0_px")[0].as_py()
+    by = f"; {told['side_of_patches']}" if "side_of_patches" in told else ""
     return {
         "Scale": f"{scale} µm per pixel of the full resolution, "
         f"{MPP_SOURCES.get(said_by, said_by)}",
         "Slide": f"{_grouped(size[0])} x {_grouped(size[1])} px, "
         f"{size[0] * mpp[0] / 1000:.3g} x {size[1] * mpp[1] / 1000:.3g} mm",
-        "One tile": f"{span * mpp[0]:.4g} µm wide ({span:.5g} px of the full resolution)",
+        "One tile": f"{span * mpp[0]:.4g} µm wide ({span:.5g} px of the full resolution{by})",
     }
 
 

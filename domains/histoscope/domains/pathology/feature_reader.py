@@ -20,7 +20,7 @@ from histoscope.domains.pathology.tiling import PLACE
 
 AT_ONCE = 4096  # rows
 EMPTY = 250  # grey value of the ground where there is no picture
-BY_STEP = "the step of their grid, as the file does not state it"
+BY_STEP = "the step of the grid, as the file does not state it"
 
 
 class FeatureReader:
