@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -52,10 +53,12 @@ class Bags:
 
     def means(self) -> Rows:
         """The mean row of each bag, (bags, dim)."""
-        if not len(self):
-            return self.features[:0]
-        sums = np.add.reduceat(self.features.astype(np.float64), self.starts[:-1], axis=0)
-        return (sums / np.diff(self.starts)[:, None]).astype(np.float32)
+        if len(self) == len(self.features):
+            return self.features
+        means = np.zeros((len(self), self.features.shape[1]), np.float32)
+        for place, (start, end) in enumerate(pairwise(self.starts)):
+            means[place] = self.features[start:end].mean(axis=0, dtype=np.float64)
+        return means
 
 
 class Head(Protocol):

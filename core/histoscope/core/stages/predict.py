@@ -124,6 +124,7 @@ def _answers(
         if whole:
             kept.append(batch.features)
     of_all = Bags.of_one(np.concatenate(kept))
+    kept.clear()  # of a large source they are as large
     for head, part in zip(heads, scores, strict=True):
         if head.level == "source" and len(of_all.features):
             part.append(head.probabilities(of_all))
