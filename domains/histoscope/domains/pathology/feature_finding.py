@@ -28,6 +28,9 @@ FEATURE_NAMING = Naming((*NAMING.suffixes, *SUFFIXES), words=SLIDE_COLUMNS, loos
 SAME = 0.01  # by which scales of one encoder's features may differ
 
 
+_Found = tuple[Path, str, FeatureHead | str]  # file, digest of its content, what it says or why not
+
+
 @dataclass(frozen=True)
 class _Cut:
     """What all files must agree on."""
@@ -132,7 +135,7 @@ def _below(root: str, place: Path) -> Iterator[Source | Unused]:
         raise DataError(f"{place}: no such file or folder")
     base = place.parent if place.is_file() else place
     files = [place] if place.is_file() else sorted(one for one in place.rglob("*") if one.is_file())
-    patches, sources = dict[str, FeatureHead](), dict[str, tuple[Path, FeatureHead | str]]()
+    patches, found = dict[str, FeatureHead](), dict[str, _Found]()
     for path in files:
         name = printable(path.relative_to(base).as_posix())
         if path.suffix.lower() == ".pt":
@@ -149,9 +152,10 @@ def _below(root: str, place: Path) -> Iterator[Source | Unused]:
         elif head is None:
             yield Unused("HDF5 files", name, "it holds neither features nor places of patches")
         else:
+            content = identify((path,), base)
             known = None if isinstance(head, str) else head.source
-            sources.setdefault(known or identify((path,), base), (path, head))
-    yield from _sources(root, base, sources, patches)
+            found.setdefault(known or content, (path, content, head))
+    yield from _sources(root, base, found, patches)
 
 
 def _head(path: Path) -> FeatureHead | None:
@@ -164,15 +168,15 @@ def _head(path: Path) -> FeatureHead | None:
 def _sources(
     root: str,
     base: Path,
-    found: Mapping[str, tuple[Path, FeatureHead | str]],
+    found: Mapping[str, _Found],
     patches: Mapping[str, FeatureHead],
 ) -> Iterator[Source]:
-    """One source a file, with what the file of its patches says."""
-    for identity, (path, head) in found.items():
+    """One source a file, with what the file of its patches says; read again when it changes."""
+    for identity, (path, content, head) in found.items():
         name = path.relative_to(base).as_posix()
         if isinstance(head, str):
             yield Source(identity, name, root, KIND, refused=head, told=FeatureHead(0))
         else:
             beside = patches.get(path.stem)
             told = head.cut_as(beside) if beside else head
-            yield Source(identity, name, root, KIND, told=told)
+            yield Source(identity, name, root, KIND, given=content, told=told)
