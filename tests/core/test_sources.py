@@ -78,6 +78,16 @@ def store(toy, sources, tmp_path):
     return store
 
 
+class Hearing(Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
 def take(store, folder, text, name=None):
     (folder / "given.csv").write_text(text + "\n")
     file = read_label_file(folder / "given.csv")
@@ -140,6 +150,42 @@ def test_sources_are_scored_by_case(store, tmp_path, method):
         assert measured["balanced_accuracy"]["value"] >= least
     with pytest.raises(DataError, match="was trained on"):
         evaluate(package, store, tmp_path / "f", split="train", progress=Silent())
+
+
+@pytest.mark.parametrize("method", ["probe", "attention"])
+def test_how_many_keep_a_class_is_scored_of_sources_too(store, tmp_path, method):
+    """Whether or not there were cases enough to calibrate on."""
+    package = learn(store, tmp_path / "p", method=method)
+    measured = evaluate(package, store, tmp_path / "e", progress=Silent())["tasks"]["green"]
+    table = pq.read_table(tmp_path / "e" / "scored-green.parquet")
+    kinds = np.array(["few", "many"])
+    scores = np.stack([table.column(f"score:0:{kind}").to_numpy() for kind in kinds], axis=1)
+    right = kinds[scores.argmax(axis=1)] == np.array(table.column("truth").to_pylist())
+    assert len(right) == measured["sources"]
+    for row in measured["certain"]:
+        kept = scores.max(axis=1) >= row["below"]
+        assert row["kept"]["per_draw"][0] == pytest.approx(kept.mean())
+        if kept.any():
+            assert row["right"]["per_draw"][0] == pytest.approx(right[kept].mean())
+
+
+def test_scores_of_sources_that_only_rank_are_never_uncertain(toy, store, sources, tmp_path):
+    """Refused where nothing else is answered, else said, and the best class."""
+    learn(store, tmp_path / "alone")
+    learn(store, tmp_path / "both", tasks=("hue", "green"))
+    where = {"input": sources[0]}, toy.ToyOptions()
+    doubt = {"uncertain_below": 1.0, "engine": Local(0)}
+    said = "scores of green only rank: 4 cases are fewer than 20, so none can be called uncertain"
+    with pytest.raises(UsageError, match=said):
+        predict(tmp_path / "alone", *where, tmp_path / "o", **doubt, progress=Silent())
+    assert not (tmp_path / "o").exists()
+    heard = Hearing()
+    done = predict(tmp_path / "both", *where, tmp_path / "o", **doubt, progress=heard)
+    assert sum(said in line for line in heard.lines) == 1
+    assert {one.more["of_source"][0]["uncertain"] for one in done} == {False}
+    kinds = done[0].more["answers"][0]["classes"]
+    assert kinds[-1]["name"] == "uncertain"
+    assert kinds[-1]["samples"] > 0
 
 
 def test_a_mean_head_is_linear_in_the_mean_of_its_bag(store, tmp_path):

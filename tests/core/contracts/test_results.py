@@ -1,11 +1,8 @@
 """What a head says of a sample: one class, several, none that is certain, or nothing."""
 
 import numpy as np
-import pytest
 
 from histoscope.core.contracts import Answer, Task
-from histoscope.core.errors import UsageError
-from histoscope.core.stages.predict import check_doubt
 
 SCORES = np.array([[0.9, 0.1], [0.3, 0.7], [0.45, 0.55], [np.nan, np.nan]], np.float32)
 CUTS = np.array([0.5, 0.7], np.float32)
@@ -35,10 +32,3 @@ def test_classes_that_may_hold_together_have_thresholds_of_their_own():
     told = answer(exclusive=False, least=0.65)
     assert told.kinds == ("fat", "gland")
     assert told.chosen().tolist() == [[1, 0], [0, 1], [0, 0], [0, 0]]
-
-
-def test_a_class_that_is_called_uncertain_could_not_be_told_from_doubt():
-    tasks = [Task("tissue", ("fat", "uncertain"))]
-    check_doubt(tasks, 0.0)
-    with pytest.raises(UsageError, match="tissue has a class 'uncertain' already"):
-        check_doubt(tasks, 0.8)

@@ -7,6 +7,7 @@ import pytest
 
 from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.neighbours import fit_neighbours
+from histoscope.core.learning.calibration import why_not
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.folds import folds_of
 from histoscope.core.learning.probe import STRENGTHS, Probe, ProbeFitter, held_apart
@@ -46,6 +47,18 @@ def test_a_class_of_two_cases_stands_in_every_part_that_is_fitted_on(seed):
         assert set(labels[fit]) == set(labels)
         assert len(held)
         assert found.apart == (not set(cases[fit]) & set(cases[held]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_where_there_are_cases_enough_to_calibrate_on_whole_cases_are_held_out(seed):
+    """However uneven they are, and however many of them have several classes."""
+    rng = np.random.default_rng(seed)
+    cases = np.repeat(np.arange(20), rng.geometric(rng.uniform(0.05, 1), 20))
+    labels = np.where(cases < 5, 1, 0)
+    labels = np.where(rng.random(len(cases)) < 0.1 * (seed % 2), 1 - labels, labels)
+    units = [f"case:{one}" for one in cases]
+    told = truth(labels, level="source")
+    assert folds_of(labels, units).apart or why_not(told, units) is not None
 
 
 def test_a_class_of_one_case_is_held_out_by_samples():

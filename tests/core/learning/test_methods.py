@@ -194,6 +194,17 @@ def test_few_labels_or_few_cases_are_not_calibrated_and_say_why():
     assert why_not(halves, of_four) == told
 
 
+def test_of_sources_the_cases_alone_decide():
+    """A hospital has 40 labelled sources, not 100."""
+    of_source = truth(np.arange(40) % 2, level="source")
+    assert why_not(of_source, units_of(40, 40)) is None
+    assert why_not(truth(np.arange(40) % 2), units_of(40, 40)).startswith("40 labels are fewer")
+    assert why_not(of_source, units_of(40, 19)) == "19 cases are fewer than 20; scores only rank"
+    rare = truth(np.arange(24) % 6 == 0, level="source")
+    told = "a class is in 4 cases, fewer than 5; scores only rank"
+    assert why_not(rare, units_of(24, 24)) == told
+
+
 @pytest.mark.parametrize("method", ["probe", "knn", "uni", "probe_full"])
 def test_a_draw_sees_no_label_but_its_own(toy, toy_store, tmp_path, method):
     """Where nobody has the other labels, its heads are the same to the bit."""

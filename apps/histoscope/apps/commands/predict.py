@@ -100,8 +100,9 @@ def command(
     from histoscope.apps.report import write_predict_report
     from histoscope.core.contracts.installed import find_sources, load_domain
     from histoscope.core.packages.package import open_package
+    from histoscope.core.stages.doubt import check_doubt
     from histoscope.core.stages.estimate import estimate_prediction
-    from histoscope.core.stages.predict import check_doubt, plan_prediction, predict
+    from histoscope.core.stages.predict import plan_prediction, predict
     from histoscope.core.stages.suspects import Suspicion
     from histoscope.core.stages.zoom import named_sources, write_zooms
 
@@ -116,7 +117,7 @@ def command(
     places = inputs if features is None else (features,)
     roots, part = roots_of(places, root), parse_shard(shard)
     wanted = Suspicion.of(opened.tasks, suspicious) if suspicious is not None else None
-    check_doubt(opened.tasks, uncertain_below)
+    check_doubt(opened.info.heads, uncertain_below)
     every = find_sources(domain, roots, options).sources if zoom else ()
     enlarged = named_sources(domain, zoom, every)
     if dry_run:

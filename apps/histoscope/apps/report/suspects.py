@@ -9,6 +9,7 @@ from typing import Any
 from histoscope.apps.report.page import share
 from histoscope.apps.report.pictures import embed
 from histoscope.core.evaluation.finding import DRAWN
+from histoscope.core.packages.info import only_ranks
 
 Found = Mapping[str, Any]
 DOUBTED = (
@@ -42,7 +43,8 @@ def known_false_calls(about: Found, heads: Sequence[Found]) -> dict[str, dict[st
 
 def doubts(about: Found, head: Found) -> bool:
     """Whether a head's answers may be uncertain in these results."""
-    return bool(head["exclusive"] and about.get("uncertain_below"))
+    ranks = only_ranks(head["level"], head["calibration"])
+    return bool(head["exclusive"] and about.get("uncertain_below") and not ranks)
 
 
 def suspicion(about: Found, heads: Sequence[Found]) -> dict[str, Any] | None:

@@ -24,21 +24,27 @@ def why_not(truth: Truth, units: Sequence[str]) -> str | None:
     """Why a draw's labels are not enough to calibrate on; None where they are.
 
     A probability speaks of the next patient: so 20 cases (else sources or samples) are needed, and
-    5 of each class, beside 100 labels and 10 of each class.
+    5 of each class. Labels of samples, many of one case, must also be 100, and 10 of each class.
     """
     if not truth.task.exclusive:
         return "classes may be present together; scores only rank"
-    if len(truth) < FROM_LABELS:
-        return f"{len(truth)} labels are fewer than {FROM_LABELS}; scores only rank"
-    fewest = truth.holds.sum(axis=0).min()
-    if fewest < FROM_EACH:
-        return f"a class has {fewest} labels, fewer than {FROM_EACH}; scores only rank"
+    if truth.task.level == "sample" and (few := _few_labels(truth)):
+        return few
     names, many = np.asarray(units, dtype=str), unit_name(units)
     if (count := len(np.unique(names))) < FROM_UNITS:
         return f"{count} {many} are fewer than {FROM_UNITS}; scores only rank"
     fewest = min(len(np.unique(names[held])) for held in truth.holds.T)
     if fewest < FROM_EACH_UNITS:
         return f"a class is in {fewest} {many}, fewer than {FROM_EACH_UNITS}; scores only rank"
+    return None
+
+
+def _few_labels(truth: Truth) -> str | None:
+    if len(truth) < FROM_LABELS:
+        return f"{len(truth)} labels are fewer than {FROM_LABELS}; scores only rank"
+    fewest = truth.holds.sum(axis=0).min()
+    if fewest < FROM_EACH:
+        return f"a class has {fewest} labels, fewer than {FROM_EACH}; scores only rank"
     return None
 
 

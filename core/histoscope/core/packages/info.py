@@ -71,6 +71,11 @@ class HeadInfo(Spec):
         return given
 
     @property
+    def only_ranks(self) -> bool:
+        """See :func:`only_ranks`."""
+        return only_ranks(self.level, self.calibration)
+
+    @property
     def asked_task(self) -> Task:
         """The task."""
         names = tuple(kind.name for kind in self.classes)
@@ -83,6 +88,15 @@ class PackageInfo(Spec):
     encoder: EncoderInfo
     heads: Sequence[HeadInfo] = Field(min_length=1)
     program: str = __version__
+
+
+def only_ranks(level: str, calibration: Mapping[str, Scalar]) -> bool:
+    """Whether a head's scores are of sources and not calibrated: no score is low enough to doubt.
+
+    Args:
+        level, calibration: see :class:`HeadInfo`.
+    """
+    return level == "source" and calibration["kind"] == "none"
 
 
 def class_infos(task: Task, first: int = 0) -> list[ClassInfo]:

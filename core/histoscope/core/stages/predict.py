@@ -26,11 +26,10 @@ from histoscope.core.contracts import (
     Roots,
     Sampling,
     Source,
-    Task,
 )
 from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
-from histoscope.core.errors import DataError, UsageError
+from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
 from histoscope.core.heads.contract import Bags, Head
 from histoscope.core.inference.runner import Runner
@@ -38,6 +37,7 @@ from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package, open_package
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.doubt import check_doubt
 from histoscope.core.stages.given import check_given, encoder_info, find_given, is_given
 from histoscope.core.stages.suspects import Suspicion, show, write_ranking
 from histoscope.core.work.folder import OutFolder, read_outcomes, work_through
@@ -134,7 +134,7 @@ def _answers(
             np.concatenate(part),
             [kind.colour for kind in info.classes],
             head.cut,
-            least,
+            0.0 if info.only_ranks else least,
             _weights(head, of_all),
         )
         for info, head, part in zip(infos, heads, scores, strict=True)
@@ -243,21 +243,6 @@ def _write_answers(out: Path, outcomes: Sequence[Outcome]) -> None:
         write_csv(out / "answers.csv", pa.table(columns))
 
 
-def check_doubt(tasks: Sequence[Task], least: float) -> None:
-    """See that what is uncertain can be told from a class.
-
-    Raises:
-        UsageError: a class has its name, or the score is none from 0 to 1.
-    """
-    if not 0 <= least <= 1:
-        raise UsageError(f"--uncertain-below {least:g}: not from 0 to 1")
-    for task in tasks:
-        if least and task.exclusive and UNCERTAIN in task.classes:
-            raise UsageError(
-                f"--uncertain-below {least:g}: {task.name} has a class {UNCERTAIN!r} already"
-            )
-
-
 def plan_prediction(
     package: Package,
     domain: Domain,
@@ -317,7 +302,7 @@ def predict(
         shard: (number from 1, count): this call's part of the sources.
         suspicious: by what sources are ranked, and whose most probable samples are shown.
         uncertain_below: best score below which a sample, or a source, is given none of exclusive
-            classes; 0: it always has one.
+            classes; 0: it always has one, as where scores only rank.
         given: the roots hold features of another program; the options are those of ``features``.
         progress: who is told.
 
@@ -325,11 +310,12 @@ def predict(
         One outcome a source of this shard.
 
     Raises:
-        UsageError: a class is called as what is uncertain would be.
+        UsageError: see :func:`~histoscope.core.stages.doubt.check_doubt`.
     """
     package = open_package(package_folder)
     package.first_draw()  # refused here, before the folder is claimed
-    check_doubt(package.tasks, uncertain_below)
+    for line in check_doubt(package.info.heads, uncertain_below):
+        progress.say(line)
     domain = load_domain(package.info.encoder.domain)
     found, sampling = plan_prediction(package, domain, roots, options, shard, given=given)
     parameters = {
