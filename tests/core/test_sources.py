@@ -16,10 +16,12 @@ from histoscope.core.errors import ConfigError, DataError, UsageError
 from histoscope.core.heads.contract import Bags
 from histoscope.core.labelling.gather import read_label_file
 from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec
+from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.folds import cross_validate
 from histoscope.core.stages.labels import import_labels
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
@@ -95,6 +97,11 @@ def take(store, folder, text, name=None):
     return import_labels(store, [file], name, (), **more)
 
 
+def learn_from(store, out, encoder="colour", **how):
+    spec = build(FinetuneSpec, how, "test")
+    return finetune(store, encoder, spec, out, tasks=("green",), progress=Silent())
+
+
 def learn(store, out, tasks=("green",), **more):
     spec = build(FinetuneSpec, {"fraction": 0.5, "draws": 2, "draw_by": "case", **more}, "test")
     return finetune(store, "colour", spec, out, tasks=tasks, progress=Silent())
@@ -134,6 +141,51 @@ def test_draws_by_case_take_all_sources_of_a_case(store, tmp_path):
         whole = {one for one, case in cases.items() if case in {cases[name] for name in names}}
         assert set(names) == whole
     assert all(row["sample"] is None for row in drawn)
+
+
+def test_draws_of_so_many_cases_are_kept_said_and_scored_by_folds(store, tmp_path):
+    package = learn_from(store, tmp_path / "p", cases=2, draws=2)
+    (head,) = package.info.heads
+    assert (head.cases, head.fraction, head.draw_by) == (2, None, "case")
+    assert head.labels == [8, 8]  # two sources of each case
+    card = (tmp_path / "p" / "MODEL_CARD.md").read_text()
+    assert "2 draws of 2 cases of every class, seed 0" in card
+    other = learn_from(store, tmp_path / "q", "random:test_resnet", cases=2, draws=2)
+    assert other.info.heads[0].drawn == head.drawn
+    spec = build(FinetuneSpec, {"cases": 3, "draws": 1}, "test")
+    asked = {"tasks": ("green",), "progress": Silent()}
+    body, info = cross_validate(store, "colour", spec, 4, tmp_path / "cv", **asked)
+    assert body["tasks"]["green"]["labels"] == [12]
+    assert info.heads[0].cases == 3
+    with pytest.raises(DataError, match=r"few is in 4 cases, 5 are asked for \(the train split"):
+        learn_from(store, tmp_path / "r", cases=5)
+    spec = build(FinetuneSpec, {"cases": 7, "draws": 1}, "test")
+    with pytest.raises(DataError, match=r"in 6 cases, 7 .*\(all samples .* without fold 1\)"):
+        cross_validate(store, "colour", spec, 4, tmp_path / "r", **asked)
+
+
+def test_a_package_of_before_opens(store, tmp_path):
+    package = learn(store, tmp_path / "p")
+    told = json.loads((package.folder / "package.json").read_text())["heads"][0]
+    assert "cases" not in told
+    assert HeadInfo.model_validate(told).cases is None
+
+
+def test_cases_with_sources_of_several_classes_are_said(store, sources, tmp_path):
+    heard, package = Hearing(), learn(store, tmp_path / "p")
+    evaluate(package, store, tmp_path / "e", progress=heard)
+    assert not any("several classes" in line for line in heard.lines)
+    kinds = {"0.npy": "few", "1.npy": "many"}
+    lines = [f"{name},{kinds[name[-5:]]}" for name in sources[1]]
+    table = take(store, tmp_path, "\n".join(["source,label", *lines]), "mixed")
+    table.write(tmp_path / "mixed.parquet")
+    spec = build(FinetuneSpec, {"fraction": 1, "draws": 1}, "test")
+    given = {"labels": tmp_path / "mixed.parquet", "progress": heard}
+    package = finetune(store, "colour", spec, tmp_path / "m", **given)
+    evaluate(package, store, tmp_path / "f", **given)
+    cross_validate(store, "colour", spec, 2, tmp_path / "cv", **given)
+    said = [line for line in heard.lines if "several classes" in line]
+    assert [line.split()[1] for line in said] == ["8", "8", "16"]
 
 
 @pytest.mark.parametrize("method", ["probe", "most", "attention"])

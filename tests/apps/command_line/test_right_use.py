@@ -45,7 +45,7 @@ def test_help_names_every_option_with_its_meaning(call, name):
 @pytest.mark.parametrize(
     ("name", "spec", "fields", "key"),
     [
-        ("finetune", FinetuneSpec, "method fraction draws draw_by seed", ""),
+        ("finetune", FinetuneSpec, "method fraction cases draws draw_by seed", ""),
         ("pretrain", PretrainSpec, "init", ""),
         ("pretrain", TrainingSpec, "steps seed workers checkpoint_every device", "training."),
     ],

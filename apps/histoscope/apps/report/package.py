@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from histoscope.core.packages.card import drawn
+
 SEEN = "SEEN BEFORE"
 TITLES = {
     "balanced_accuracy": "Balanced accuracy",
@@ -114,9 +116,8 @@ def _head_lines(head: Mapping[str, Any]) -> dict[str, str]:
         "Task": f"{head['task']}: {'one of' if head['exclusive'] else 'any of'} {names}"
         + (", of a source as a whole" if head["level"] == "source" else ""),
         "Method": head["method"],
-        "Labels": f"{labels_in_words(labels)} in each of {len(labels)} draws by "
-        f"{head['draw_by']} (fraction {head['fraction']:g}, seed {head['seed']}); the first draw "
-        "predicts",
+        "Labels": f"{labels_in_words(labels)} in each of {len(labels)} draws "
+        f"{drawn(head)}; the first draw predicts",
         "Chosen inside that draw": in_words(head["settings"][0]) if head["settings"] else "none",
         "Calibration": ": ".join(
             str(v) for v in (calibration["kind"], calibration.get("reason")) if v

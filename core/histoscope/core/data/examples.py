@@ -18,6 +18,8 @@ from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError, UsageError
+from histoscope.core.progress import Progress
+from histoscope.core.tables.names import listed
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,20 @@ def tables_of(store: Store, names: tuple[str, ...], file: Path | None) -> list[L
     if len(set(names)) < len(names):
         raise UsageError(f"--task: a name stands twice ({', '.join(names)})")
     return [store.labels(name) for name in names] if names else [store.labels()]
+
+
+def note_mixed_cases(examples: Examples, progress: Progress) -> None:
+    """Say which cases have sources of different classes that exclude each other."""
+    task = examples.task
+    if task.level != "source" or not task.exclusive:
+        return
+    held = dict[str, set[int]]()
+    for case, kind in zip(examples.cases, examples.truth.values.tolist(), strict=True):
+        if case is not None:
+            held.setdefault(case, set()).add(kind)
+    if mixed := sorted(case for case, kinds in held.items() if len(kinds) > 1):
+        many = "1 case has" if len(mixed) == 1 else f"{len(mixed)} cases have"
+        progress.say(f"noted: {many} sources of several classes of {task.name} ({listed(mixed)})")
 
 
 def unit_name(units: Sequence[str]) -> str:

@@ -58,6 +58,46 @@ def draw_labels(
     return np.sort(np.concatenate(chosen))
 
 
+def draw_cases(
+    truth: Truth, cases: Sequence[str | None], count: int, draw: int, seed: int, said: str
+) -> NDArray[np.int64]:
+    """Positions of the labels of one draw that takes so many cases of every class.
+
+    The first ``count`` cases of each class in one seeded order of all cases, with all their labels.
+    So fewer cases of the same draw are a part of more, and a case counts for every class that it
+    has, of which there may then be more. Of classes that may hold together as many cases are taken
+    without each as with it. What no case has at all is not asked for.
+
+    Args:
+        truth, cases, draw, seed: see :func:`draw_labels`.
+        count: cases of each class.
+        said: where the labels are from, for the message.
+
+    Returns:
+        Sorted positions into ``truth``.
+
+    Raises:
+        DataError: a class has fewer cases, or cases are unknown.
+    """
+    if any(case is None for case in cases):
+        raise DataError(
+            f"--cases {count}: some labelled {truth.task.level}s have no case; use --fraction"
+        )
+    answers, named = truth.holds, list(truth.task.classes)
+    if not truth.task.exclusive:
+        answers = np.hstack([answers, truth.denied])
+        named += [f"a label without {name}" for name in named]
+    names, number = np.unique(np.array(cases, dtype=str), return_inverse=True)
+    held = np.zeros((len(names), len(named)), bool)
+    np.logical_or.at(held, number, answers)
+    for name, found in zip(named, held.sum(axis=0).tolist(), strict=True):
+        if 0 < found < count:
+            raise DataError(f"{name} is in {found} cases, {count} are asked for ({said})")
+    order = generator(seed, "draw/cases", draw).permutation(len(names))
+    among_first = held[order] & (held[order].cumsum(axis=0) <= count)
+    return np.flatnonzero(np.isin(number, order[among_first.any(axis=1)]))
+
+
 def _by_sample(
     holds: NDArray[np.bool_], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -26,10 +26,33 @@ class FinetuneSpec(Spec):
         "neighbours; uni: UNI's probe; full: all weights, from new heads; probe_full: all weights, "
         "from the probe; swav: all weights as SwAV; or one of a plug-in",
     )
-    fraction: float = Field(0.01, gt=0, le=1, description="share of the labels that a draw sees")
+    fraction: float | None = Field(
+        0.01, gt=0, le=1, description="share of the labels that a draw sees"
+    )
+    cases: int | None = Field(
+        None,
+        ge=1,
+        description="instead of a share: so many cases of every class, with all their labels",
+        exclude_if=lambda count: count is None,  # what is made without it is as it was
+    )
     draws: int = Field(5, ge=1, description="how many draws; predict uses the first")
     draw_by: DrawBy = Field("sample", description="what is drawn")
     seed: int = Field(0, ge=0, description="of the draws, and of random:NAME")
+
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """A number of cases stands for a draw by case without a share."""
+        if not isinstance(given, Mapping):
+            return given
+        if given.get("cases") is None:
+            if "fraction" in given and given["fraction"] is None:
+                raise ValueError("fraction: give a number, or cases")
+            return given
+        if given.get("fraction") is not None:
+            raise ValueError("fraction and cases: give only one")
+        if given.get("draw_by", "case") != "case":
+            raise ValueError("draw_by: with cases these are drawn, not samples")
+        return {**given, "fraction": None, "draw_by": "case"}
 
     @classmethod
     def chosen(cls, given: Any) -> type[Spec]:

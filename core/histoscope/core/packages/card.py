@@ -32,8 +32,7 @@ def _head_lines(head: Mapping[str, Any]) -> list[str]:
         "",
         f"- Answers: {kind} {', '.join(kind['name'] for kind in head['classes'])}, of a "
         f"{head['level']}.",
-        f"- Labels: {labels[0]} in the draw that predicts; {len(labels)} draws by "
-        f"{head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}.",
+        f"- Labels: {labels[0]} in the draw that predicts; {len(labels)} draws {drawn(head)}.",
         f"- Method: {head['method']}.",
         f"- Calibration: {head['calibration']['kind']} ({head['calibration'].get('reason', '')}).",
         "",
@@ -41,6 +40,13 @@ def _head_lines(head: Mapping[str, Any]) -> list[str]:
         "",
         *evaluation_lines(head["evaluation"]),
     ]
+
+
+def drawn(head: Mapping[str, Any]) -> str:
+    """How a head's labels were drawn."""
+    if count := head.get("cases"):
+        return f"of {count} cases of every class, seed {head['seed']}"
+    return f"by {head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}"
 
 
 def between(interval: Sequence[float | None]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.examples import Examples, labelled, unit_name
+from histoscope.core.data.examples import Examples, labelled, note_mixed_cases, unit_name
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
@@ -95,6 +95,7 @@ def evaluate(
     }
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
+        note_mixed_cases(test, progress)
     rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
     runner = Runner.of(package.encoder(), compute)
     compute.say(progress)

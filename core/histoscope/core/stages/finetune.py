@@ -8,9 +8,10 @@ from shlex import quote
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.examples import Examples, labelled, tables_of
+from histoscope.core.data.examples import Examples, labelled, note_mixed_cases, tables_of
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
@@ -22,7 +23,7 @@ from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.task import class_line
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Fitted, Fitter
-from histoscope.core.learning.draws import draw_labels
+from histoscope.core.learning.draws import draw_cases, draw_labels
 from histoscope.core.learning.fit import Asked, fit_heads
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.info import HeadInfo, PackageInfo, class_infos
@@ -60,7 +61,7 @@ def finetune(
         store: whose ``train`` split is read.
         encoder: the folder of a run, a package or imported weights, ``timm:NAME``,
             ``random:NAME`` or ``colour``.
-        spec: method, fraction, draws.
+        spec: method and draws.
         out: the package's folder, absent or empty, or what a call that was cut off left in it.
         compute: where the network runs.
         tasks: which label tables of the store, one head each; none: the only one.
@@ -121,6 +122,7 @@ def _ask(
     check_classes(store, table.task, train, table.truth(table.names))
     asked = drawn_from(train, spec)
     progress.say(f"finetune {table.task.name} reads {train.said}, {asked.said}")
+    note_mixed_cases(train, progress)
     if len({tuple(draw.tolist()) for draw in asked.draws}) < len(asked.draws):
         progress.say(
             f"draws of {table.task.name} are of the same labels: they tell nothing of other "
@@ -131,11 +133,15 @@ def _ask(
 
 def drawn_from(train: Examples, spec: FinetuneSpec) -> Asked:
     """The draws that the settings ask for."""
-    draws = [
-        draw_labels(train.truth, train.cases, spec.fraction, draw, spec.seed, spec.draw_by)
-        for draw in range(spec.draws)
-    ]
-    return Asked(train, draws)
+    return Asked(train, [_draw(train, spec, draw) for draw in range(spec.draws)])
+
+
+def _draw(train: Examples, spec: FinetuneSpec, draw: int) -> NDArray[np.int64]:
+    told = train.truth, train.cases
+    if spec.cases:
+        return draw_cases(*told, spec.cases, draw, spec.seed, train.said)
+    assert spec.fraction is not None
+    return draw_labels(*told, spec.fraction, draw, spec.seed, spec.draw_by)
 
 
 def _drawn(asked: Sequence[Asked]) -> pa.Table:
@@ -172,7 +178,7 @@ def describe(
         labels=[len(draw) for draw in one.draws],
         drawn=drawn,
         trained=fitter.trains,
-        **fitter.spec.model_dump(include={"method", "fraction", "draw_by", "seed"}),
+        **fitter.spec.model_dump(include={"method", "fraction", "cases", "draw_by", "seed"}),
         settings=[dict(answer.settings) for answer in answers],
         calibration={"kind": "none" if reasons else "temperature", "reason": reason},
         thresholds=None if task.exclusive else [answer.head.cut.tolist() for answer in answers],

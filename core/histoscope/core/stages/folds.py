@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.data.examples import Examples, labelled, tables_of, unit_name
+from histoscope.core.data.examples import Examples, labelled, note_mixed_cases, tables_of, unit_name
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import EVERY, select
 from histoscope.core.data.store import Store
@@ -85,6 +85,7 @@ class _Pooled:
     def asked(self, store: Store, spec: FinetuneSpec, fold: int) -> Asked:
         """What the heads of a fold learn from: all but its own examples."""
         train = self.test.take(np.flatnonzero(self.fold != fold))
+        train = replace(train, said=f"{train.said}, without fold {fold + 1}")
         self._check_dealt(fold)
         check_classes(store, self.table.task, train, self.test.truth)
         return drawn_from(train, spec)
@@ -172,6 +173,7 @@ def cross_validate(
             f"{len(set(test.units))} {unit_name(test.units)} in {folds} folds; no package is made "
             "of them"
         )
+        note_mixed_cases(test, progress)
     rows = select(store, EVERY, split).rows
     units = store.index.column("unit").take(rows).to_pylist()
     for fold, asked in enumerate(parts):
