@@ -6,47 +6,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.truth import Truth
 from histoscope.core.errors import UsageError
-from histoscope.core.heads.contract import Bags
 from histoscope.core.learning import FITTERS
-from histoscope.core.learning.attention import (
-    AttentionFitter,
-    loss_of,
-    new_model,
-    order_of,
-    some_rows,
-)
+from histoscope.core.learning.attention import AttentionFitter, new_model
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.probe import ProbeFitter
 from histoscope.core.learning.spec import AttentionSpec, FinetuneSpec, ProbeSpec
+from tests.core.learning.rare_sources import DIM, ROWS, drawn, made
 
-DIM, ROWS, RARE = 16, 150, 0.04
 FAST = {"attention": {"steps": 600}}
-
-
-def made(count, seed):
-    """Sources of two kinds: 4 % of the samples of the second lie elsewhere; all of one drift."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    rows, rare = [], []
-    for label in labels:
-        features = rng.normal(size=(ROWS, DIM)) + rng.normal(0, 0.5, DIM)
-        held = rng.random(ROWS) < RARE * label
-        held[0] |= bool(label)
-        features[held, :3] += 4.0
-        rows.append(features)
-        rare.append(held)
-    starts = np.arange(count + 1) * ROWS
-    return Bags(np.concatenate(rows).astype(np.float32), starts), labels, rare
-
-
-def drawn(bags, values, exclusive=True, why=None):
-    classes = ("without", "with") if exclusive else ("a", "b")
-    truth = Truth(Task("rare", classes, exclusive, "source"), values)
-    units = [f"case:{place}" for place in range(len(values))]
-    centre = bags.features.mean(axis=0)
-    return Draw(truth, units, bags, DIM, centre, why or "few labels")
 
 
 def fitted(bags, labels, **more):
@@ -132,25 +100,6 @@ def test_several_classes_learn_from_what_is_known():
     assert not head.exclusive
     scores = head.probabilities(bags)
     assert roc_auc_score(labels, scores[:, 0]) > 0.9
-    known = loss_of(torch.zeros(1, 2), torch.tensor([[1, -1]]))
-    assert known.item() == pytest.approx(np.log(2))
-
-
-def test_each_class_comes_as_often_and_every_source_of_it_in_turn():
-    labels = np.array([0, 0, 0, 1, 0, 1])
-    order = order_of(labels, 24, 0)
-    assert len(order) == 24
-    assert np.bincount(labels[order]).tolist() == [12, 12]
-    assert np.bincount(order, minlength=6).tolist() == [3, 3, 3, 6, 3, 6]
-
-
-def test_of_a_large_source_some_are_drawn_anew():
-    bags, _, _ = made(2, 6)
-    first, second = (some_rows(bags, 1, 40, 0, step) for step in (0, 1))
-    assert first.shape == (40, DIM)
-    assert len(np.unique(first, axis=0)) == 40
-    assert not np.array_equal(first, second)
-    assert np.array_equal(some_rows(bags, 1, ROWS, 0, 0), bags.features[ROWS:])
 
 
 def test_samples_are_no_task_for_it():

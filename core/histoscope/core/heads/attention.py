@@ -88,6 +88,10 @@ class AttentionHead:
             means[place] = (mean - self.centre) / self.spread
         return means
 
+    def logits(self, bags: Bags) -> NDArray[np.float64]:
+        """(bags, classes), before softmax or sigmoid."""
+        return self.linear.logits(self.means(bags))
+
     def probabilities(self, bags: Bags) -> Rows:
         """(bags, classes); exclusive: rows sum to 1."""
         return self.linear.probabilities(Bags.of_samples(self.means(bags)))

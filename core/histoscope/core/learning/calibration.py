@@ -67,8 +67,13 @@ def calibrated(
         The head, and the temperature.
     """
     temperature = best_temperature(held_out, labels)
+    return cooled(head, temperature), temperature
+
+
+def cooled(head: LinearHead, temperature: float) -> LinearHead:
+    """The head whose logits are divided by a temperature."""
     weight, bias = ((part / temperature).astype(np.float32) for part in (head.weight, head.bias))
-    return replace(head, weight=weight, bias=bias), temperature
+    return replace(head, weight=weight, bias=bias)
 
 
 def best_temperature(logits: NDArray[np.float64], labels: Labels) -> float:

@@ -105,8 +105,8 @@ class UniSpec(FinetuneSpec):
     method: str = Field("uni", description="this one")
 
 
-class AttentionStepsSpec(Spec):
-    """A head with attention: a constant number of steps, whatever the number of labels.
+class BagStepsSpec(Spec):
+    """Heads of sources: a constant number of steps, whatever the number of labels.
 
     Steps and rate were chosen on made features with a rare class (``tests.benchmarks.attention``):
     published slide heads take a tenth of the rate, with which so few steps are not enough.
@@ -122,7 +122,7 @@ class AttentionSpec(FinetuneSpec):
     """Attention over the samples of a source; of tasks of sources only."""
 
     method: str = Field("attention", description="this one")
-    attention: AttentionStepsSpec = Field(AttentionStepsSpec(), description="how it is trained")
+    attention: BagStepsSpec = Field(BagStepsSpec(), description="how it is trained")
 
 
 class StepsSpec(Spec):
