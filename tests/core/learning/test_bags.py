@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from histoscope.core.config import build
+from histoscope.core.errors import ConfigError
 from histoscope.core.heads.contract import Bags
 from histoscope.core.learning.bags import loss_of, order_of, some_rows, standardised
+from histoscope.core.learning.spec import FinetuneSpec
 from tests.core.learning.rare_sources import DIM, ROWS, made
 
 
@@ -40,3 +43,8 @@ def test_features_are_scaled_by_all_samples_and_what_does_not_vary_stays():
     assert np.allclose(scaled.features.mean(axis=0), 0, atol=1e-5)
     assert np.allclose(scaled.features.std(axis=0), [1, 1, 0, 1], atol=1e-5)
     assert np.allclose(scaled.features * spread + centre, rows, atol=1e-4)
+
+
+def test_a_step_sees_1024_samples_at_most():
+    with pytest.raises(ConfigError, match=r"attention\.samples: .* less than or equal to 1024"):
+        build(FinetuneSpec, {"method": "attention", "attention": {"samples": 1025}}, "a")

@@ -113,7 +113,9 @@ class BagStepsSpec(Spec):
     """
 
     steps: int = Field(1000, ge=1, description="optimiser steps, one source each")
-    samples: int = Field(512, ge=1, description="of a source in a step, at most, drawn anew")
+    samples: int = Field(
+        512, ge=1, le=1024, description="of a source in a step, at most, drawn anew"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="AdamW, cosine to 0")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
 
