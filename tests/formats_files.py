@@ -161,7 +161,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
-    for method in ("probe", "knn", "probe_full", "swav", "attention"):
+    for method in ("probe", "knn", "probe_full", "swav", "attention", "topk"):
         share = {"cases": 2} if method == "swav" else {"fraction": 0.5}
         spec = build(FinetuneSpec, {"method": method, "draws": 1, **share}, "test")
         (given / f"finetune-{method}.yaml").write_text(dump(spec))

@@ -24,8 +24,10 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
     few = ("--encoder", "colour", "--fraction", 1, "--draws", 1, *split)
     weighed = ("--config", given / "finetune-attention.yaml", "--set", "attention.steps=2")
     both = ("--task", "size", "--task", "site", *weighed)
-    ways = {"of-sources": ("--task", "size"), "by-attention": ("--task", "size", *weighed)}
-    for kind, way in {**ways, "by-two-attentions": both}.items():
+    highest = ("--config", given / "finetune-topk.yaml", "--set", "topk.steps=2")
+    ways = {"of-sources": (), "by-attention": weighed, "by-topk": highest}
+    alone = {kind: ("--task", "size", *way) for kind, way in ways.items()}
+    for kind, way in {**alone, "by-two-attentions": both}.items():
         package = out / f"package-{kind}"
         command(0, "finetune", store, *few, *way, "--out", package)
         if kind == "of-sources":

@@ -1,11 +1,11 @@
-"""Steps and rate of the attention head on made sources, a few samples of which tell their class.
+"""Steps and rate of attention, share of topk: made sources, few samples of which tell their class.
 
     python -m tests.benchmarks.attention [--sources 20] [--dim 16] [--drift 0.5] [--rare 0.04]
 
 Every sample is noise about a place of its source's own (``drift``), which the mean of features
 takes for a class; of sources of the second class ``rare`` of the samples lie elsewhere. Areas under
 the ROC curve over 60 other sources, of three draws; the last column is that of attention against
-the samples that tell. Nothing passes or fails.
+the samples that tell. For topk the share stands in place of the rate. Nothing passes or fails.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from histoscope.core.heads.contract import Bags
 from histoscope.core.learning.attention import AttentionFitter
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.probe import ProbeFitter
-from histoscope.core.learning.spec import AttentionSpec, ProbeSpec
+from histoscope.core.learning.spec import AttentionSpec, ProbeSpec, TopKSpec
+from histoscope.core.learning.topk import TopKFitter
 
 ROWS, DRAWS, OTHERS = 150, 3, 60
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 WAYS = ((400, 1e-4), (400, 1e-3), (1000, 1e-4), (1000, 1e-3))
 
 
@@ -69,6 +71,11 @@ def main(sources: int, dim: int, drift: float, rare: float) -> None:
         click.echo(
             f"| attention | {steps} | {rate:g} | {np.mean(found):.2f} | {np.mean(kept):.2f} |"
         )
+    for share in SHARES:
+        top = TopKSpec.model_validate({"topk": {"share": share}})
+        scored = [TopKFitter(top).fit(draw).head.probabilities(others)[:, 1] for draw in draws]
+        found = [roc_auc_score(truth, one) for one in scored]
+        click.echo(f"| topk | {top.topk.steps} | {share:g} | {np.mean(found):.2f} | |")
 
 
 def _found(head: AttentionHead, others: Bags, tells: NDArray[np.bool_]) -> float:

@@ -14,6 +14,7 @@ from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
 from histoscope.core.heads.neighbours import fit_neighbours
+from histoscope.core.heads.topk import TopKHead
 from histoscope.core.learning.probe import Probe
 from histoscope.core.testing.heads import check_head
 from tests.made import truth
@@ -26,6 +27,7 @@ PRESENT = RNG.integers(-1, 2, (30, 3))
 
 ONE, SEVERAL = truth(CLASSES).task, truth(PRESENT).task
 OF_SOURCE = truth(CLASSES, level="source").task
+SEVERAL_OF_SOURCE = truth(PRESENT, level="source").task
 
 
 def attention():
@@ -45,13 +47,15 @@ def fitted():
         "neighbours, exclusive": fit_neighbours(FEATURES, CLASSES, 3, centre, (1, 5)),
         "neighbours, several": fit_neighbours(FEATURES, PRESENT, 3, centre, (3,)),
         "attention, exclusive": attention(),
+        "topk, exclusive": TopKHead(Probe(1.0).fit(FEATURES, CLASSES, 3)[0], 0.25),
+        "topk, several": TopKHead(Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0], 0.25),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),
     }
 
 
 def task_of(name):
-    if name.startswith(("mean", "attention")):
-        return OF_SOURCE
+    if name.startswith(("mean", "attention", "topk")):
+        return SEVERAL_OF_SOURCE if name.endswith("several") else OF_SOURCE
     return ONE if name.endswith(("exclusive", "centred")) else SEVERAL
 
 
@@ -78,6 +82,15 @@ def test_neighbours_refuse_numbers_that_no_such_head_has(name, values):
     head = fitted()["neighbours, exclusive"]
     with pytest.raises(ValueError, match=name):
         type(head).of({**head.tensors(), name: values}, ONE, 6, None)
+
+
+@pytest.mark.parametrize("share", [0, 1.5])
+def test_a_share_that_is_no_part_is_refused(share):
+    head = fitted()["topk, exclusive"]
+    with pytest.raises(ValueError, match="is no part of samples"):
+        type(head).of(
+            {**head.tensors(), "share": np.array([share], np.float32)}, OF_SOURCE, 6, None
+        )
 
 
 def test_planted_faults_are_found():

@@ -10,6 +10,7 @@ HEADS: Registry[Any] = Registry(
         "attention": "histoscope.core.heads.attention:AttentionHead",
         "linear": "histoscope.core.heads.linear:LinearHead",
         "mean": "histoscope.core.heads.mean:MeanHead",
+        "topk": "histoscope.core.heads.topk:TopKHead",
         "neighbours": "histoscope.core.heads.neighbours:NeighbourHead",
     },
     group="histoscope.heads",

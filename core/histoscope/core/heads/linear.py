@@ -59,11 +59,13 @@ class LinearHead:
 
     def probabilities(self, bags: Bags) -> Rows:
         """(bags, classes); exclusive: rows sum to 1."""
-        logits = self.logits(bags.features)
+        return self.scores(self.logits(bags.features))
+
+    def scores(self, logits: NDArray[np.float64]) -> Rows:
+        """Softmax, or sigmoids, (rows, classes)."""
         if not self.exclusive:
             return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
-        logits -= logits.max(axis=1, keepdims=True)
-        powers = np.exp(logits)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:

@@ -8,6 +8,7 @@ FITTERS: Registry[Any] = Registry(
     "method",
     {
         "attention": "histoscope.core.learning.attention:AttentionFitter",
+        "topk": "histoscope.core.learning.topk:TopKFitter",
         "probe": "histoscope.core.learning.probe:ProbeFitter",
         "knn": "histoscope.core.learning.knn:NeighbourFitter",
         "uni": "histoscope.core.learning.uni:UniFitter",

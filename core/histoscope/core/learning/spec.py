@@ -22,9 +22,10 @@ class FinetuneSpec(Spec):
 
     method: str = Field(
         "probe",
-        description="probe: linear; attention: over the samples of a source; knn: nearest "
-        "neighbours; uni: UNI's probe; full: all weights, from new heads; probe_full: all weights, "
-        "from the probe; swav: all weights as SwAV; or one of a plug-in",
+        description="probe: linear; attention: over the samples of a source; topk: its samples "
+        "that show a class most; knn: nearest neighbours; uni: UNI's probe; full: all weights, "
+        "from new heads; probe_full: all weights, from the probe; swav: all weights as SwAV; or "
+        "one of a plug-in",
     )
     fraction: float | None = Field(
         0.01, gt=0, le=1, description="share of the labels that a draw sees"
@@ -125,6 +126,21 @@ class AttentionSpec(FinetuneSpec):
 
     method: str = Field("attention", description="this one")
     attention: BagStepsSpec = Field(BagStepsSpec(), description="how it is trained")
+
+
+class TopKStepsSpec(BagStepsSpec):
+    """A head of the samples that show a class most; its share was chosen as steps and rate."""
+
+    share: float = Field(
+        0.02, gt=0, le=1, description="of a source's samples that count, at least one"
+    )
+
+
+class TopKSpec(FinetuneSpec):
+    """The samples of a source that show a class most; of tasks of sources only."""
+
+    method: str = Field("topk", description="this one")
+    topk: TopKStepsSpec = Field(TopKStepsSpec(), description="how it is trained")
 
 
 class StepsSpec(Spec):

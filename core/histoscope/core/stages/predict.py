@@ -147,7 +147,7 @@ def _weights(head: Head, of_all: Bags) -> NDArray[np.floating] | None:
     says = getattr(head, "attention", None)
     if head.level != "source" or says is None or not len(of_all.features):
         return None
-    weights: NDArray[np.floating] = says(of_all.features)
+    weights: NDArray[np.floating] | None = says(of_all.features)
     return weights
 
 
