@@ -36,6 +36,9 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
         by = ("--package", package, "--workers", 0)
         by += ("--suspicious", "large") if kind == "by-attention" else ()
         command(1, "predict", given / "slides", "--out", out / f"predictions-{kind}", *by)
+    trans = ("--task", "size", *weighed, "--set", "attention.mode=att_trans")
+    learnt = (store, "--encoder", "random:test_resnet", *few[2:], *trans)
+    command(0, "finetune", *learnt, "--out", out / "package-of-att-trans")
     write_of_features(command, given, out)
 
 

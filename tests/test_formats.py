@@ -44,6 +44,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "package-by-two-attentions": ("Package", "pathology"),
     "package-of-features": ("Package", "pathology"),
     "package-by-topk": ("Package", "pathology"),
+    "package-of-att-trans": ("Package", "pathology"),
     "package-of-operations": ("Package", "surgery"),
     "evaluation": ("Evaluation", "pathology"),
     "evaluation-of-sources": ("Evaluation", "pathology"),

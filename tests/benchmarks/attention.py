@@ -1,6 +1,6 @@
 """Steps and rate of attention, share of topk: made sources, few samples of which tell their class.
 
-    python -m tests.benchmarks.attention [--sources 20] [--dim 16] [--drift 0.5] [--rare 0.04]
+    python -m tests.benchmarks.attention [--sources 20] [--dim 16] [--rare 0.04] [--mode att_trans]
 
 Every sample is noise about a place of its source's own (``drift``), which the mean of features
 takes for a class; of sources of the second class ``rare`` of the samples lie elsewhere. Areas under
@@ -27,7 +27,7 @@ from histoscope.core.learning.topk import TopKFitter
 
 ROWS, DRAWS, OTHERS = 150, 3, 60
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-WAYS = ((400, 1e-4), (400, 1e-3), (1000, 1e-4), (1000, 1e-3))
+WAYS = ((400, 1e-4), (400, 1e-3), (1000, 1e-4), (1000, 3e-4), (1000, 1e-3))
 
 
 def made(
@@ -55,7 +55,8 @@ def drawn(bags: Bags, labels: NDArray[np.int64]) -> Draw:
 @click.option("--dim", default=16)
 @click.option("--drift", default=0.5)
 @click.option("--rare", default=0.04)
-def main(sources: int, dim: int, drift: float, rare: float) -> None:
+@click.option("--mode", default="att")
+def main(sources: int, dim: int, drift: float, rare: float, mode: str) -> None:
     """Print the table."""
     draws = [drawn(*made(sources, dim, drift, rare, 10 + seed)[:2]) for seed in range(DRAWS)]
     others, truth, tells = made(OTHERS, dim, drift, rare, 99)
@@ -64,13 +65,12 @@ def main(sources: int, dim: int, drift: float, rare: float) -> None:
     click.echo("| --- " * 5 + "|")
     click.echo(f"| mean | | | {np.mean([roc_auc_score(truth, p[:, 1]) for p in mean]):.2f} | |")
     for steps, rate in WAYS:
-        spec = AttentionSpec.model_validate({"attention": {"steps": steps, "learning_rate": rate}})
+        told = {"steps": steps, "learning_rate": rate, "mode": mode}
+        spec = AttentionSpec.model_validate({"attention": told})
         heads = [AttentionFitter(spec).fit(draw).head for draw in draws]
         found = [roc_auc_score(truth, one.probabilities(others)[:, 1]) for one in heads]
         kept = [_found(one, others, tells) for one in heads if isinstance(one, AttentionHead)]
-        click.echo(
-            f"| attention | {steps} | {rate:g} | {np.mean(found):.2f} | {np.mean(kept):.2f} |"
-        )
+        click.echo(f"| {mode} | {steps} | {rate:g} | {np.mean(found):.2f} | {np.mean(kept):.2f} |")
     for share in SHARES:
         top = TopKSpec.model_validate({"topk": {"share": share}})
         scored = [TopKFitter(top).fit(draw).head.probabilities(others)[:, 1] for draw in draws]

@@ -17,10 +17,12 @@ from histoscope.core.heads.neighbours import fit_neighbours
 from histoscope.core.heads.topk import TopKHead
 from histoscope.core.learning.probe import Probe
 from histoscope.core.testing.heads import check_head
+from tests.core.heads.test_transformer import tensors_of
 from tests.made import truth
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(30, 6)).astype(np.float32)
+EIGHT = np.hstack([FEATURES, FEATURES[:, :2] ** 2])
 CLASSES = np.arange(30) % 3
 PRESENT = RNG.integers(-1, 2, (30, 3))
 
@@ -36,6 +38,14 @@ def attention():
     sizes = ((5, 6), (5,), (5,), (6,))
     parts = [RNG.normal(size=size).astype(np.float32) for size in sizes]
     return AttentionHead(linear, *parts, np.full(6, 1.5, np.float32))
+
+
+def transformed():
+    """One whose samples pass through a transformer first, of eight features."""
+    linear = Probe(1.0).fit(EIGHT, CLASSES, 3)[0]
+    parts = [RNG.normal(size=size).astype(np.float32) for size in ((5, 8), (5,), (5,), (8,))]
+    blocks = tensors_of(2, dim=8)
+    return AttentionHead(linear, *parts, np.full(8, 1.5, np.float32), blocks)
 
 
 def fitted():
@@ -62,6 +72,15 @@ def task_of(name):
 @pytest.mark.parametrize("name", fitted())
 def test_it_keeps_its_contract(name):
     check_head(fitted()[name], task_of(name), RNG.normal(size=(7, 6)).astype(np.float32))
+
+
+def test_one_with_a_transformer_keeps_it():
+    head = transformed()
+    check_head(head, OF_SOURCE, RNG.normal(size=(7, 8)).astype(np.float32))
+    for name in ("blocks.1.norm2.bias", "blocks.0.linear1.bias"):
+        fewer = {key: one for key, one in head.tensors().items() if key != name}
+        with pytest.raises(ValueError, match="tensors"):
+            AttentionHead.of(fewer, OF_SOURCE, 8, None)
 
 
 def test_one_from_outside_keeps_it():

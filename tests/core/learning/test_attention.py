@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from histoscope.core.contracts import Task
 from histoscope.core.errors import UsageError
+from histoscope.core.heads.contract import Bags
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.attention import AttentionFitter, new_model
 from histoscope.core.learning.contract import Draw
@@ -21,12 +22,16 @@ def fitted(bags, labels, **more):
     return AttentionFitter(AttentionSpec(**{**FAST, **more})).fit(drawn(bags, labels)).head
 
 
-def test_a_head_computes_what_monai_does():
+@pytest.mark.parametrize("mode", ["att", "att_trans"])
+def test_a_head_computes_what_monai_does(mode):
     bags, labels, _ = made(6, 0)
-    head = fitted(bags, labels)
-    model = new_model(DIM, 2, 0)
+    head = fitted(bags, labels, attention={"steps": 60, "mode": mode})
+    model = new_model(DIM, 2, 0, mode).eval()
     kept = head.tensors()
+    blocks = {name: one for name, one in kept.items() if name.startswith("blocks.")}
+    assert len(blocks) == (48 if mode == "att_trans" else 0)
     state = {
+        **{name.replace("blocks", "transformer.layers"): one for name, one in blocks.items()},
         "attention.0.weight": kept["hidden"],
         "attention.0.bias": kept["hidden_bias"],
         "attention.2.weight": kept["score"][None],
@@ -36,7 +41,7 @@ def test_a_head_computes_what_monai_does():
     }
     model.load_state_dict({name: torch.from_numpy(np.array(one)) for name, one in state.items()})
     scaled = (bags.features - kept["centre"]) / kept["spread"]
-    with torch.inference_mode():
+    with torch.no_grad():
         wanted = torch.cat(
             [
                 model.calc_head(torch.from_numpy(part)[None]).softmax(1)
@@ -61,6 +66,40 @@ def test_it_finds_the_rare_samples_and_the_sources_that_hold_them():
         if label
     ]
     assert np.mean(found) > 0.8
+
+
+def test_after_a_transformer_samples_answer_by_who_stands_beside_them():
+    bags, labels, _ = made(4, 0)
+    trans = {"attention": {"steps": 3, "mode": "att_trans"}}
+    one, same = (fitted(bags, labels, **trans) for _ in range(2))
+    for name, values in one.tensors().items():
+        assert np.array_equal(values, same.tensors()[name])
+    rows = bags.features[:ROWS]
+    told, weights = one.answered(rows)
+    assert np.array_equal(told, one.probabilities(Bags.of_one(rows)))
+    assert np.array_equal(weights, one.attention(rows))
+    assert np.allclose(weights[::-1], one.attention(rows[::-1]), atol=1e-6)
+    alone = np.log(one.attention(rows[:2]))
+    assert abs((alone[0] - alone[1]) - np.log(weights[0] / weights[1])) > 1e-4
+
+
+def test_the_transformer_learns():
+    bags, labels, _ = made(20, 1)
+    rows = bags.features + 2 * np.repeat(labels, ROWS)[:, None]
+    shifted = Bags(rows.astype(np.float32), bags.starts)
+    head = fitted(shifted, labels, attention={"steps": 60, "mode": "att_trans", "samples": 40})
+    assert roc_auc_score(labels, head.probabilities(shifted)[:, 1]) > 0.95
+
+
+def test_a_width_that_cannot_be_shared_out_is_refused():
+    spec = AttentionSpec(attention={"mode": "att_trans"})
+    assert spec.attention.learning_rate == 3e-4
+    assert AttentionSpec(attention=spec.attention.model_dump()) == spec
+    said = "shares features out among 8 heads, and the encoder's 30 are not divisible by 8; use att"
+    with pytest.raises(UsageError, match=said):
+        AttentionFitter(spec).check_width(30)
+    AttentionFitter(spec).check_width(32)
+    AttentionFitter(AttentionSpec()).check_width(30)
 
 
 def test_labels_that_mean_nothing_give_nothing():

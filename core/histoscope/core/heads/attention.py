@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Self
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Level, Task
 from histoscope.core.heads.contract import Bags, Rows, Tensors, check_tensors, cut_of
 from histoscope.core.heads.linear import LinearHead
+from histoscope.core.heads.transformer import encoded, shapes_of
 
 AT_ONCE = 4096  # samples whose hidden units are in memory together
 
@@ -21,13 +23,17 @@ class AttentionHead:
     """A linear head of a mean of samples that attention weighs.
 
     Ilse et al. 2018 ("Attention-based deep multiple instance learning"), eq. 7 and 8, with biases:
-    what MONAI's ``MILModel`` computes in its mode ``att``. Features are standardised before.
+    what MONAI's ``MILModel`` computes in its mode ``att``. Features are standardised before. With
+    blocks the samples pass through a transformer first, as in its mode ``att_trans`` (Myronenko et
+    al. 2021, "Accounting for dependencies in deep learning based multiple instance learning for
+    whole slide imaging"), and attention weighs what comes out.
 
     Attributes:
         linear: of the weighted mean, (dim,).
         hidden: float32, (units, dim), and ``hidden_bias``, (units,).
         score: float32, (units,): of the hidden units; a bias would change no weight.
         centre, spread: float32, (dim,): mean and deviation of features in training.
+        blocks: of the transformer, see :func:`~histoscope.core.heads.transformer.shapes_of`.
     """
 
     linear: LinearHead
@@ -36,6 +42,7 @@ class AttentionHead:
     score: Rows
     centre: Rows
     spread: Rows
+    blocks: Mapping[str, Rows] = field(default_factory=dict)
     kind: ClassVar[str] = "attention"
     level: ClassVar[Level] = "source"
 
@@ -45,15 +52,16 @@ class AttentionHead:
         units = tensors["score"].shape[0] if "score" in tensors and tensors["score"].ndim else 0
         own = {"hidden": (units, dim), "hidden_bias": (units,), "score": (units,)}
         own |= {"centre": (dim,), "spread": (dim,)}
-        classes = len(task.classes)
-        check_tensors(tensors, {"weight": (classes, dim), "bias": (classes,), **own})
+        classes, blocks = len(task.classes), shapes_of(tensors, dim)
+        check_tensors(tensors, {"weight": (classes, dim), "bias": (classes,), **own, **blocks})
         if any(values.dtype != np.float32 for values in tensors.values()):
             raise ValueError("an attention head has floats only")
         if not units or (tensors["spread"] <= 0).any():
             raise ValueError("spread is no deviation, or there are no hidden units")
         linear = {name: tensors[name] for name in ("weight", "bias")}
         rest = {name: tensors[name] for name in own}
-        return cls(LinearHead.of(linear, task, dim, thresholds), **rest)
+        through = {name: tensors[name] for name in blocks}
+        return cls(LinearHead.of(linear, task, dim, thresholds), **rest, blocks=through)
 
     @property
     def exclusive(self) -> bool:
@@ -67,25 +75,13 @@ class AttentionHead:
 
     def attention(self, features: Rows) -> NDArray[np.float64]:
         """Weight of each sample of one source; they sum to 1, (rows,)."""
-        scores = np.concatenate(
-            [
-                np.tanh(
-                    self._scaled(features[at : at + AT_ONCE]) @ self.hidden.T + self.hidden_bias
-                )
-                @ self.score
-                for at in range(0, len(features), AT_ONCE)
-            ]
-        ).astype(np.float64)
-        powers = np.exp(scores - scores.max())
-        return np.asarray(powers / powers.sum())
+        return self._weights(self._seen(features))
 
     def means(self, bags: Bags) -> Rows:
-        """The weighted mean of each bag's standardised features, (bags, dim)."""
+        """The weighted mean of each bag as attention sees it, (bags, dim)."""
         means = np.zeros((len(bags), bags.features.shape[1]), np.float32)
         for place, (start, end) in enumerate(pairwise(bags.starts)):
-            rows = bags.features[start:end]
-            mean = self.attention(rows) @ rows.astype(np.float64)
-            means[place] = (mean - self.centre) / self.spread
+            means[place] = self._weighed(bags.features[start:end])[0]
         return means
 
     def logits(self, bags: Bags) -> NDArray[np.float64]:
@@ -96,10 +92,33 @@ class AttentionHead:
         """(bags, classes); exclusive: rows sum to 1."""
         return self.linear.probabilities(Bags.of_samples(self.means(bags)))
 
+    def answered(self, features: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Probabilities of one source, (1, classes), and the weight of each sample."""
+        mean, weights = self._weighed(features)
+        return self.linear.probabilities(Bags.of_samples(mean[None])), weights
+
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Those of the linear head, of the attention, and of the scaling."""
         own = ("hidden", "hidden_bias", "score", "centre", "spread")
-        return {**self.linear.tensors(), **{name: getattr(self, name) for name in own}}
+        parts = {name: getattr(self, name) for name in own}
+        return {**self.linear.tensors(), **parts, **self.blocks}
 
-    def _scaled(self, features: Rows) -> Rows:
-        return ((features - self.centre) / self.spread).astype(np.float32)
+    def _seen(self, features: Rows) -> Rows:
+        """Samples as attention sees them, (rows, dim)."""
+        scaled = ((features - self.centre) / self.spread).astype(np.float32)
+        return encoded(scaled, self.blocks) if self.blocks else scaled
+
+    def _weights(self, seen: Rows) -> NDArray[np.float64]:
+        scores = np.concatenate(
+            [
+                np.tanh(seen[at : at + AT_ONCE] @ self.hidden.T + self.hidden_bias) @ self.score
+                for at in range(0, len(seen), AT_ONCE)
+            ]
+        ).astype(np.float64)
+        powers = np.exp(scores - scores.max())
+        return np.asarray(powers / powers.sum())
+
+    def _weighed(self, features: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        seen = self._seen(features)
+        weights = self._weights(seen)
+        return np.asarray(weights @ seen, np.float32), weights

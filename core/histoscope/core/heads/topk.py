@@ -84,6 +84,10 @@ class TopKHead:
         weights[np.argsort(-each, kind="stable")[:count]] = 1 / count
         return weights
 
+    def answered(self, features: Rows) -> tuple[Rows, NDArray[np.float64] | None]:
+        """Probabilities of one source, (1, classes), and :meth:`attention`."""
+        return self.probabilities(Bags.of_one(features)), self.attention(features)
+
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Those of the linear head, and the share."""
         return {**self.linear.tensors(), "share": np.array([self.share], np.float32)}

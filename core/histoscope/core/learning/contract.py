@@ -87,6 +87,9 @@ class Fitter:
                 "probe"
             )
 
+    def check_width(self, dim: int) -> None:
+        """Raise UsageError where it cannot read features of an encoder, of that width."""
+
     def warn(self, draws: Sequence[Examples]) -> list[str]:
         """What a person should know of the draws of a task beforehand."""
         return []

@@ -88,8 +88,9 @@ def fit_heads(
         progress: who is told.
 
     Raises:
-        UsageError: an encoder that the method cannot train.
+        UsageError: an encoder that the method cannot train, or whose features it cannot read.
     """
+    fitter.check_width(loaded.info.dim)
     spec, draws = fitter.spec, range(len(asked[0].draws))
     some = np.zeros(0, np.int64)
     if fitter.centred:

@@ -31,7 +31,7 @@ from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
-from histoscope.core.heads.contract import Bags, Head
+from histoscope.core.heads.contract import Bags, Head, Rows
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package, open_package
@@ -75,7 +75,8 @@ class PredictJob:
         """Predict one source."""
         package, heads, runner = self._opened
         with self.opening.read(source, turn) as reading:
-            answers = _answers(package.info.heads, heads, runner, reading.samples(), self.least)
+            samples = reading.samples()
+            answers = _answers(package.info.heads, heads, runner, samples, self.least, turn.beat)
             levels = [one.task.level for one in answers]
             of_samples, of_source = (
                 [one for one, level in zip(answers, levels, strict=True) if level == wanted]
@@ -110,9 +111,15 @@ class PredictJob:
 
 
 def _answers(
-    infos: Sequence[HeadInfo], heads: Sequence[Head], runner: Runner, samples: Any, least: float
+    infos: Sequence[HeadInfo],
+    heads: Sequence[Head],
+    runner: Runner,
+    samples: Any,
+    least: float,
+    beat: Callable[[], None],
 ) -> list[Answer]:
     """One answer a head; of samples NaN where one is corrupt, of a source only where one is not."""
+    weights: list[NDArray[np.floating] | None] = [None for _ in heads]
     scores = [[np.zeros((0, len(head.cut)), np.float32)] for head in heads]
     whole = any(head.level == "source" for head in heads)  # only then all features are kept
     kept = [np.zeros((0, runner.dim), np.float32)]
@@ -125,9 +132,11 @@ def _answers(
             kept.append(batch.features)
     of_all = Bags.of_one(np.concatenate(kept))
     kept.clear()  # of a large source they are as large
-    for head, part in zip(heads, scores, strict=True):
+    for place, head in enumerate(heads):
         if head.level == "source" and len(of_all.features):
-            part.append(head.probabilities(of_all))
+            beat()  # of many samples one answer may take minutes
+            told, weights[place] = _answered(head, of_all)
+            scores[place].append(told)
     return [
         Answer(
             info.asked_task,
@@ -135,20 +144,20 @@ def _answers(
             [kind.colour for kind in info.classes],
             head.cut,
             0.0 if info.only_ranks else least,
-            _weights(head, of_all),
+            counted,
         )
-        for info, head, part in zip(infos, heads, scores, strict=True)
+        for info, head, part, counted in zip(infos, heads, scores, weights, strict=True)
         if info.level == "sample" or len(part) > 1
     ]
 
 
-def _weights(head: Head, of_all: Bags) -> NDArray[np.floating] | None:
-    """How much each sample counts in a head's answer about a source, where it says so."""
-    says = getattr(head, "attention", None)
-    if head.level != "source" or says is None or not len(of_all.features):
-        return None
-    weights: NDArray[np.floating] | None = says(of_all.features)
-    return weights
+def _answered(head: Head, of_all: Bags) -> tuple[Rows, NDArray[np.floating] | None]:
+    """A head's answer about a source, and how much each sample counts in it, where it says so."""
+    both = getattr(head, "answered", None)
+    if both is None:
+        return head.probabilities(of_all), None
+    told: tuple[Rows, NDArray[np.floating] | None] = both(of_all.features)
+    return told
 
 
 def _spread(head: Head, bags: Bags, good: NDArray[np.bool_]) -> NDArray[np.float32]:
