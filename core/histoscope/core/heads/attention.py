@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Self
@@ -75,7 +75,7 @@ class AttentionHead:
 
     def attention(self, features: Rows) -> NDArray[np.float64]:
         """Weight of each sample of one source; they sum to 1, (rows,)."""
-        return self._weights(self._seen(features))
+        return self._weighed(features)[1]
 
     def means(self, bags: Bags) -> Rows:
         """The weighted mean of each bag as attention sees it, (bags, dim)."""
@@ -103,22 +103,29 @@ class AttentionHead:
         parts = {name: getattr(self, name) for name in own}
         return {**self.linear.tensors(), **parts, **self.blocks}
 
-    def _seen(self, features: Rows) -> Rows:
-        """Samples as attention sees them, (rows, dim)."""
-        scaled = ((features - self.centre) / self.spread).astype(np.float32)
-        return encoded(scaled, self.blocks) if self.blocks else scaled
-
-    def _weights(self, seen: Rows) -> NDArray[np.float64]:
-        scores = np.concatenate(
-            [
-                np.tanh(seen[at : at + AT_ONCE] @ self.hidden.T + self.hidden_bias) @ self.score
-                for at in range(0, len(seen), AT_ONCE)
-            ]
-        ).astype(np.float64)
-        powers = np.exp(scores - scores.max())
-        return np.asarray(powers / powers.sum())
-
     def _weighed(self, features: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        seen = self._seen(features)
-        weights = self._weights(seen)
-        return np.asarray(weights @ seen, np.float32), weights
+        """The weighted mean of one source, (dim,), and the weights."""
+        seen = self._passes(features)
+        scores = [np.tanh(part @ self.hidden.T + self.hidden_bias) @ self.score for part in seen()]
+        told = np.concatenate(scores).astype(np.float64)
+        powers = np.exp(told - told.max())
+        weights = np.asarray(powers / powers.sum())
+        mean, at = np.zeros(features.shape[1]), 0
+        for part in seen():
+            mean += weights[at : at + len(part)] @ part
+            at += len(part)
+        return mean.astype(np.float32), weights
+
+    def _passes(self, features: Rows) -> Callable[[], Iterator[Rows]]:
+        """Passes over the samples as attention sees them, few at a time."""
+        whole = encoded(self._scaled(features), self.blocks) if self.blocks else None
+
+        def parts() -> Iterator[Rows]:
+            for at in range(0, len(features), AT_ONCE):
+                some = slice(at, at + AT_ONCE)
+                yield self._scaled(features[some]) if whole is None else whole[some]
+
+        return parts
+
+    def _scaled(self, features: Rows) -> Rows:
+        return ((features - self.centre) / self.spread).astype(np.float32)

@@ -29,7 +29,7 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
-from histoscope.core.errors import DataError
+from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
 from histoscope.core.heads.contract import Bags, Head, Rows
 from histoscope.core.inference.runner import Runner
