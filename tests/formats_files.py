@@ -162,7 +162,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
     for method in ("probe", "knn", "probe_full", "swav", "attention", "topk"):
-        share = {"cases": 2} if method == "swav" else {"fraction": 0.5}
+        share = {"cases_per_class": 2} if method == "swav" else {"fraction": 0.5}
         spec = build(FinetuneSpec, {"method": method, "draws": 1, **share}, "test")
         (given / f"finetune-{method}.yaml").write_text(dump(spec))
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")
@@ -281,7 +281,7 @@ def write_operations(given: Path, out: Path) -> None:
     command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
     small = ("--set", "encoder=test_resnet", "--set", "training.batch_size=8", "--workers", 0)
     write_runs(("pretrain", store, "--steps", 1, *small), REMEMBERING, out)
-    learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases", 1)
+    learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases-per-class", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
     scored = ("--out", out / "evaluation-of-operations", "--record")
     command(0, "evaluate", package, store, *scored)

@@ -144,22 +144,22 @@ def test_draws_by_case_take_all_sources_of_a_case(store, tmp_path):
 
 
 def test_draws_of_so_many_cases_are_kept_said_and_scored_by_folds(store, tmp_path):
-    package = learn_from(store, tmp_path / "p", cases=2, draws=2)
+    package = learn_from(store, tmp_path / "p", cases_per_class=2, draws=2)
     (head,) = package.info.heads
-    assert (head.cases, head.fraction, head.draw_by) == (2, None, "case")
+    assert (head.cases_per_class, head.fraction, head.draw_by) == (2, None, "case")
     assert head.labels == [8, 8]  # two sources of each case
     card = (tmp_path / "p" / "MODEL_CARD.md").read_text()
     assert "2 draws of 2 cases of every class, seed 0" in card
-    other = learn_from(store, tmp_path / "q", "random:test_resnet", cases=2, draws=2)
+    other = learn_from(store, tmp_path / "q", "random:test_resnet", cases_per_class=2, draws=2)
     assert other.info.heads[0].drawn == head.drawn
-    spec = build(FinetuneSpec, {"cases": 3, "draws": 1}, "test")
+    spec = build(FinetuneSpec, {"cases_per_class": 3, "draws": 1}, "test")
     asked = {"tasks": ("green",), "progress": Silent()}
     body, info = cross_validate(store, "colour", spec, 4, tmp_path / "cv", **asked)
     assert body["tasks"]["green"]["labels"] == [12]
-    assert info.heads[0].cases == 3
+    assert info.heads[0].cases_per_class == 3
     with pytest.raises(DataError, match=r"few is in 4 cases, 5 are asked for \(the train split"):
-        learn_from(store, tmp_path / "r", cases=5)
-    spec = build(FinetuneSpec, {"cases": 7, "draws": 1}, "test")
+        learn_from(store, tmp_path / "r", cases_per_class=5)
+    spec = build(FinetuneSpec, {"cases_per_class": 7, "draws": 1}, "test")
     with pytest.raises(DataError, match=r"in 6 cases, 7 .*\(all samples .* without fold 1\)"):
         cross_validate(store, "colour", spec, 4, tmp_path / "r", **asked)
 
@@ -167,8 +167,8 @@ def test_draws_of_so_many_cases_are_kept_said_and_scored_by_folds(store, tmp_pat
 def test_a_package_of_before_opens(store, tmp_path):
     package = learn(store, tmp_path / "p")
     told = json.loads((package.folder / "package.json").read_text())["heads"][0]
-    assert "cases" not in told
-    assert HeadInfo.model_validate(told).cases is None
+    assert "cases_per_class" not in told
+    assert HeadInfo.model_validate(told).cases_per_class is None
 
 
 def test_cases_with_sources_of_several_classes_are_said(store, sources, tmp_path):

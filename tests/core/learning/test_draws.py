@@ -116,20 +116,23 @@ def test_too_few_cases_are_refused_with_their_number():
     with pytest.raises(DataError) as refused:
         draw_cases(truth(values), cases, 3, 0, 0, "the train split")
     assert str(refused.value) == "b is in 2 cases, 3 are asked for (the train split)"
-    with pytest.raises(DataError, match="--cases 1: some labelled samples have no case"):
+    with pytest.raises(DataError, match="--cases-per-class 1: some labelled samples have no case"):
         draw_cases(truth([0, 1]), ["a", None], 1, 0, 0, "the train split")
 
 
 def test_cases_stand_instead_of_a_share():
-    few = build(FinetuneSpec, {"cases": 5}, "a")
-    assert (few.cases, few.fraction, few.draw_by) == (5, None, "case")
+    few = build(FinetuneSpec, {"cases_per_class": 5}, "a")
+    assert (few.cases_per_class, few.fraction, few.draw_by) == (5, None, "case")
     assert build(FinetuneSpec, few.model_dump(), "a") == few
-    assert "cases" not in ProbeSpec().model_dump()
+    assert "cases_per_class" not in ProbeSpec().model_dump()
     for wrong, said in [
-        ({"cases": 5, "fraction": 0.5}, "fraction and cases: give only one"),
-        ({"cases": 5, "draw_by": "sample"}, "draw_by: with cases these are drawn, not samples"),
+        ({"cases_per_class": 5, "fraction": 0.5}, "fraction and cases_per_class: give only one"),
+        (
+            {"cases_per_class": 5, "draw_by": "sample"},
+            "draw_by: with cases_per_class cases are drawn, not samples",
+        ),
         ({"fraction": None}, "fraction: give a number, or cases"),
-        ({"cases": 0}, "cases: input should be greater than or equal to 1"),
+        ({"cases_per_class": 0}, "cases_per_class: input should be greater than or equal to 1"),
     ]:
         with pytest.raises(ConfigError, match=said):
             build(FinetuneSpec, wrong, "a")

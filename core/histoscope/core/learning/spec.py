@@ -30,7 +30,7 @@ class FinetuneSpec(Spec):
     fraction: float | None = Field(
         0.01, gt=0, le=1, description="share of the labels that a draw sees"
     )
-    cases: int | None = Field(
+    cases_per_class: int | None = Field(
         None,
         ge=1,
         description="instead of a share: so many cases of every class, with all their labels",
@@ -45,14 +45,14 @@ class FinetuneSpec(Spec):
         """A number of cases stands for a draw by case without a share."""
         if not isinstance(given, Mapping):
             return given
-        if given.get("cases") is None:
+        if given.get("cases_per_class") is None:
             if "fraction" in given and given["fraction"] is None:
-                raise ValueError("fraction: give a number, or cases")
+                raise ValueError("fraction: give a number, or cases_per_class")
             return given
         if given.get("fraction") is not None:
-            raise ValueError("fraction and cases: give only one")
+            raise ValueError("fraction and cases_per_class: give only one")
         if given.get("draw_by", "case") != "case":
-            raise ValueError("draw_by: with cases these are drawn, not samples")
+            raise ValueError("draw_by: with cases_per_class cases are drawn, not samples")
         return {**given, "fraction": None, "draw_by": "case"}
 
     @classmethod

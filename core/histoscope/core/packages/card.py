@@ -44,7 +44,7 @@ def _head_lines(head: Mapping[str, Any]) -> list[str]:
 
 def drawn(head: Mapping[str, Any]) -> str:
     """How a head's labels were drawn."""
-    if count := head.get("cases"):
+    if count := head.get("cases_per_class"):
         return f"of {count} cases of every class, seed {head['seed']}"
     return f"by {head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}"
 

@@ -38,7 +38,7 @@ class HeadInfo(Spec):
         trained: whether it trained the encoder, too.
         labels: labels of each draw.
         drawn: digest of the samples or sources of each draw, to know the same draws again.
-        fraction, cases, draw_by, seed: how they were drawn.
+        fraction, cases_per_class, draw_by, seed: how they were drawn.
         settings: what was chosen inside each draw: strength, neighbours, temperature.
         calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
         thresholds: one row a draw, from which probability on a class counts as present; None
@@ -56,7 +56,7 @@ class HeadInfo(Spec):
     labels: Sequence[int] = Field(min_length=1)
     drawn: Sequence[str]
     fraction: float | None
-    cases: int | None = Field(None, exclude_if=lambda count: count is None)
+    cases_per_class: int | None = Field(None, exclude_if=lambda count: count is None)
     draw_by: str
     seed: int
     settings: Sequence[Mapping[str, Scalar]] = ()

@@ -181,7 +181,7 @@ def _check_pairs(
     if ours["drawn"] != theirs["drawn"] or ours.get("folds", 0) != theirs.get("folds", 0):
         raise DataError(
             f"{one} and {other}: {task} was learnt from other draws; give finetune the same store, "
-            "--fraction, --cases, --draws, --draw-by, --seed and --folds"
+            "--fraction, --cases-per-class, --draws, --draw-by, --seed and --folds"
         )
 
 

@@ -138,8 +138,8 @@ def drawn_from(train: Examples, spec: FinetuneSpec) -> Asked:
 
 def _draw(train: Examples, spec: FinetuneSpec, draw: int) -> NDArray[np.int64]:
     told = train.truth, train.cases
-    if spec.cases:
-        return draw_cases(*told, spec.cases, draw, spec.seed, train.said)
+    if spec.cases_per_class:
+        return draw_cases(*told, spec.cases_per_class, draw, spec.seed, train.said)
     assert spec.fraction is not None
     return draw_labels(*told, spec.fraction, draw, spec.seed, spec.draw_by)
 
@@ -178,7 +178,9 @@ def describe(
         labels=[len(draw) for draw in one.draws],
         drawn=drawn,
         trained=fitter.trains,
-        **fitter.spec.model_dump(include={"method", "fraction", "cases", "draw_by", "seed"}),
+        **fitter.spec.model_dump(
+            include={"method", "fraction", "cases_per_class", "draw_by", "seed"}
+        ),
         settings=[dict(answer.settings) for answer in answers],
         calibration={"kind": "none" if reasons else "temperature", "reason": reason},
         thresholds=None if task.exclusive else [answer.head.cut.tolist() for answer in answers],
