@@ -81,7 +81,8 @@ def draw_cases(
     """
     if any(case is None for case in cases):
         raise DataError(
-            f"--cases-per-class {count}: some labelled {truth.task.level}s have no case; use --fraction"
+            f"--cases-per-class {count}: some labelled {truth.task.level}s have no case; use "
+            "--fraction"
         )
     answers, named = truth.holds, list(truth.task.classes)
     if not truth.task.exclusive:
