@@ -163,7 +163,16 @@ def test_it_keeps_its_contract(network):
 
 
 def test_every_kind_is_checked():
-    assert {network["kind"] for network in CHECKED} == set(ENCODERS.names())
+    takes_images = set(ENCODERS.names()) - {"given"}
+    assert {network["kind"] for network in CHECKED} == takes_images
+
+
+def test_an_encoder_of_given_features_takes_no_image():
+    spec = EncoderSpec.model_validate({"kind": "given", "name": "uni"})
+    made = ENCODERS.load("given")(spec)
+    for ask in (made, lambda images: made.encode(images, "pooled")):
+        with pytest.raises(UsageError, match="encoder given:uni: only features of it are here"):
+            ask(torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def dicom(path: Path, flavour: str, series: str) -> None:
 
 def test_the_domain_keeps_its_contract() -> None:
     assert isinstance(DOMAIN, Domain)
-    assert set(DOMAIN.options) == {"prepare", "predict", "embed", "suggest", "relations"}
+    commands = {"prepare", "predict", "embed", "suggest"}
+    assert set(DOMAIN.options) == commands | {"relations", "features"}
 
 
 def test_declaring_the_domain_loads_nothing_heavy() -> None:
