@@ -31,6 +31,7 @@ COMMANDS = {
     "masks": "mark subjects for background augmentation",
     "import-weights": "turn a checkpoint from elsewhere into an encoder",
     "pretrain": "learn an encoder from a store, without labels",
+    "tune": "choose a recipe of pretraining on a store and its few labels",
     "finetune": "turn an encoder and a few labels into a model package",
     "suggest": "choose the samples most worth a label, with a page to label them",
     "labels": "take labels given by hand into a store",
