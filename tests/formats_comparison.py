@@ -21,6 +21,7 @@ from safetensors import safe_open
 
 from tests.formats_page import BLOCKS, Page, Row, Section, alternatives, of_another, regex_of
 
+NESTED = ("Demo", "Tuning")  # chapters of folders that hold those of others
 SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "Events": rb".{12}\t.{8}\x1a\rbrain\.Event:2",
@@ -83,7 +84,7 @@ class Comparison:
     def place(self, path: Path, name: str, chapter: str, domain: str) -> None:
         """A file by its name in a folder of the chapter."""
         self._domain = domain
-        for pattern, inner in self.page.folders if chapter == "Demo" else []:
+        for pattern, inner in self.page.folders if chapter in NESTED else []:
             found = regex_of(pattern).match(name)
             if found and not of_another(domain, inner):
                 return self.place(path, name[found.end() :], inner, domain)

@@ -22,7 +22,7 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.work.local import Local
 from tests.domains.surgery.clips import NO_ROLE, Track, numbered, write_tracks
 from tests.formats_drawn import write_drawings
-from tests.formats_sources import write_of_sources
+from tests.formats_sources import write_of_sources, write_tuned
 
 
 def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
@@ -200,6 +200,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     by = ("--package", two, "--workers", 0)
     command(0, "predict", given / "slides" / "aperio.tif", "--out", out / "predictions-of-two", *by)
     write_of_sources(command, given, out)
+    write_tuned(command, given, out)
 
 
 def write_imported(given: Path, out: Path) -> None:

@@ -66,3 +66,20 @@ def write_of_features(command: Callable[..., None], given: Path, out: Path) -> N
     by = ("--package", package, "--workers", 0, "--out", out / "predictions-of-features")
     command(0, "predict", *of, *by)
     labels.unlink()
+
+
+def write_tuned(command: Callable[..., None], given: Path, out: Path) -> None:
+    """Two recipes, and an encoder as it is, compared on a store's labelled set."""
+    from histoscope.core.data.store import Store
+
+    ids = Store(out / "store").index.column("id").to_pylist()
+    lines = [f"{name},{('train', 'valid')[place % 2]}" for place, name in enumerate(ids)]
+    (given / "more" / "split.csv").write_text("\n".join(["id,split", *lines]) + "\n")
+    training = "training: {batch_size: 8, workers: 0}"
+    (given / "arms.yaml").write_text(
+        "steps: 1\nrounds: 1\narms:\n  colour: {start: colour}\n"
+        f"  usual: {{preset: simclr, set: {{encoder: test_resnet, {training}}}}}\n"
+    )
+    asked = ("--arms", given / "arms.yaml", "--split", given / "more" / "split.csv")
+    few = ("--task", "tissue", "--fraction", 1, "--draws", 1, "--workers", 0)
+    command(0, "tune", out / "store", *asked, *few, "--out", out / "tuned")

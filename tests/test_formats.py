@@ -46,6 +46,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "package-by-topk": ("Package", "pathology"),
     "package-of-att-trans": ("Package", "pathology"),
     "package-of-operations": ("Package", "surgery"),
+    "tuned": ("Tuning", "pathology"),
     "evaluation": ("Evaluation", "pathology"),
     "evaluation-of-sources": ("Evaluation", "pathology"),
     "evaluation-by-folds": ("Evaluation", "pathology"),
