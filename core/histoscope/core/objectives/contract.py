@@ -187,6 +187,7 @@ class Setting:
             in its needs that they repel.
         open: an encoder by the word of the command line, as a teacher; what it has seen counts as
             seen by the run.
+        seed: of what a method draws by itself once an epoch; what it draws each step it asks for.
     """
 
     samples: int
@@ -198,6 +199,7 @@ class Setting:
     relations: Callable[[], pa.Table]
     open: Callable[[str], nn.Module]
     matched: bool = False
+    seed: int = 0
 
 
 class Uncast:

@@ -31,9 +31,22 @@ class StoreCorpus:
         size = -(-len(rows) // ranks)
         mine = rows[np.minimum(np.arange(rank * size, (rank + 1) * size), len(rows) - 1)]
         images = (self._dataset.reader.image(int(row)) for row in mine)
-        own = Runner(module.eval(), self._fabric.device).features(images)
+        own = Runner(_Cast(module.eval()), self._fabric.device).features(images)
         module.train(trains)
         features = torch.from_numpy(own).to(self._fabric.device)
         if ranks > 1:
             features = cast(Tensor, self._fabric.all_gather(features)).flatten(0, 1)
         return features[: len(rows)]
+
+
+class _Cast(nn.Module):
+    """A network that takes images in whatever precision its weights have."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        weight = next(self.network.parameters(), images)
+        out: Tensor = self.network(images.to(weight.dtype))
+        return out

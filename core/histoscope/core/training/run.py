@@ -152,6 +152,7 @@ def start_run(
         relations=data.relations,
         open=opened,
         matched=plans[GLOBAL].matches,
+        seed=training.seed,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)

@@ -1,0 +1,60 @@
+"""Groups of unit rows by k-means on the sphere, the same on every process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+ROUNDS = 20
+FITTED = 256  # rows a group that its centre is fitted to, at most
+AT_ONCE = 2**24  # cosines
+
+
+def kmeans(rows: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """Centres of groups, at unit length, (count, dim).
+
+    Dhillon and Modha 2001, "Concept Decompositions for Large Sparse Text Data", section 3. The
+    first centres are drawn rows; a group that has lost its rows keeps its centre. Of many rows so
+    many are drawn that each group is fitted to 256.
+
+    Args:
+        rows: at unit length, (rows, dim).
+        count: groups, at most as many as rows.
+        rng: what draws.
+    """
+    drawn = torch.from_numpy(rng.permutation(len(rows))[: FITTED * count]).to(rows.device)
+    fitted = rows[drawn]
+    centres = fitted[:count].clone()
+    groups = torch.arange(count, device=rows.device)
+    for _ in range(ROUNDS):
+        sums = torch.zeros_like(centres)
+        for part in _parts(fitted, count):
+            # by a product, as adding in any order would have other last bits each time
+            mine = (part @ centres.T).argmax(1)
+            sums += (mine[None] == groups[:, None]).to(part.dtype) @ part
+        held = sums.square().sum(1, keepdim=True) > 0
+        centres = torch.where(held, normalize(sums, dim=1), centres)
+    return centres
+
+
+def nearest(rows: Tensor, centres: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The group of each row, and its share of a softmax over the cosines to all, (rows,) both.
+
+    Args:
+        rows, centres: at unit length.
+        temperature: divides cosines.
+    """
+    labels, shares = [], []
+    for part in _parts(rows, len(centres)):
+        share, label = (part @ centres.T / temperature).softmax(1).max(1)
+        labels.append(label)
+        shares.append(share)
+    return torch.cat(labels), torch.cat(shares)
+
+
+def _parts(rows: Tensor, count: int) -> Iterator[Tensor]:
+    yield from torch.split(rows, max(1, AT_ONCE // count))
