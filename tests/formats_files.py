@@ -111,6 +111,7 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
     "dino": ("base=dino", "local=1", "prototypes=16"),
     "ibot": ("base=ibot", "prototypes=16"),
+    "ifnd": ("negatives={kind: ifnd, clusters: [2, 4]}",),
     "backgrounds": ("views.background={kind: swap, p: 0.5, provider: tissue, area: [0, 1]}",),
 }
 REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other

@@ -41,6 +41,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "simclr, fnc": {"objective": {**SIMCLR, "negatives": "fnc"}},
     "simclr, unmix": {"objective": {**SIMCLR, "mixing": "unmix"}},
     "moco_v2": {"objective": MOCO},
+    "moco_v2, ifnd": {"objective": {**MOCO, "negatives": "ifnd"}},
     "moco_v2, mochi": {"objective": {**MOCO, "synthetic": "mochi"}},
     "byol": {"objective": {"base": "byol"}},
     "swav": {"objective": {"base": "swav", "local": 4, "codes": {"queue": 640}}, "views": LOCAL},

@@ -25,6 +25,7 @@ from torch.nn.functional import normalize
 
 from histoscope.core.data.relations import near_pairs
 from histoscope.core.encoders.contract import Encoder
+from histoscope.core.memory.labels import PseudoLabels
 from histoscope.core.objectives.contract import Objective, Projected, Rows, Setting
 from histoscope.core.objectives.mixed import Mixed, make_objective
 from histoscope.core.objectives.spec import MethodSpec
@@ -45,6 +46,7 @@ from tests.benchmarks.plain_losses import (
     fnc,
     fnc_attract,
     ibot,
+    ifnd,
     macl,
     mochi,
     moco,
@@ -96,6 +98,7 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
         fnc_attract,
         None,
     ),
+    "ifnd": ({**QUERIES, "negatives": "ifnd"}, ifnd, None),
     "mochi": ({**QUERIES, "synthetic": "mochi"}, mochi, None),
     "near": ({**QUERIES, "positives": "near"}, near, None),
     "other_case": ({**QUERIES, "positives": "other_case"}, other_case, None),
@@ -139,6 +142,10 @@ def made(settings: Mapping[str, Any]) -> Objective:
         if hasattr(module, "pointer"):
             module.features.copy_(unit(*module.features.shape, seed=1))
             module.index.copy_(torch.arange(len(module.index)) + SAMPLES // 4)
+        if isinstance(module, PseudoLabels):
+            groups = torch.arange(SAMPLES) * 7919 % torch.tensor([[8], [32], [128]])
+            module.labels.copy_(groups)
+            module.places.copy_(torch.arange(SAMPLES) * 3 % SAMPLES)
     return objective
 
 

@@ -94,6 +94,18 @@ def fnc_attract(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Te
     return -(logs.masked_fill(~pulled, 0).sum(1) / pulled.sum(1)).mean()
 
 
+def ifnd(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    _, own, cosines = of_queue(objective, given, rows)
+    groups, losses = objective.grouped.groups, []
+    for labels, places in zip(groups.labels, groups.places, strict=True):
+        sure = torch.where(places < int(CLOCK.share * SAMPLES), labels, -1)
+        mine, theirs = sure[rows.index][:, None], sure[objective.queue.index][None]
+        left = cosines.masked_fill((mine == theirs) & (mine >= 0), -torch.inf)
+        logits = torch.cat([own, left], 1) / 0.2
+        losses.append(cross_entropy(logits, torch.zeros(IMAGES, dtype=torch.long)))
+    return torch.stack(losses).mean()
+
+
 def mochi(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     q, own, cosines = of_queue(objective, given, rows)
     numbers = torch.stack([draws[name] for name in MIXTURE_DRAWS], 1)

@@ -15,6 +15,7 @@ NOTHING = {
     "fnc, none attracts": {
         "negatives": {"kind": "fnc", "way": "attract", "threshold": 1.5, "begins": 0}
     },
+    "ifnd": {"negatives": {"kind": "ifnd", "acceptance": 0}},
     "mochi": {"synthetic": {"kind": "mochi", "hardest": 8, "pairs": 0, "with_query": 0}},
     "other case": {"positives": {"kind": "other_case", "begins": 1}},
 }
@@ -38,9 +39,12 @@ def test_it_is_the_base(base, choice):
     assert all(torch.equal(network[name], its[name]) for name in its)
 
 
-def test_the_comparison_can_fail():
-    early = {"positives": {"kind": "other_case", "begins": 0.3}}
-    assert trained("simclr", early)[0] != trained("simclr", {})[0]
+@pytest.mark.parametrize(
+    "more",
+    [{"positives": {"kind": "other_case", "begins": 0.3}}, {"negatives": {"kind": "ifnd"}}],
+)
+def test_the_comparison_can_fail(more):
+    assert trained("simclr", more)[0] != trained("simclr", {})[0]
 
 
 @pytest.mark.parametrize("base", ["simclr", "moco_v2"])

@@ -28,6 +28,11 @@ METHODS = {
     },
     "dino": {"base": "dino", "local": 2, "prototypes": 12},
     "ibot": {"base": "ibot", "local": 2, "prototypes": 12, "spread": 0.1},
+    "moco_v2, ifnd": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "negatives": {"kind": "ifnd", "clusters": [2, 5]},
+    },
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 

@@ -34,6 +34,12 @@ SETTINGS = {
     "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
     "msf": {**NARROW, "neighbours": {"rows": 16, "count": 3}},
 }
+MINED = {  # what knows the whole data set, of which each process encodes its part
+    "moco_v2, ifnd": {
+        **SETTINGS["moco_v2"],
+        "negatives": {"kind": "ifnd", "clusters": [2, 5]},
+    },
+}
 
 
 def ready_of(base, network="small"):
@@ -135,7 +141,7 @@ def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> P
     changed = {"background": {"kind": background, "p": 0.7, "area": [0.01, 0.99]}}
     body = {
         "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
-        "objective": {"base": base, **SETTINGS.get(base, {})},
+        "objective": {"base": base.partition(",")[0], **{**SETTINGS, **MINED}.get(base, {})},
         "views": {
             "families": families,
             **({"geometry": {"size_px": 32}} if patches else {}),
@@ -167,6 +173,7 @@ def cases() -> list[tuple[str, str, str]]:
         for base in names
         for encoder in ("noisy", normed.get(base, "test_resnet"))
     ]
+    usual += [(name, "noisy", "") for name in MINED]
     return usual + [(base, "noisy", kind) for base, kind in BACKGROUNDS.items()]
 
 
@@ -194,7 +201,7 @@ def two_processes(toy_store, tmp_path):
 def test_two_processes_are_one_in_two_parts(toy_store, two_processes, tmp_path):
     """Of everything that is registered, plug-ins included; dropout draws alike, too."""
     run_all(toy_store.path, tmp_path / "one", 2)
-    assert ("follow", "noisy", "") in cases()
+    assert {("follow", "noisy", ""), ("moco_v2, ifnd", "noisy", "")} <= set(cases())
     for base, encoder, background in cases():
         files = [
             folder

@@ -203,6 +203,25 @@ def spared(sim: Similarities, others: Tensor) -> Similarities:
     return replace(left, own=left.own.released(theirs.any(2)))
 
 
+def apart(sim: Similarities, mine: Tensor, theirs: Tensor, of_matched: Tensor) -> Similarities:
+    """Shared columns of images with a row's own label are no negatives, nor is what is matched.
+
+    Chen et al. 2022, "Incremental False Negative Detection for Contrastive Learning", section 3.2
+    (elimination).
+
+    Args:
+        sim: cosines.
+        mine: label of each row, int64, (rows,); negative: it has none.
+        theirs: of each shared column, (shared,).
+        of_matched: of each matched column of each row, (rows, matched).
+    """
+    known = (mine >= 0)[:, None]
+    left = sim.without((mine[:, None] == theirs[None]) & known)
+    if sim.own.matched is None:
+        return left
+    return replace(left, own=left.own.released((of_matched == mine[:, None]) & known))
+
+
 def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Similarities:
     """The shared columns of other groups that are nearest to a row's other view attract, too.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from histoscope.core.config import Spec
 from histoscope.core.errors import UsageError, near_word
@@ -89,6 +89,38 @@ class FalseNegatives(NegativesSpec):
     begins: float = Field(0.1, ge=0, le=1, description="share of the run before anything is found")
 
 
+class SameLabel(NegativesSpec):
+    """IFND: what is in the same group of the data set's features is no negative."""
+
+    kind: Literal["ifnd"] = Field("ifnd", description="Chen et al. 2022")
+    clusters: tuple[int, ...] = Field(
+        (8, 32, 128), min_length=1, description="groups of each size, coarse and fine"
+    )
+    acceptance: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the images, the surest, that count at the end",
+    )
+    every: int = Field(1, ge=1, description="epochs from one grouping to the next")
+    temperature: float = Field(
+        0.1,
+        gt=0,
+        description="of the softmax over groups that says how sure one is",
+    )
+
+    @field_validator("clusters")
+    @classmethod
+    def _none_empty(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if min(counts) < 1:
+            raise ValueError("a size has at least 1 group")
+        return counts
+
+    def accepted(self, share: float, samples: int) -> int:
+        """Images whose group counts when a share of the run is done (the paper's linear rise)."""
+        return int(self.acceptance * share * samples)
+
+
 class ConsistencySpec(ChoiceSpec):
     """What both views must agree on beside."""
 
@@ -159,5 +191,5 @@ PositivesSpec.known = {"near": Near, "other_case": OtherCase}
 MixingSpec.known = {"unmix": UnMix}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
-NegativesSpec.known = {"fnc": FalseNegatives}
+NegativesSpec.known = {"fnc": FalseNegatives, "ifnd": SameLabel}
 ConsistencySpec.known = {"co2": Consistency}

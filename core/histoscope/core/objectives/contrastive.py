@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from histoscope.core.errors import UsageError
 from histoscope.core.losses.choices import (
@@ -34,9 +34,11 @@ from histoscope.core.objectives.choices import (
     Mixtures,
     Near,
     OtherCase,
+    SameLabel,
 )
 from histoscope.core.objectives.contract import (
     Clock,
+    Corpus,
     Draw,
     LossReport,
     Needs,
@@ -45,6 +47,7 @@ from histoscope.core.objectives.contract import (
     Rows,
     Setting,
 )
+from histoscope.core.objectives.mining import Grouped
 from histoscope.core.objectives.spec import ContrastSpec
 from histoscope.core.views.background import BEFORE, OF_VIEW
 
@@ -71,6 +74,7 @@ class Contrastive(Objective):
     spec: ContrastSpec
     near: Tensor | None
     groups_of: Tensor | None
+    grouped: Grouped | None
 
     def choose(self, needs: Needs, setting: Setting, negatives: int) -> None:
         """Set up what the choices need beside the base: to be called when ``spec`` is there.
@@ -81,7 +85,7 @@ class Contrastive(Objective):
             negatives: that a row has at most.
 
         Raises:
-            UsageError: too few negatives, or cases, for a choice.
+            UsageError: too few negatives, cases or images for a choice.
         """
         self._check(negatives)
         choice, draws = self.spec.positives, dict(needs.draws)
@@ -104,6 +108,8 @@ class Contrastive(Objective):
         self.register_buffer("near", _table(setting) if spare else None, persistent=False)
         groups = _groups(setting) if isinstance(choice, OtherCase) else None
         self.register_buffer("groups_of", groups, persistent=False)
+        told = self.spec.negatives
+        self.grouped = Grouped(told, setting) if isinstance(told, SameLabel) else None
 
     def _check(self, negatives: int) -> None:
         synthetic, consistency = self.spec.synthetic, self.spec.consistency
@@ -117,6 +123,16 @@ class Contrastive(Objective):
                 f"objective.consistency: of {negatives} negatives nothing can be consistent; give "
                 "a larger batch or queue"
             )
+
+    def network(self) -> nn.Sequential:
+        """Encoder and head that make of an image what it is compared with: maybe the slow copy."""
+        parts = (self.get_submodule(name) for name in ("encoder", "projector"))
+        return nn.Sequential(*parts)
+
+    def begin_epoch(self, corpus: Corpus, clock: Clock) -> None:
+        """Group all images of the data set, where a choice asks for it."""
+        if self.grouped is not None:
+            self.grouped.begin_epoch(self.network()[0], corpus, clock)
 
     def seconds(self, projected: Projected) -> Tensor:
         """Views of partners as they attract, (batch, partners, dim)."""
@@ -140,10 +156,13 @@ class Contrastive(Objective):
         if self.needs.matched:
             shown["matched"] = projected.answers[KNOWN].double().mean()
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
-        changed = [self._negatives(sim, projected, clock, shown) for sim in closer]
+        changed = [
+            one for sim in closer for one in self._negatives(sim, projected, rows, clock, shown)
+        ]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
         warmth = self._temperature(sims, shown)
-        pairs = zip(sims, harder, strict=True)
+        times = len(changed) // len(sims)
+        pairs = zip((sim for sim in sims for _ in range(times)), harder, strict=True)
         loss = torch.stack([self._reduced(sim, now, warmth) for sim, now in pairs]).mean()
         terms = [(1.0, loss)]
         if isinstance(consistency := self.spec.consistency, Consistency):
@@ -204,18 +223,26 @@ class Contrastive(Objective):
         return sim
 
     def _negatives(
-        self, sim: Similarities, projected: Projected, clock: Clock, shown: dict[str, Tensor]
-    ) -> Similarities:
+        self,
+        sim: Similarities,
+        projected: Projected,
+        rows: Rows,
+        clock: Clock,
+        shown: dict[str, Tensor],
+    ) -> list[Similarities]:
+        """Without false negatives, once for each size of groups."""
+        if self.grouped is not None:
+            return self.grouped.without(sim, rows, clock, shown)
         choice = self.spec.negatives
         if not isinstance(choice, FalseNegatives):
-            return sim
+            return [sim]
         count = choice.count if clock.share >= choice.begins else 0
         views = projected.answers[SUPPORT]
         views = views.repeat(len(sim.anchor) // len(views), 1, 1)
         places, known = false_negatives(sim, count, choice.threshold, views)
         shown["false_negatives"] = known.sum(1).double().mean()
         change = eliminated if choice.way == "eliminate" else attracted
-        return change(sim, places, known)
+        return [change(sim, places, known)]
 
     def _synthetic(
         self, sim: Similarities, draws: Mapping[str, Tensor], clock: Clock

@@ -139,6 +139,10 @@ class MoCoV2(Contrastive):
             answers | {name: normalize(rows, dim=2) for name, rows in others.items()},
         )
 
+    def network(self) -> nn.Sequential:
+        """The slow copy."""
+        return self.slow
+
     def seconds(self, projected: Projected) -> Tensor:
         """Keys of partners."""
         return projected.answers[PARTNERS]
