@@ -112,6 +112,7 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "dino": ("base=dino", "local=1", "prototypes=16"),
     "ibot": ("base=ibot", "prototypes=16"),
     "ifnd": ("negatives={kind: ifnd, clusters: [2, 4]}",),
+    "interclr": ("positives={kind: interclr, clusters: 2, pool: 4, negatives: 2}",),
     "backgrounds": ("views.background={kind: swap, p: 0.5, provider: tissue, area: [0, 1]}",),
 }
 REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other

@@ -42,6 +42,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "simclr, unmix": {"objective": {**SIMCLR, "mixing": "unmix"}},
     "moco_v2": {"objective": MOCO},
     "moco_v2, ifnd": {"objective": {**MOCO, "negatives": "ifnd"}},
+    "moco_v2, interclr": {"objective": {**MOCO, "positives": "interclr"}},
     "moco_v2, mochi": {"objective": {**MOCO, "synthetic": "mochi"}},
     "byol": {"objective": {"base": "byol"}},
     "swav": {"objective": {"base": "swav", "local": 4, "codes": {"queue": 640}}, "views": LOCAL},

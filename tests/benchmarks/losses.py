@@ -25,6 +25,7 @@ from torch.nn.functional import normalize
 
 from histoscope.core.data.relations import near_pairs
 from histoscope.core.encoders.contract import Encoder
+from histoscope.core.memory.bank import LabelledBank
 from histoscope.core.memory.labels import PseudoLabels
 from histoscope.core.objectives.contract import Objective, Projected, Rows, Setting
 from histoscope.core.objectives.mixed import Mixed, make_objective
@@ -47,6 +48,7 @@ from tests.benchmarks.plain_losses import (
     fnc_attract,
     ibot,
     ifnd,
+    interclr,
     macl,
     mochi,
     moco,
@@ -102,6 +104,7 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
     "mochi": ({**QUERIES, "synthetic": "mochi"}, mochi, None),
     "near": ({**QUERIES, "positives": "near"}, near, None),
     "other_case": ({**QUERIES, "positives": "other_case"}, other_case, None),
+    "interclr": ({**QUERIES, "positives": "interclr"}, interclr, None),
     "byol": ({"base": "byol"}, byol, None),
     "barlow_twins": (
         {"base": "barlow_twins", "projector": {"out": DIM}},
@@ -146,6 +149,9 @@ def made(settings: Mapping[str, Any]) -> Objective:
             groups = torch.arange(SAMPLES) * 7919 % torch.tensor([[8], [32], [128]])
             module.labels.copy_(groups)
             module.places.copy_(torch.arange(SAMPLES) * 3 % SAMPLES)
+        if isinstance(module, LabelledBank):
+            module.fill(unit(*module.features.shape, seed=8))
+            module.labels.copy_(torch.arange(SAMPLES) * 7919 % len(module.centres))
     return objective
 
 

@@ -153,6 +153,25 @@ def other_case(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Ten
     return -((logs[:, 0] + logs[lines, best + 1]) / 2).mean()
 
 
+def interclr(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    q = normalize(given["queries 0"][:, 0], dim=1)
+    bank, labels = objective.banked.bank.features, objective.banked.bank.labels
+    _, pool, count = objective.spec.positives.sizes(SAMPLES)
+    same = labels[rows.index][:, None] == labels[None]
+    others = same.clone()
+    others[torch.arange(IMAGES), rows.index] = False
+    turns = (draws["bank, positive"].double() * others.sum(1)).long()
+    places = [line.nonzero()[turn, 0] for line, turn in zip(others, turns, strict=True)]
+    cosines = q @ bank.T
+    near = cosines.detach().masked_fill(same, -torch.inf).topk(pool, 1).indices
+    steps = torch.arange(count) + draws["bank, negatives"].double()[:, None]
+    chosen = near.gather(1, (steps * pool / count).long())
+    pull = cosines.gather(1, torch.stack(places)[:, None]) + 0.5
+    logits = torch.cat([pull, cosines.gather(1, chosen)], 1) / 0.2
+    inter = cross_entropy(logits, torch.zeros(IMAGES, dtype=torch.long))
+    return 0.75 * moco(objective, given, rows, draws) + 0.25 * inter
+
+
 def simclr(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     z = normalize(torch.cat([given["view 0"][:, 0], given["view 1"][:, 0]]), dim=1)
     whose, other = rows.index.repeat(2), torch.arange(2 * IMAGES).roll(IMAGES)

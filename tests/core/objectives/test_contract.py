@@ -44,7 +44,7 @@ def test_it_keeps_its_contract_decoupled(base):
 CHOICES = {
     "temperature": ["macl", {"kind": "macl", "reweight": False}],
     "negatives": ["fnc", {"kind": "fnc", "way": "attract", "threshold": 0.2}, "ifnd"],
-    "positives": ["near", {"kind": "near", "count": 2, "spare": False}, "other_case"],
+    "positives": ["near", {"kind": "near", "count": 2, "spare": False}, "other_case", "interclr"],
     "consistency": ["co2"],
     "synthetic": [{"kind": "mochi", "hardest": 8, "pairs": 4, "with_query": 2}],
     "reduction": ["decoupled"],

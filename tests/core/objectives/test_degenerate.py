@@ -17,6 +17,8 @@ NOTHING = {
     },
     "ifnd": {"negatives": {"kind": "ifnd", "acceptance": 0}},
     "mochi": {"synthetic": {"kind": "mochi", "hardest": 8, "pairs": 0, "with_query": 0}},
+    "interclr": {"positives": {"kind": "interclr", "weight": 0, "begins": 0}},
+    "interclr, never": {"positives": {"kind": "interclr", "begins": 1}},
     "other case": {"positives": {"kind": "other_case", "begins": 1}},
 }
 
@@ -41,7 +43,11 @@ def test_it_is_the_base(base, choice):
 
 @pytest.mark.parametrize(
     "more",
-    [{"positives": {"kind": "other_case", "begins": 0.3}}, {"negatives": {"kind": "ifnd"}}],
+    [
+        {"positives": {"kind": "other_case", "begins": 0.3}},
+        {"positives": {"kind": "interclr", "begins": 0.3}},
+        {"negatives": "ifnd"},
+    ],
 )
 def test_the_comparison_can_fail(more):
     assert trained("simclr", more)[0] != trained("simclr", {})[0]

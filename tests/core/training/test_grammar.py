@@ -32,7 +32,11 @@ KEYS = {  # of the objective, and the class whose kinds it takes
     "positives": choices.PositivesSpec,
     "mixing": choices.MixingSpec,
 }
-SMALL = {"mochi": {"hardest": 8, "pairs": 4, "with_query": 2}, "ifnd": {"clusters": (2, 5)}}
+SMALL = {
+    "mochi": {"hardest": 8, "pairs": 4, "with_query": 2},
+    "ifnd": {"clusters": (2, 5)},
+    "interclr": {"clusters": 4, "pool": 10, "negatives": 4, "every": 2},
+}
 EARLY = {"begins": 0.0, "ramp": 0.0}
 
 

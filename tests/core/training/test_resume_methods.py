@@ -33,6 +33,14 @@ METHODS = {
         "momentum": {"rows": 20, "groups": 1},
         "negatives": {"kind": "ifnd", "clusters": [2, 5]},
     },
+    "moco_v2, interclr": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "positives": {
+            **{"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4},
+            **{"every": 3, "begins": 0.2},
+        },
+    },
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 

@@ -39,6 +39,10 @@ MINED = {  # what knows the whole data set, of which each process encodes its pa
         **SETTINGS["moco_v2"],
         "negatives": {"kind": "ifnd", "clusters": [2, 5]},
     },
+    "simclr, interclr": {
+        **NARROW,
+        "positives": {"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4, "begins": 0},
+    },
 }
 
 

@@ -29,19 +29,19 @@ def kmeans(rows: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     drawn = torch.from_numpy(rng.permutation(len(rows))[: FITTED * count]).to(rows.device)
     fitted = rows[drawn]
     centres = fitted[:count].clone()
-    groups = torch.arange(count, device=rows.device)
     for _ in range(ROUNDS):
-        sums = torch.zeros_like(centres)
-        for part in _parts(fitted, count):
-            # by a product, as adding in any order would have other last bits each time
-            mine = (part @ centres.T).argmax(1)
-            sums += (mine[None] == groups[:, None]).to(part.dtype) @ part
+        sums = sums_of(fitted, labels_of(fitted, centres), count)
         held = sums.square().sum(1, keepdim=True) > 0
         centres = torch.where(held, normalize(sums, dim=1), centres)
     return centres
 
 
-def nearest(rows: Tensor, centres: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def labels_of(rows: Tensor, centres: Tensor) -> Tensor:
+    """The group of each row: of the nearest centre, int64, (rows,)."""
+    return torch.cat([(part @ centres.T).argmax(1) for part in _parts(rows, len(centres))])
+
+
+def nearest(rows: Tensor, centres: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The group of each row, and its share of a softmax over the cosines to all, (rows,) both.
 
     Args:
@@ -54,6 +54,18 @@ def nearest(rows: Tensor, centres: Tensor, temperature: float = 1.0) -> tuple[Te
         labels.append(label)
         shares.append(share)
     return torch.cat(labels), torch.cat(shares)
+
+
+def sums_of(rows: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The sum of the rows of each group, (count, dim).
+
+    By products, as what is added in any order has other last bits each time.
+    """
+    groups = torch.arange(count, device=rows.device)[:, None]
+    sums = rows.new_zeros(count, rows.shape[1])
+    for part, mine in zip(_parts(rows, count), _parts(labels, count), strict=True):
+        sums += (groups == mine).to(part.dtype) @ part
+    return sums
 
 
 def _parts(rows: Tensor, count: int) -> Iterator[Tensor]:

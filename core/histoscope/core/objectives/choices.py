@@ -187,7 +187,49 @@ class OtherCase(PositivesSpec):
     begins: float = Field(0.1, ge=0, le=1, description="share of the run before there are any")
 
 
-PositivesSpec.known = {"near": Near, "other_case": OtherCase}
+class InterImage(PositivesSpec):
+    """InterCLR: another image of the own group attracts, semi-hard ones of others repel."""
+
+    kind: Literal["interclr"] = Field("interclr", description="Xie et al. 2022")
+    weight: float = Field(0.25, ge=0, le=1, description="of this term; the base's is what is left")
+    ease: float = Field(
+        0.5, ge=0, le=2, description="added to the positive's cosine (a margin of -0.5)"
+    )
+    clusters: int | None = Field(
+        None, ge=2, description="groups of all samples; default: a 128th of them, at most 10,000"
+    )
+    pool: int | None = Field(
+        None, ge=1, description="nearest of other groups; default: a tenth, at most 128,000"
+    )
+    negatives: int | None = Field(
+        None, ge=1, description="drawn of these; default: an eightieth, at most 16,384"
+    )
+    every: int = Field(10, ge=1, description="steps after which groups' centres move")
+    begins: float = Field(0.1, ge=0, le=1, description="share of the run before it counts")
+
+    def sizes(self, samples: int) -> tuple[int, int, int]:
+        """Clusters, pool and negatives of so many samples: the paper's shares of ImageNet.
+
+        Raises:
+            UsageError: they do not fit into each other.
+        """
+        clusters = self.clusters or max(2, min(10_000, samples // 128))
+        pool = self.pool or max(1, min(128_000, samples // 10))
+        negatives = self.negatives or max(1, min(16_384, samples // 80, pool))
+        for name, value, most, of in (
+            ("clusters", clusters, samples, "samples"),
+            ("pool", pool, samples, "samples"),
+            ("negatives", negatives, pool, "of the pool"),
+        ):
+            if value > most:
+                raise UsageError(
+                    f"objective.positives.{name}: {value} are more than the {most} {of}; "
+                    f"--set objective.positives.{name}={most}"
+                )
+        return clusters, pool, negatives
+
+
+PositivesSpec.known = {"near": Near, "other_case": OtherCase, "interclr": InterImage}
 MixingSpec.known = {"unmix": UnMix}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}

@@ -31,6 +31,7 @@ from histoscope.core.objectives.choices import (
     Consistency,
     FalseNegatives,
     FixedTemperature,
+    InterImage,
     Mixtures,
     Near,
     OtherCase,
@@ -47,7 +48,7 @@ from histoscope.core.objectives.contract import (
     Rows,
     Setting,
 )
-from histoscope.core.objectives.mining import Grouped
+from histoscope.core.objectives.mining import BANK_DRAWS, Banked, Grouped
 from histoscope.core.objectives.spec import ContrastSpec
 from histoscope.core.views.background import BEFORE, OF_VIEW
 
@@ -75,6 +76,7 @@ class Contrastive(Objective):
     near: Tensor | None
     groups_of: Tensor | None
     grouped: Grouped | None
+    banked: Banked | None
 
     def choose(self, needs: Needs, setting: Setting, negatives: int) -> None:
         """Set up what the choices need beside the base: to be called when ``spec`` is there.
@@ -94,6 +96,8 @@ class Contrastive(Objective):
             families[SUPPORT] = self.spec.negatives.support
         if self.spec.synthetic is not None:
             draws |= {name: Draw("uniform") for name in MIXTURE_DRAWS}
+        if isinstance(choice, InterImage):
+            draws |= {name: Draw("uniform") for name in BANK_DRAWS}
         near = choice if isinstance(choice, Near) else None
         spare = near is not None and near.spare
         partners = near.count if near else 0
@@ -110,6 +114,11 @@ class Contrastive(Objective):
         self.register_buffer("groups_of", groups, persistent=False)
         told = self.spec.negatives
         self.grouped = Grouped(told, setting) if isinstance(told, SameLabel) else None
+        self.banked = (
+            Banked(choice, self.spec.projector.out, self.spec.reduction, setting)
+            if isinstance(choice, InterImage)
+            else None
+        )
 
     def _check(self, negatives: int) -> None:
         synthetic, consistency = self.spec.synthetic, self.spec.consistency
@@ -133,6 +142,17 @@ class Contrastive(Objective):
         """Group all images of the data set, where a choice asks for it."""
         if self.grouped is not None:
             self.grouped.begin_epoch(self.network()[0], corpus, clock)
+        if self.banked is not None:
+            self.banked.begin_epoch(self.network(), corpus, clock)
+
+    def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
+        """Remember what was said of the images, where a choice asks for it."""
+        if self.banked is not None:
+            self.banked.after_step(self.said(projected), rows, clock)
+
+    def said(self, projected: Projected) -> Tensor:
+        """What others are compared with, of each image, at unit length, (batch, views, dim)."""
+        raise NotImplementedError
 
     def seconds(self, projected: Projected) -> Tensor:
         """Views of partners as they attract, (batch, partners, dim)."""
@@ -165,6 +185,10 @@ class Contrastive(Objective):
         pairs = zip((sim for sim in sims for _ in range(times)), harder, strict=True)
         loss = torch.stack([self._reduced(sim, now, warmth) for sim, now in pairs]).mean()
         terms = [(1.0, loss)]
+        if self.banked is not None:
+            weight = self.banked.weight_at(clock)
+            term = self.banked.loss(sims, rows, draws, warmth) if weight else loss.new_zeros(())
+            terms, shown["inter_image"] = [(1 - weight, loss), (weight, term)], term
         if isinstance(consistency := self.spec.consistency, Consistency):
             ramp = min(1.0, clock.share / consistency.ramp) if consistency.ramp else 1.0
             rows_of = [inconsistency(sim, consistency.temperature).mean() for sim in changed]

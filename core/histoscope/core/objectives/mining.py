@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from histoscope.core.errors import UsageError
 from histoscope.core.losses.choices import apart
-from histoscope.core.losses.contrast import Similarities
+from histoscope.core.losses.contrast import REDUCTIONS, Similarities
+from histoscope.core.losses.inter import inter_image, of_same_label, semi_hard
+from histoscope.core.memory.bank import LabelledBank
 from histoscope.core.memory.labels import PseudoLabels
-from histoscope.core.objectives.choices import SameLabel
+from histoscope.core.objectives.choices import InterImage, SameLabel
 from histoscope.core.objectives.contract import Clock, Corpus, Rows, Setting
+
+BANK_DRAWS = ("bank, positive", "bank, negatives")
 
 
 class Grouped(nn.Module):
@@ -62,3 +68,63 @@ class Grouped(nn.Module):
         false = torch.stack([(one.ignored & ~sim.ignored).sum(1) for one in changed])
         shown["false_negatives"] = false.double()
         return changed
+
+
+class Banked(nn.Module):
+    """Xie et al. 2022, "Delving into Inter-Image Invariance" (InterCLR).
+
+    A bank holds what a slow copy said last of every image, with the group that it is of. Groups
+    begin anew with each epoch; between, images change theirs and centres move.
+
+    Args:
+        choice: its settings.
+        dim: width of what is compared.
+        reduction: of the rows, by name.
+        setting: how many samples there are.
+
+    Raises:
+        UsageError: groups, pool and negatives do not fit into each other.
+    """
+
+    def __init__(self, choice: InterImage, dim: int, reduction: str, setting: Setting) -> None:
+        super().__init__()
+        clusters, self._pool, self._count = choice.sizes(setting.samples)
+        self.choice, self._reduce, self._seed = choice, REDUCTIONS[reduction], setting.seed
+        self.bank = LabelledBank(setting.samples, dim, clusters)
+
+    def weight_at(self, clock: Clock) -> float:
+        """Of the term now."""
+        return self.choice.weight if clock.share >= self.choice.begins else 0.0
+
+    def begin_epoch(self, network: nn.Module, corpus: Corpus, clock: Clock) -> None:
+        """Group the bank anew; the first is what a network makes of all images as they are."""
+        if clock.epoch == 0:
+            self.bank.fill(corpus.encode(network))
+        self.bank.cluster(self._seed, clock.epoch)
+
+    def loss(
+        self,
+        sims: Sequence[Similarities],
+        rows: Rows,
+        draws: Mapping[str, Tensor],
+        warmth: float | Tensor,
+    ) -> Tensor:
+        """Mean over all rows whose group has another image; both draws are of the image."""
+        one, some = (draws[name] for name in BANK_DRAWS)
+        mine, labels = self.bank.labels[rows.index], self.bank.labels
+        positive, known = of_same_label(labels, rows.index, one)
+        barred, features = mine[:, None] == labels[None], self.bank.features
+        lost = []
+        for anchors in (part for sim in sims for part in torch.split(sim.anchor, len(rows.index))):
+            with torch.no_grad():
+                cosines = anchors @ features.to(anchors.dtype).T
+                negatives = semi_hard(cosines, barred, self._pool, self._count, some)
+            sim = inter_image(anchors, features, positive, negatives, self.choice.ease)
+            lost.append(self._reduce(sim, warmth).masked_fill(~known, 0).sum())
+        return torch.stack(lost).mean() / known.sum().clamp(min=1)
+
+    def after_step(self, features: Tensor, rows: Rows, clock: Clock) -> None:
+        """Remember what was said of the images of a step, (batch, views, dim): its mean."""
+        self.bank.put(nn.functional.normalize(features.mean(1), dim=1), rows.index)
+        if (clock.step + 1) % self.choice.every == 0:
+            self.bank.move_centres()

@@ -147,6 +147,10 @@ class MoCoV2(Contrastive):
         """Keys of partners."""
         return projected.answers[PARTNERS]
 
+    def said(self, projected: Projected) -> Tensor:
+        """Keys."""
+        return torch.stack(_keys_of(projected), 1)
+
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Queries of each direction with their keys and the queue."""
         queries = [ask.squeeze(1) for ask in projected.asks.values()]
@@ -158,6 +162,7 @@ class MoCoV2(Contrastive):
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Enqueue the keys of this step, of all processes."""
+        super().after_step(projected, rows, clock)
         keys = _keys_of(projected)
         self.queue.put(torch.cat(keys), rows.index.repeat(len(keys)))
 

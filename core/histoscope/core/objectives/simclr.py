@@ -90,6 +90,10 @@ class SimCLR(Contrastive):
         """Partners, with their gradient."""
         return projected.asks[PARTNERS]
 
+    def said(self, projected: Projected) -> Tensor:
+        """Both views."""
+        return unit(torch.cat([projected.asks[name] for name in VIEWS], 1))
+
     def compare(self, projected: Projected, rows: Rows) -> list[Similarities]:
         """Both views of all images with each other."""
         first, second = (projected.asks[name].squeeze(1) for name in VIEWS)

@@ -17,7 +17,9 @@ from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.choices import (
     AlignmentTemperature,
     ConsistencySpec,
+    FalseNegatives,
     FixedTemperature,
+    InterImage,
     MixingSpec,
     Near,
     NegativesSpec,
@@ -115,6 +117,17 @@ class ContrastSpec(MethodSpec):
             raise ValueError(
                 "reduction decoupled has the gradient that temperature.reweight gives; set one of "
                 "them: temperature.reweight=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attracted_by_one(self) -> Self:
+        found = self.negatives
+        attracts = isinstance(found, FalseNegatives) and found.way == "attract"
+        if attracts and isinstance(self.positives, InterImage):
+            raise ValueError(
+                "negatives.way attract and positives interclr are two sources of positives; set "
+                "one of them: negatives.way=eliminate"
             )
         return self
 
