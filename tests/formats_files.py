@@ -118,6 +118,8 @@ METHODS = {  # settings of the objective, so that together they write every key 
 REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other
     "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
     "msf": ("base=msf", "neighbours.rows=8"),
+    "cmsf": ("base=cmsf", "neighbours.rows=8"),
+    "cmsf-of-before": ("base=cmsf", "neighbours.rows=8", "constraint=second_bank"),
     "other-choices": (
         *("base=moco_v2", "momentum.rows=8", "momentum.groups=1"),
         *("positives=other_case", "consistency=co2", "synthetic={kind: mochi, hardest: 4}"),

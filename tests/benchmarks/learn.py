@@ -49,6 +49,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "barlow_twins": {"objective": {"base": "barlow_twins"}},
     "dino": {"objective": {"base": "dino", "local": 4}, "views": LOCAL},
     "msf": {"objective": {"base": "msf"}},
+    "cmsf": {"objective": {"base": "cmsf"}},
+    "cmsf, second_bank": {"objective": {"base": "cmsf", "constraint": "second_bank"}},
     "ibot": {  # as its preset
         "encoder": WIDE,
         "objective": {"base": "ibot", "local": 4, "spread": 0.1},

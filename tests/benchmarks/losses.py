@@ -25,8 +25,9 @@ from torch.nn.functional import normalize
 
 from histoscope.core.data.relations import near_pairs
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.memory.bank import LabelledBank
+from histoscope.core.memory.bank import LabelledBank, LastFeatures
 from histoscope.core.memory.labels import PseudoLabels
+from histoscope.core.objectives.cmsf import CMSF, SameCluster
 from histoscope.core.objectives.contract import Objective, Projected, Rows, Setting
 from histoscope.core.objectives.mixed import Mixed, make_objective
 from histoscope.core.objectives.spec import MethodSpec
@@ -42,6 +43,8 @@ from tests.benchmarks.plain_losses import (
     Embeddings,
     barlow,
     byol,
+    cmsf,
+    cmsf_before,
     co2,
     dino,
     fnc,
@@ -120,6 +123,12 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
         None,
     ),
     "msf": ({"base": "msf", "neighbours": {"rows": QUEUE}}, msf, None),
+    "cmsf": ({"base": "cmsf", "neighbours": {"rows": QUEUE}}, cmsf, None),
+    "cmsf, second_bank": (
+        {"base": "cmsf", "neighbours": {"rows": QUEUE}, "constraint": "second_bank"},
+        cmsf_before,
+        None,
+    ),
 }
 
 
@@ -149,6 +158,11 @@ def made(settings: Mapping[str, Any]) -> Objective:
             groups = torch.arange(SAMPLES) * 7919 % torch.tensor([[8], [32], [128]])
             module.labels.copy_(groups)
             module.places.copy_(torch.arange(SAMPLES) * 3 % SAMPLES)
+        if isinstance(module, LastFeatures):
+            module.features.copy_(unit(*module.features.shape, seed=9))
+            module.visits.fill_(1)
+        if isinstance(module, CMSF) and isinstance(module.constraint, SameCluster):
+            module.labels.copy_(torch.arange(SAMPLES) * 7919 % 5600)
         if isinstance(module, LabelledBank):
             module.fill(unit(*module.features.shape, seed=8))
             module.labels.copy_(torch.arange(SAMPLES) * 7919 % len(module.centres))
@@ -183,7 +197,7 @@ def projections(objective: Objective, base: str) -> tuple[Projected, Rows]:
     elif base == "swav":
         asks = {"scores": 2 * torch.rand(IMAGES, 6, PROTOTYPES) - 1}
         answers = {"coded": unit(IMAGES, 2, DIM, seed=3)}
-    elif base == "msf":
+    elif base in ("msf", "cmsf"):
         asks = {"asked": unit(IMAGES, 1, DIM, seed=2)}
         answers = {"target": unit(IMAGES, 1, DIM, seed=3)}
     if isinstance(objective, Mixed):

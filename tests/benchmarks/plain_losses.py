@@ -230,13 +230,44 @@ def swav(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     return torch.stack(parts).mean()
 
 
-def msf(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
-    target, asked = given["target"][:, 0], normalize(given["asked"][:, 0], dim=1)
+def of_memory(objective: Any, given: Embeddings, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Whom a target may be pulled to, its cosines to them, and whose they are."""
+    target, whose = given["target"][:, 0], torch.cat([rows.index, objective.memory.index])
     columns = torch.cat([target, objective.memory.features])
-    cosines = bar(target @ columns.T, torch.cat([rows.index, objective.memory.index]), rows.index)
-    best = cosines.topk(objective.spec.neighbours.count - 1, 1).indices
-    nearest = torch.cat([target[:, None], columns[best]], 1)
-    return (2 - 2 * (nearest @ asked[:, :, None])).mean()
+    return columns, bar(target @ columns.T, whose, rows.index), whose
+
+
+def shifted(objective: Any, given: Embeddings, columns: Tensor, cosines: Tensor) -> Tensor:
+    """To the nearest that there are."""
+    target, asked = given["target"][:, 0], normalize(given["asked"][:, 0], dim=1)
+    best = cosines.topk(objective.spec.neighbours.count - 1, 1)
+    nearest = torch.cat([target[:, None], columns[best.indices]], 1)
+    away = 2 - 2 * (nearest @ asked[:, :, None])[..., 0]
+    there = torch.cat([torch.ones(IMAGES, 1), (best.values > -2).float()], 1)
+    return ((away * there).sum(1) / there.sum(1)).mean()
+
+
+def msf(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    columns, cosines, _ = of_memory(objective, given, rows)
+    return shifted(objective, given, columns, cosines)
+
+
+def cmsf(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    columns, cosines, whose = of_memory(objective, given, rows)
+    mine, theirs = objective.labels[rows.index], objective.labels[whose]
+    near = cosines.masked_fill(mine[:, None] != theirs[None], -torch.inf)
+    both = [shifted(objective, given, columns, one) for one in (cosines, near)]
+    return (both[0] + both[1]) / 2
+
+
+def cmsf_before(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    columns, cosines, whose = of_memory(objective, given, rows)
+    mine = objective.last.features[rows.index]
+    earlier = bar(mine @ torch.cat([mine, objective.past.features]).T, whose, rows.index)
+    kept = earlier.topk(objective.spec.constraint.nearest - 1, 1).indices
+    near = torch.full_like(cosines, -torch.inf).scatter(1, kept, cosines.gather(1, kept))
+    both = [shifted(objective, given, columns, one) for one in (cosines, near)]
+    return (both[0] + both[1]) / 2
 
 
 def ibot(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:

@@ -247,7 +247,7 @@ def test_targets_become_softer_over_a_share_of_the_run():
 
 
 def test_what_is_saved_is_the_slow_copy():
-    for base in ("dino", "msf"):
+    for base in ("dino", "msf", "cmsf"):
         objective = Rehearsal(base, HEAD).objective
         assert objective.published is objective.slow[0]
 

@@ -17,7 +17,7 @@ from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import SAMPLES, Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "simclr"]
-BUILT_IN = ["barlow_twins", "byol", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
+BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
 MORE = {"swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}}}
 
 
@@ -191,7 +191,9 @@ def test_choices_that_want_more_negatives_are_refused(monkeypatch):
         Rehearsal("simclr", {"consistency": "co2"})
 
 
-@pytest.mark.parametrize(("base", "key"), [("moco_v2", "momentum"), ("msf", "neighbours")])
+@pytest.mark.parametrize(
+    ("base", "key"), [("moco_v2", "momentum"), ("msf", "neighbours"), ("cmsf", "neighbours")]
+)
 def test_a_memory_holds_a_batch_and_at_most_half_of_the_samples(base, key):
     with pytest.raises(UsageError, match=f"{key}.rows: 15 hold no batch of 16"):
         Rehearsal(base, {key: {"rows": 15}})

@@ -41,6 +41,16 @@ METHODS = {
             **{"every": 3, "begins": 0.2},
         },
     },
+    "cmsf, kmeans": {
+        "base": "cmsf",
+        "neighbours": {"rows": 20, "count": 4},
+        "constraint": {"kind": "kmeans", "clusters": 4},
+    },
+    "cmsf, second bank": {
+        "base": "cmsf",
+        "neighbours": {"rows": 20, "count": 4},
+        "constraint": {"kind": "second_bank", "nearest": 4},
+    },
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 

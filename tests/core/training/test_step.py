@@ -33,11 +33,20 @@ SETTINGS = {
     "dino": {**NARROW, "local": 2, "prototypes": 12},
     "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
     "msf": {**NARROW, "neighbours": {"rows": 16, "count": 3}},
+    "cmsf": {
+        **NARROW,
+        "neighbours": {"rows": 16, "count": 3},
+        "constraint": {"kind": "kmeans", "clusters": 4},
+    },
 }
-MINED = {  # what knows the whole data set, of which each process encodes its part
+MINED = {  # what knows the whole data set, of which each process sees its part
     "moco_v2, ifnd": {
         **SETTINGS["moco_v2"],
         "negatives": {"kind": "ifnd", "clusters": [2, 5]},
+    },
+    "cmsf, second_bank": {
+        **SETTINGS["msf"],
+        "constraint": {"kind": "second_bank", "nearest": 4},
     },
     "simclr, interclr": {
         **NARROW,

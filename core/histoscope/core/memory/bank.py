@@ -65,9 +65,8 @@ class LabelledBank(nn.Module):
             features: at unit length, (batch, dim).
             index: dataset index of each, int64, (batch,).
         """
-        places = torch.arange(len(index), device=index.device)
-        last = ((index[:, None] == index[None]) * places).amax(1)
-        new, once = features.to(self.features.dtype)[last], last == places
+        last, once = last_of(index)
+        new = features.to(self.features.dtype)[last]
         old, before = self.features[index], self.labels[index]
         after = (new @ self.centres.T).argmax(1)
         groups = torch.arange(len(self.centres), device=index.device)[:, None]
@@ -81,3 +80,38 @@ class LabelledBank(nn.Module):
         """To the mean of their rows; that of a group that nobody is in stays."""
         held = (self.counts > 0)[:, None]
         self.centres.copy_(torch.where(held, normalize(self.sums, dim=1), self.centres))
+
+
+class LastFeatures(nn.Module):
+    """What was said last of every image, where anything was. All of it is state.
+
+    Args:
+        samples: images of the data set.
+        dim: width of a row.
+
+    Attributes:
+        features: (samples, dim); of images not yet seen zero.
+        visits: in how many steps each was put in, int64, (samples,).
+    """
+
+    features: Tensor
+    visits: Tensor
+
+    def __init__(self, samples: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(samples, dim))
+        self.register_buffer("visits", torch.zeros(samples, dtype=torch.int64))
+
+    @torch.no_grad()
+    def put(self, features: Tensor, index: Tensor) -> None:
+        """Replace rows, (batch, dim); of an image that comes twice the last stays."""
+        last, _ = last_of(index)
+        self.features[index] = features.to(self.features.dtype)[last]
+        self.visits[index] = self.visits[index] + 1
+
+
+def last_of(index: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row the last one of its image, int64, and whether it is that itself, (rows,)."""
+    places = torch.arange(len(index), device=index.device)
+    last = ((index[:, None] == index[None]) * places).amax(1)
+    return last, last == places

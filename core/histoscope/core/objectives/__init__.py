@@ -9,6 +9,7 @@ OBJECTIVES: Registry[Any] = Registry(
     {
         "barlow_twins": "histoscope.core.objectives.barlow_twins:BarlowTwins",
         "byol": "histoscope.core.objectives.byol:BYOL",
+        "cmsf": "histoscope.core.objectives.cmsf:CMSF",
         "dino": "histoscope.core.objectives.dino:DINO",
         "ibot": "histoscope.core.objectives.ibot:IBOT",
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",

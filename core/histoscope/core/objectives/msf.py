@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.losses.regression import unit
+from histoscope.core.losses.regression import to_neighbours, unit
 from histoscope.core.memory.queue import FeatureQueue, check_rows
 from histoscope.core.objectives.contract import (
     Clock,
@@ -39,13 +40,36 @@ class NeighboursSpec(Spec):
     )
 
 
-class MSFSpec(MethodSpec):
-    """Settings of MSF."""
+class MeanShiftSpec(MethodSpec):
+    """Settings that MSF and what builds on it share."""
 
-    base: Literal["msf"] = Field("msf", description="the method")
     projector: ProjectorSpec = Field(ProjectorSpec(), description="projection and prediction head")
     momentum: SlowSpec = Field(SlowSpec(end=None), description="the slow copy")
     neighbours: NeighboursSpec = Field(NeighboursSpec(), description="whom a view is pulled to")
+
+
+class MSFSpec(MeanShiftSpec):
+    """Settings of MSF."""
+
+    base: Literal["msf"] = Field("msf", description="the method")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Whom the targets of a step may be neighbours of.
+
+    Attributes:
+        asked, target: predictions and what they are pulled to, at unit length, (batch, dim).
+        columns: the targets and those that are remembered, (columns, dim).
+        index: dataset index of each, int64, (columns,); -1: nobody's.
+        cosines: of targets and columns; -inf with the own image and nobody, (batch, columns).
+    """
+
+    asked: Tensor
+    target: Tensor
+    columns: Tensor
+    index: Tensor
+    cosines: Tensor
 
 
 class MSF(Objective):
@@ -68,7 +92,7 @@ class MSF(Objective):
     settings: ClassVar[type[MethodSpec]] = MSFSpec
     needs = Needs()
 
-    def __init__(self, encoder: Encoder, spec: MSFSpec, setting: Setting) -> None:
+    def __init__(self, encoder: Encoder, spec: MeanShiftSpec, setting: Setting) -> None:
         super().__init__()
         held = spec.neighbours.rows
         check_rows("objective.neighbours.rows", held, setting.samples, setting.batch_size)
@@ -100,23 +124,29 @@ class MSF(Objective):
             target = unit(self.slow(first))
         return Projected({"asked": asked[:, None]}, {"target": target[:, None]})
 
-    def loss(
-        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
-    ) -> LossReport:
-        """Mean over the neighbours of each target of 2 - 2 cosine to the prediction."""
+    def candidates(self, projected: Projected, rows: Rows) -> Candidates:
+        """The targets of this step beside the memory."""
         asked, target = unit(projected.asks["asked"][:, 0]), projected.answers["target"][:, 0]
         target = target.to(asked.dtype)
         columns = torch.cat([target, self.memory.features.to(asked.dtype)])
         index = torch.cat([rows.index, self.memory.index])
         barred = (index[None] == rows.index[:, None]) | (index < 0)[None]
-        count = 1 if clock.share < self.spec.neighbours.alone else self.spec.neighbours.count
-        others = (target @ columns.T).masked_fill_(barred, -torch.inf)
-        values, places = others.topk(min(count - 1, len(columns)), dim=1)
-        nearest = torch.cat([target[:, None], columns[places]], 1)  # its own neighbour, and first
-        known = torch.cat([torch.ones_like(barred[:, :1]), values > -torch.inf], 1)
-        away = 2 - 2 * torch.einsum("bd,bkd->bk", asked, nearest)
-        loss = (away.masked_fill(~known, 0).sum(1) / known.sum(1)).mean()
-        return LossReport([(1, loss)], {"neighbours": known.sum(1).double().mean()})
+        cosines = (target @ columns.T).masked_fill_(barred, -torch.inf)
+        return Candidates(asked, target, columns, index, cosines)
+
+    def pulled(self, given: Candidates, cosines: Tensor, clock: Clock) -> tuple[Tensor, Tensor]:
+        """Rows of the distance to the nearest by some cosines, and how many they are."""
+        told = self.spec.neighbours
+        count = 1 if clock.share < told.alone else told.count
+        return to_neighbours(given.asked, given.target, given.columns, cosines, count)
+
+    def loss(
+        self, projected: Projected, rows: Rows, draws: Mapping[str, Tensor], clock: Clock
+    ) -> LossReport:
+        """Mean over the neighbours of each target of 2 - 2 cosine to the prediction."""
+        given = self.candidates(projected, rows)
+        lost, held = self.pulled(given, given.cosines, clock)
+        return LossReport([(1, lost.mean())], {"neighbours": held.double().mean()})
 
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Remember the targets of this step, of all processes."""
