@@ -38,7 +38,7 @@ def asked(base, projected):
 
 
 def by_loops(bank, views, rows, draws, told):
-    """Xie et al. 2022, eq. 3, over all views that ask."""
+    """InfoNCE of each view that asks with its row of the bank, eased, and those that repel."""
     labels, total, count = bank.labels.tolist(), 0.0, 0
     for view in views:
         for place, own in enumerate(rows.index.tolist()):

@@ -77,7 +77,21 @@ def test_it_is_said(toy, toy_store, tmp_path, monkeypatch, way):
     assert told(lines), lines
 
 
-@pytest.mark.parametrize("base", ["byol", "dino", "simclr"])
-def test_with_its_guard_nothing_is_said(toy, toy_store, tmp_path, monkeypatch, base):
-    lines = heard(toy, toy_store, tmp_path / "run", monkeypatch, None, {"base": base}, 1e-3)
+FEW = {"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4}
+GUARDED = {
+    **{base: {"base": base} for base in ("byol", "dino", "simclr")},
+    "cmsf": {"base": "cmsf", "neighbours": {"rows": 20}},
+    "cmsf, second bank": {
+        "base": "cmsf",
+        "neighbours": {"rows": 20},
+        "constraint": "second_bank",
+    },
+    "simclr, ifnd": {"base": "simclr", "negatives": {"kind": "ifnd", "clusters": [4, 8]}},
+    "simclr, interclr": {"base": "simclr", "positives": FEW},
+}
+
+
+@pytest.mark.parametrize("way", GUARDED)
+def test_with_its_guard_nothing_is_said(toy, toy_store, tmp_path, monkeypatch, way):
+    lines = heard(toy, toy_store, tmp_path / "run", monkeypatch, None, GUARDED[way], 1e-3)
     assert not told(lines), lines

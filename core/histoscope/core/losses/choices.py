@@ -206,8 +206,7 @@ def spared(sim: Similarities, others: Tensor) -> Similarities:
 def apart(sim: Similarities, mine: Tensor, theirs: Tensor, of_matched: Tensor) -> Similarities:
     """Shared columns of images with a row's own label are no negatives, nor is what is matched.
 
-    Chen et al. 2022, "Incremental False Negative Detection for Contrastive Learning", section 3.2
-    (elimination).
+    Chen et al. 2022, "Incremental False Negative Detection for Contrastive Learning", elimination.
 
     Args:
         sim: cosines.

@@ -64,9 +64,9 @@ def inter_image(
 ) -> Similarities:
     """Views against rows of a bank; the positive's cosine is eased.
 
-    Xie et al. 2022, "Delving into Inter-Image Invariance for Unsupervised Visual Representations",
-    eq. 3, with the cosine margin of section 3.4, which is negative: it is added to the positive's
-    cosine, so that images which are only of one group need not come together.
+    Xie et al. 2022, "Delving into Inter-Image Invariance for Unsupervised Visual Representations".
+    Its cosine margin is negative: it is added to the positive's cosine, so that images which are
+    only of one group need not come together.
 
     Args:
         anchor: views at unit length, (rows, dim), with their gradient.

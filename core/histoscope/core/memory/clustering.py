@@ -17,8 +17,8 @@ AT_ONCE = 2**24  # cosines
 def kmeans(rows: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """Centres of groups, at unit length, (count, dim).
 
-    Dhillon and Modha 2001, "Concept Decompositions for Large Sparse Text Data", section 3. The
-    first centres are drawn rows; a group that has lost its rows keeps its centre. Of many rows so
+    Dhillon and Modha 2001, "Concept Decompositions for Large Sparse Text Data". The first centres
+    are drawn rows; a group that has lost its rows keeps its centre. Of many rows so
     many are drawn that each group is fitted to 256.
 
     Args:

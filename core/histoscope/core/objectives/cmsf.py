@@ -75,7 +75,7 @@ class CMSFSpec(MeanShiftSpec):
 
 
 class CMSF(MSF):
-    """Navaneet et al. 2022, "Constrained Mean Shift", section 3: half of MSF, half constrained.
+    """Navaneet et al. 2022, "Constrained Mean Shift": half of MSF, half of it constrained.
 
     Beside MSF's memory it keeps the last target of every image. By ``kmeans`` these are grouped
     when an epoch begins; an image that was not seen in an earlier one is of no group, and barred

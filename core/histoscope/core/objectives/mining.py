@@ -73,8 +73,8 @@ class Grouped(nn.Module):
 class Banked(nn.Module):
     """Xie et al. 2022, "Delving into Inter-Image Invariance" (InterCLR).
 
-    A bank holds what a slow copy said last of every image, with the group that it is of. Groups
-    begin anew with each epoch; between, images change theirs and centres move.
+    A bank holds what was said last of every image, with the group that it is of. Groups begin anew
+    with each epoch; between, images change theirs and centres move.
 
     Args:
         choice: its settings.
