@@ -38,7 +38,7 @@ METHODS = {
         "momentum": {"rows": 20, "groups": 1},
         "positives": {
             **{"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4},
-            **{"every": 3, "begins": 0.2},
+            **{"every": 2, "begins": 0.2},
         },
     },
     "cmsf, kmeans": {
@@ -84,3 +84,5 @@ def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, method):
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
     found = cut_off(toy_store, toy, spec, tmp_path / "killed", AN_EPOCH + 2)
     assert found == outcome(tmp_path / "whole")
+    kept = [tmp_path / name / "objective.safetensors" for name in ("whole", "killed")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
