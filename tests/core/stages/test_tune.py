@@ -120,7 +120,7 @@ def test_another_question_wants_another_folder(toy_store, toy, ways, tmp_path):
         run(toy_store, toy, ways, tmp_path / "out", rounds=1, asked=few)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty, and holds no tune.json"):
+    with pytest.raises(UsageError, match=r"not empty, and holds no tune\.json"):
         run(toy_store, toy, ways, tmp_path / "other")
 
 

@@ -66,7 +66,7 @@ def command(
     opened, progress = Store(store), Console()
     given = given_flags(flags)
     chosen = None if arms else preset or opened.domain
-    told = {name: given[name] for name in ("steps", "rounds") if name in given}
+    told = {name: one for name, one in given.items() if name not in LEARN}
     spec = resolve_settings(TuneSpec, "tune", chosen, arms, sets, told)
     learn = resolve_settings(
         FinetuneSpec, "finetune", None, None, (), {n: one for n, one in given.items() if n in LEARN}
