@@ -244,20 +244,21 @@ def _rows_of(
     """Features of the sources that have a label; what cannot be read is said and left out."""
     labelled = [one for one in given.sources if one.id in table.known()]
     parts, features = list[pa.Table](), [np.zeros((0, given.dim), np.float32)]
+    left_out = dict[str, list[str]]()
     progress.start("features", len(labelled), "files")
     for source in labelled:
         try:
             rows, vectors = _read(opening, source, given.dim)
-        except UnreadableSource as fault:
-            progress.say(f"not used: {source.path}: {fault}")
-            rows, vectors = None, features[0]
-        if rows is not None and not len(rows):
-            progress.say(f"not used: {source.path}: no features in it")
-        elif rows is not None:
+            if not len(rows):
+                raise UnreadableSource("no features in it")
             parts.append(rows)
             features.append(vectors)
+        except UnreadableSource as fault:
+            left_out.setdefault(str(fault), []).append(source.path)
         progress.advance()
     progress.finish()
+    for reason, paths in left_out.items():
+        progress.say(f"not used: {listed(paths)}: {reason}")
     if not parts:
         raise DataError("--features: no labelled file of them could be read")
     return GivenRows(pa.concat_tables(parts), np.concatenate(features))
