@@ -5,6 +5,7 @@ Amounts of stain become what the scanner of one laboratory records.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -84,9 +85,29 @@ def make_section(seed: int, case: int, side_px: int) -> Section:
         side_px: width and height, a multiple of 64.
     """
     rng = generator(seed, "phantom/section", case)
-    tissue = _tissue(side_px, rng)
-    regions = _regions(side_px, rng)
-    stains = np.zeros((2, side_px, side_px))
+    tissue = pieces(side_px, rng)
+    regions = cells(side_px, 4, rng, _all_as_often)
+    return painted(seed, case, tissue, regions, laboratory_of(case), rng)
+
+
+def painted(
+    seed: int,
+    case: int,
+    tissue: Field,
+    regions: NDArray[np.int64],
+    laboratory: Laboratory,
+    rng: np.random.Generator,
+) -> Section:
+    """The section with these tissues in these places, stained and scanned.
+
+    Args:
+        seed, case: of the textures.
+        tissue: 1 on tissue, 0 on glass, soft at the edge, (side, side).
+        regions: class of each pixel, (side, side).
+        laboratory: stains and scanner.
+        rng: of stain and scan.
+    """
+    stains = np.zeros((2, *tissue.shape))
     for number, name in enumerate(CLASSES):
         inside = (regions == number) & (tissue > 0)
         if not inside.any():
@@ -94,7 +115,7 @@ def make_section(seed: int, case: int, side_px: int) -> Section:
         nuclei, matrix = _texture(name, inside, generator(seed, f"phantom/{name}", case))
         ties = generator(seed, "phantom/ties", case, number)
         stains[:, inside] = level(nuclei, matrix, inside, ties)[:, inside]
-    pixels = record(stains, tissue, laboratory_of(case), rng)
+    pixels = record(stains, tissue, laboratory, rng)
     truth = np.where(tissue > 0.5, regions + 1, GLASS).astype(np.uint8)
     return Section(pixels, truth)
 
@@ -109,7 +130,7 @@ def _texture(name: str, inside: Mask, rng: np.random.Generator) -> tuple[Field, 
     return stretch(nuclei, len(inside)), stretch(matrix, len(inside))
 
 
-def _tissue(side_px: int, rng: np.random.Generator) -> Field:
+def pieces(side_px: int, rng: np.random.Generator) -> Field:
     """Two or three rounded pieces with a rough outline: 1 inside, 0 on glass, soft edge."""
     y, x = np.mgrid[:side_px, :side_px] / side_px
     rough = 0.02 * smooth_noise(side_px, 60, rng)
@@ -121,13 +142,28 @@ def _tissue(side_px: int, rng: np.random.Generator) -> Field:
     return blur((inside > 0).astype(float), 1.5)
 
 
-def _regions(side_px: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Class of each pixel: cells of a wavy Voronoi diagram, every class equally often."""
-    across = 4
+def _all_as_often(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.permutation(np.resize(rng.permutation(len(CLASSES)), count))
+
+
+def cells(
+    side_px: int,
+    across: int,
+    rng: np.random.Generator,
+    owners_of: Callable[[int, np.random.Generator], NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """Class of each pixel, (side, side): cells of a wavy Voronoi diagram.
+
+    Args:
+        side_px: width and height.
+        across: cells side by side.
+        rng: of the section.
+        owners_of: the class of each of so many cells.
+    """
     place = (np.arange(across) + 0.5) / across * side_px
     seeds = np.stack(np.meshgrid(place, place), axis=-1).reshape(-1, 2)
     seeds += rng.uniform(-0.25, 0.25, seeds.shape) * side_px / across
-    owners = rng.permutation(np.resize(rng.permutation(len(CLASSES)), len(seeds)))
+    owners = owners_of(len(seeds), rng)
     y, x = np.mgrid[:side_px, :side_px].astype(float)
     x = x + 8 * smooth_noise(side_px, 50, rng)
     y = y + 8 * smooth_noise(side_px, 50, rng)

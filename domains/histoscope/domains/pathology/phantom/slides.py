@@ -140,7 +140,7 @@ def pure_tiles(truth: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
 def _write_case(paths: Mapping[str, Path], part: str, name: str, section: Section) -> int:
     """Write what the case's part of the phantom asks for; returns how many tiles."""
     if part == "new":
-        _write_slide(paths["new"] / f"{name}.tif", section.pixels)
+        write_slide(paths["new"] / f"{name}.tif", section.pixels)
         side = len(section.truth) // 2 ** (LEVELS - 1)
         _write_png(
             paths["new-truth"] / f"{name}.png",
@@ -148,7 +148,7 @@ def _write_case(paths: Mapping[str, Path], part: str, name: str, section: Sectio
         )
         return 0
     if part == "train":
-        _write_slide(paths["unlabelled"] / f"{name}.tif", section.pixels)
+        write_slide(paths["unlabelled"] / f"{name}.tif", section.pixels)
     tiles = list(pure_tiles(section.truth))
     for x, y, best in tiles:
         tile = section.pixels[y : y + TILE_PX, x : x + TILE_PX, ::-1]
@@ -163,7 +163,7 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
         path.write_bytes(data.tobytes())
 
 
-def _write_slide(path: Path, pixels: NDArray[np.uint8]) -> None:
+def write_slide(path: Path, pixels: NDArray[np.uint8]) -> None:
     """A tiled pyramid, deflate, with its scale in the resolution tags."""
     level: NDArray[Any] = pixels
     with plain_path(path), tifffile.TiffWriter(path) as tiff:
