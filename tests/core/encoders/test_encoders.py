@@ -154,6 +154,16 @@ CHECKED = [
     {"kind": "noisy"},
     {"kind": "timm", "name": "resnet10t"},
     {"kind": "timm", "name": VIT},
+    {
+        "kind": "layers",
+        "network": "resnet10t",
+        "usual": 512,
+        "head": [
+            {"width": 16, "bias": False, "norm": True, "act": "relu"},
+            {"width": 8, "bias": True, "norm": False, "act": "gelu"},
+        ],
+        "layers": [{"name": "layer2", "width": 128}, {"name": "head.2", "width": 8}],
+    },
 ]
 
 

@@ -9,6 +9,7 @@ ENCODERS: Registry[Any] = Registry(
     {
         "colour": "histoscope.core.encoders.colour:ColourEncoder",
         "given": "histoscope.core.encoders.given:GivenEncoder",
+        "layers": "histoscope.core.encoders.layers:LayersEncoder",
         "timm": "histoscope.core.encoders.timm:TimmEncoder",
     },
     group="histoscope.encoders",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import cv2
@@ -34,6 +35,7 @@ class ColourEncoder(nn.Module):
 
     settings: ClassVar[type[EncoderSpec]] = ColourSpec
     dim = 18
+    blocks: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, spec: EncoderSpec | None = None, normalisation: object = None) -> None:
         super().__init__()

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from histoscope.core.encoders.pixels import Normalisation
 
-Want = Literal["pooled", "tokens", "map"]
+Want = Literal["pooled", "tokens", "map", "blocks"]
+USUAL = "usual"  # the pooled output of a whole network, among its blocks
 
 
 class EncoderSpec(Spec):
@@ -77,12 +78,18 @@ class Encoder(Protocol):
         spec: its settings.
         dim: width of a row of pooled features; whoever makes one measures it.
         normalisation: of its images, where RGB lies in 0..1.
+        blocks: name and width of each block's pooled output, first to last, and behind them of the
+            usual one; empty where it has none.
     """
 
     settings: ClassVar[type[EncoderSpec]]
     spec: EncoderSpec
     dim: int
     normalisation: Normalisation
+
+    @property
+    def blocks(self) -> Mapping[str, int]:
+        """See above."""
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """RGB in 0..1, (batch, 3, height, width), to pooled features, (batch, dim), float32."""
@@ -97,7 +104,8 @@ class Encoder(Protocol):
             masked: patches that are hidden from the network.
             want: ``pooled`` (batch, dim); ``map`` (batch, channels, rows, columns); ``tokens``
                 (batch, tokens, channels), the rows of the map one after the other, behind those
-                that stand for no place (a class token) where the network has any.
+                that stand for no place (a class token) where the network has any; ``blocks``
+                (batch, widths of ``blocks`` together), side by side.
 
         Raises:
             UsageError: the network has no such features.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NoReturn
 
 from pydantic import Field
@@ -25,6 +26,7 @@ class GivenEncoder(nn.Module):
     """Stands for a network that is elsewhere; it takes no image."""
 
     settings: ClassVar[type[EncoderSpec]] = GivenSpec
+    blocks: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, spec: EncoderSpec, normalisation: object = None) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from histoscope.core.encoders.contract import EncoderSpec, Masked, Want
+from histoscope.core.encoders.blocks import heard, widths_of
+from histoscope.core.encoders.contract import USUAL, EncoderSpec, Masked, Want
 from histoscope.core.encoders.pixels import Normalisation, Normalise, at_least_float32
 from histoscope.core.errors import DataError, UsageError, near_word
 
@@ -61,11 +62,19 @@ class TimmEncoder(nn.Module):
         """RGB in 0..1, (batch, 3, height, width), to (batch, dim), float32."""
         return at_least_float32(cast(Tensor, self.network(self._normalise(images))))
 
+    @property
+    def blocks(self) -> dict[str, int]:
+        """By timm's names: stages of most networks, blocks of transformers."""
+        widths = widths_of(self.network)
+        return {**widths, USUAL: self.dim} if widths else {}
+
     def encode(self, images: Tensor, want: Want, masked: Masked | None = None) -> Tensor:
-        """As the call, but pooled features, a map or tokens; some patches may be hidden."""
+        """As the call, but also a map, tokens or blocks; some patches may be hidden."""
         with self._hiding(masked):
             if want == "pooled":
                 return self.forward(images)
+            if want == "blocks":
+                return self._blocks_of(images)
             features: Any = self.network.forward_features(self._normalise(images))
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise UsageError(f"encoder {self.spec.architecture}: has no {want}")
@@ -74,6 +83,14 @@ class TimmEncoder(nn.Module):
         if features.shape[1] != self.network.num_features:  # channels stand last
             features = features.permute(0, 3, 1, 2)
         return at_least_float32(features if want == "map" else features.flatten(2).transpose(1, 2))
+
+    def _blocks_of(self, images: Tensor) -> Tensor:
+        where = f"encoder {self.spec.architecture}"
+        if not self.blocks:
+            raise UsageError(f"{where}: has no blocks that timm names")
+        with heard(self.network, where) as rows:
+            usual = self.forward(images)
+        return torch.cat([*(rows[name] for name in widths_of(self.network)), usual], dim=1)
 
     @contextmanager
     def _hiding(self, masked: Masked | None) -> Iterator[None]:

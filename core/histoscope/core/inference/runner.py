@@ -49,6 +49,7 @@ class Runner:
 
     Attributes:
         encoded: images that it has encoded.
+        usual: where a row holds the network's pooled output, of several layers that it may hold.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Runner:
         self.module, self.device, self.precision = module.to(device), device, precision
         self.dim, self.key = int(getattr(module, "dim", 0)), f"{name}-{device.type}-{precision}"
         self.encoded, self._given = 0, isinstance(module, GivenEncoder)
+        self.usual: slice = getattr(module, "usual", slice(None))
 
     @classmethod
     def of(cls, loaded: LoadedEncoder, compute: Compute) -> Runner:

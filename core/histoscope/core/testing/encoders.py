@@ -12,7 +12,7 @@ import torch
 
 from histoscope.core.config import build
 from histoscope.core.encoders import ENCODERS
-from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.contract import USUAL, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, load_encoder, save_encoder
 from histoscope.core.encoders.making import random_encoder
 from histoscope.core.errors import UsageError
@@ -42,6 +42,7 @@ def check_encoder(network: Mapping[str, Any] | str, size_px: int = 64) -> None:
         rows = encoder(images)
         _check_rows(encoder, images, rows)
         _check_others(encoder, images)
+        _check_blocks(encoder, images, rows)
         _check_folder(encoder, images, rows)
         if any(True for _ in encoder.parameters()):
             wide = copy.deepcopy(encoder).double()(images.double())
@@ -71,6 +72,20 @@ def _check_others(encoder: Any, images: torch.Tensor) -> None:
     assert place.dtype == tokens.dtype == torch.float32, "encode: not float32"
     flat = place.flatten(2).transpose(1, 2)
     assert torch.equal(tokens[:, -flat.shape[1] :], flat), "encode: the map is not its tokens"
+
+
+def _check_blocks(encoder: Any, images: torch.Tensor, rows: torch.Tensor) -> None:
+    """Side by side as wide as they are said to be, the usual output behind them."""
+    widths: Mapping[str, int] = getattr(encoder, "blocks", {})
+    if not widths:
+        return
+    given = encoder.encode(images, "blocks")
+    assert given.dtype == torch.float32, "encode: blocks are not float32"
+    assert given.shape == (BATCH, sum(widths.values())), f"encode: blocks {tuple(given.shape)}"
+    (*_, last), width = widths, [*widths.values()][-1]
+    assert last == USUAL, f"blocks: the last is {last}, not {USUAL}"
+    if width == encoder.dim:  # else it gives layers of a network
+        assert torch.equal(given[:, -width:], rows), "encode: the last block is not the call"
 
 
 def _check_folder(encoder: Any, images: torch.Tensor, rows: torch.Tensor) -> None:
