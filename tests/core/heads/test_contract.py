@@ -11,6 +11,7 @@ import pytest
 from histoscope.core.heads import HEADS
 from histoscope.core.heads.attention import AttentionHead
 from histoscope.core.heads.contract import Bags
+from histoscope.core.heads.layer import LayerHead
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
 from histoscope.core.heads.neighbours import fit_neighbours
@@ -48,6 +49,14 @@ def transformed():
     return AttentionHead(linear, *parts, np.full(8, 1.5, np.float32), blocks)
 
 
+def of_part(kind, labels):
+    """A probe of three of the features."""
+    probe = Probe(1.0, FEATURES[:, 2:5].mean(axis=0))
+    fit = probe.fit if labels.ndim == 1 else probe.fit_with_thresholds
+    head = fit(FEATURES[:, 2:5], labels, 3)[0]
+    return LayerHead(head if kind is LinearHead else kind(head), 2, 5)
+
+
 def fitted():
     centre = FEATURES.mean(axis=0)
     return {
@@ -60,6 +69,9 @@ def fitted():
         "topk, exclusive": TopKHead(Probe(1.0).fit(FEATURES, CLASSES, 3)[0], 0.25),
         "topk, several": TopKHead(Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0], 0.25),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),
+        "layer, exclusive": of_part(LinearHead, CLASSES),
+        "layer, several": of_part(LinearHead, PRESENT),
+        "mean of a layer, exclusive": of_part(MeanHead, CLASSES),
     }
 
 
@@ -110,6 +122,30 @@ def test_a_share_that_is_no_part_is_refused(share):
         type(head).of(
             {**head.tensors(), "share": np.array([share], np.float32)}, OF_SOURCE, 6, None
         )
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({"start": np.array(-1)}, "no part of 6 features"),
+        ({"stop": np.array(7)}, "no part of 6 features"),
+        ({"start": np.array(5)}, "no part of 6 features"),
+        ({"start": np.array(1)}, "tensors"),
+        ({"stop": np.array(4.5, np.float32)}, "whole numbers"),
+        ({"start": np.array([2])}, "whole numbers"),
+    ],
+)
+def test_places_that_are_no_part_of_a_row_are_refused(ends, said):
+    tensors = {**fitted()["layer, exclusive"].tensors(), **ends}
+    with pytest.raises(ValueError, match=said):
+        LayerHead.of(tensors, ONE, 6, None)
+
+
+def test_a_head_of_a_layer_sees_nothing_else_of_a_row():
+    head, others = fitted()["layer, exclusive"], FEATURES.copy()
+    others[:, [0, 1, 5]] = 9
+    one, other = (head.probabilities(Bags.of_samples(rows)) for rows in (FEATURES, others))
+    assert np.array_equal(one, other)
 
 
 def test_planted_faults_are_found():

@@ -8,6 +8,7 @@ HEADS: Registry[Any] = Registry(
     "head",
     {
         "attention": "histoscope.core.heads.attention:AttentionHead",
+        "layer": "histoscope.core.heads.layer:LayerHead",
         "linear": "histoscope.core.heads.linear:LinearHead",
         "mean": "histoscope.core.heads.mean:MeanHead",
         "topk": "histoscope.core.heads.topk:TopKHead",

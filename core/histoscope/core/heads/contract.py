@@ -51,6 +51,10 @@ class Bags:
         none = self.features[:0]
         return Bags(np.concatenate([none, *parts]), np.cumsum([0, *map(len, parts)]))
 
+    def part(self, place: slice) -> Bags:
+        """All of them, of each row a part."""
+        return Bags(np.ascontiguousarray(self.features[:, place]), self.starts)
+
     def means(self) -> Rows:
         """The mean row of each bag, (bags, dim)."""
         if len(self) == len(self.features):
@@ -72,7 +76,6 @@ class Head(Protocol):
     """
 
     kind: ClassVar[str]
-    level: ClassVar[Level]
 
     @classmethod
     def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
@@ -87,6 +90,10 @@ class Head(Protocol):
         Raises:
             ValueError: the tensors are not of such a head.
         """
+
+    @property
+    def level(self) -> Level:
+        """What one bag is."""
 
     @property
     def exclusive(self) -> bool:
