@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.decorrelation import cross_correlation, decorrelated
@@ -59,9 +59,14 @@ class BarlowTwins(Objective):
     def __init__(self, encoder: Encoder, spec: BarlowTwinsSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
-        hidden = spec.projector.hidden
-        self.projector = layered([encoder.dim, hidden, hidden, spec.projector.out])
+        self.projector = self.head_of(spec, encoder.dim)
         self.spec = spec
+
+    @classmethod
+    def head_of(cls, spec: BarlowTwinsSpec, dim: int) -> nn.Module:
+        """Three layers."""
+        hidden = spec.projector.hidden
+        return layered([dim, hidden, hidden, spec.projector.out])
 
     def project(self, views: Views) -> Projected:
         """Both views, passed one after the other, as separate BN batches."""

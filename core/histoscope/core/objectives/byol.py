@@ -56,11 +56,16 @@ class BYOL(Objective):
         super().__init__()
         hidden, out = spec.projector.hidden, spec.projector.out
         self.encoder = encoder
-        self.projector = layered([encoder.dim, hidden, out])
+        self.projector = self.head_of(spec, encoder.dim)
         self.predictor = layered([out, hidden, out])
         network = nn.Sequential(cast(nn.Module, encoder), self.projector)
         self.slow = copy.deepcopy(network).requires_grad_(False)
         self.spec = spec
+
+    @classmethod
+    def head_of(cls, spec: BYOLSpec, dim: int) -> nn.Module:
+        """Two layers; what predicts stands behind it."""
+        return layered([dim, spec.projector.hidden, spec.projector.out])
 
     def before_step(self, clock: Clock) -> None:
         """Slow copy <- kept · slow copy + (1 - kept) · network, parameters only."""

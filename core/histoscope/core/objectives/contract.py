@@ -222,12 +222,24 @@ class Objective(nn.Module):
         second: asks that stand for answers where it has none: what is asked of mixed images is
             answered by the others.
         paired: names of draws that must be the same for two images that are mixed.
+        head_at: where in its state the projection head behind the published network lies.
     """
 
     settings: ClassVar[type[MethodSpec]]
     needs: Needs
     second: ClassVar[Sequence[str]] = ()
     paired: Sequence[str] = ()
+    head_at: ClassVar[str] = "projector"
+
+    @classmethod
+    def head_of(cls, spec: Any, dim: int) -> nn.Module | None:
+        """A new projection head of the published network; None: the method does not tell.
+
+        Args:
+            spec: the method's settings.
+            dim: width of the network's features.
+        """
+        return None
 
     @property
     def published(self) -> nn.Module:

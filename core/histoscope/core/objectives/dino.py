@@ -85,20 +85,26 @@ class DINO(Objective):
     """
 
     settings: ClassVar[type[MethodSpec]] = DINOSpec
+    head_at = "slow.1"
 
     centre: Tensor
 
     def __init__(self, encoder: Encoder, spec: DINOSpec, setting: Setting) -> None:
         super().__init__()
-        hidden, width = spec.projector.hidden, spec.projector.out
         self.encoder = encoder
-        self.projector = layered([encoder.dim, hidden, hidden, width])
-        self.prototypes = Prototypes(width, spec.prototypes)
+        self.projector = self.head_of(spec, encoder.dim)
+        self.prototypes = Prototypes(spec.projector.out, spec.prototypes)
         network = nn.Sequential(cast(nn.Module, encoder), self.projector, self.prototypes)
         self.slow = copy.deepcopy(network).requires_grad_(False)
         self.register_buffer("centre", torch.zeros(spec.prototypes))
         families = {"global": LARGE} | ({"local": spec.local} if spec.local else {})
         self.needs, self.spec = Needs(families=families), spec
+
+    @classmethod
+    def head_of(cls, spec: DINOSpec, dim: int) -> nn.Module:
+        """Three layers before the prototypes."""
+        hidden = spec.projector.hidden
+        return layered([dim, hidden, hidden, spec.projector.out])
 
     @property
     def published(self) -> nn.Module:

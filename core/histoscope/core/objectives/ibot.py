@@ -82,6 +82,7 @@ class IBOT(Objective):
     """
 
     settings: ClassVar[type[MethodSpec]] = IBOTSpec
+    head_at = "slow.1"
 
     centre: Tensor
     patch_centre: Tensor
@@ -90,9 +91,8 @@ class IBOT(Objective):
         super().__init__()
         self.encoder, self.spec = encoder, spec
         channels, self.side, self.before = _grid_of(encoder, setting.size_px)
-        hidden, width = spec.projector.hidden, spec.projector.out
-        self.projector = layered([channels, hidden, hidden, width], norm=False)
-        self.prototypes = Prototypes(width, spec.prototypes)
+        self.projector = self.head_of(spec, channels)
+        self.prototypes = Prototypes(spec.projector.out, spec.prototypes)
         self.slow = copy.deepcopy(
             nn.ModuleList([cast(nn.Module, encoder), self.projector, self.prototypes])
         ).requires_grad_(False)
@@ -107,6 +107,12 @@ class IBOT(Objective):
             for what in ("any", *BOX)
         }
         self.needs, self.paired = Needs(families=families, draws=draws), tuple(draws)
+
+    @classmethod
+    def head_of(cls, spec: IBOTSpec, dim: int) -> nn.Module:
+        """Three layers before the prototypes, without batch norm."""
+        hidden = spec.projector.hidden
+        return layered([dim, hidden, hidden, spec.projector.out], norm=False)
 
     @property
     def published(self) -> nn.Module:

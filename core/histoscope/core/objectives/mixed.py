@@ -50,6 +50,22 @@ def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Obje
     return Mixed(made, spec.mixing, spec.base) if isinstance(spec.mixing, UnMix) else made
 
 
+def head_of(spec: MethodSpec, dim: int) -> tuple[nn.Module, str] | None:
+    """A new projection head of the method that settings ask for, and where in its state it lies.
+
+    None where the method does not tell. Torch's generator stays as it is.
+
+    Args:
+        spec: settings.
+        dim: width of the network's features.
+    """
+    method: type[Objective] = OBJECTIVES.load(spec.base)
+    with torch.random.fork_rng(devices=[]):
+        head = method.head_of(spec, dim)
+    mixed = "base." * isinstance(spec.mixing, UnMix)
+    return None if head is None else (head, f"{mixed}{method.head_at}.")
+
+
 @dataclass(frozen=True)
 class Mixture:
     """How two images become one.

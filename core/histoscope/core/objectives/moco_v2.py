@@ -94,7 +94,7 @@ class MoCoV2(Contrastive):
         held = spec.momentum.rows
         check_rows("objective.momentum.rows", held, setting.samples, setting.batch_size)
         self.encoder = encoder
-        self.projector = plain_projector(encoder.dim, spec.projector)
+        self.projector = self.head_of(spec, encoder.dim)
         network = nn.Sequential(cast(nn.Module, self.encoder), self.projector)
         self.slow = copy.deepcopy(network).requires_grad_(False)
         self.queue = FeatureQueue(held, spec.projector.out)
@@ -103,6 +103,11 @@ class MoCoV2(Contrastive):
         needs = Needs(draws=orders, least_part=2 * spec.momentum.groups)
         self.choose(needs, setting, negatives=held)
         self._pairs = [(0, 1), (1, 0)] if spec.momentum.symmetric else [(0, 1)]  # query, key
+
+    @classmethod
+    def head_of(cls, spec: MoCoV2Spec, dim: int) -> nn.Module:
+        """Two layers, without batch norm."""
+        return plain_projector(dim, spec.projector)
 
     def before_step(self, clock: Clock) -> None:
         """Slow copy <- rate · slow copy + (1 - rate) · network, parameters only."""

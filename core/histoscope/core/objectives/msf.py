@@ -90,6 +90,7 @@ class MSF(Objective):
     """
 
     settings: ClassVar[type[MethodSpec]] = MSFSpec
+    head_at = "slow.1"
     needs = Needs()
 
     def __init__(self, encoder: Encoder, spec: MeanShiftSpec, setting: Setting) -> None:
@@ -98,12 +99,17 @@ class MSF(Objective):
         check_rows("objective.neighbours.rows", held, setting.samples, setting.batch_size)
         hidden, out = spec.projector.hidden, spec.projector.out
         self.encoder = encoder
-        self.projector = layered([encoder.dim, hidden, out])
+        self.projector = self.head_of(spec, encoder.dim)
         self.predictor = layered([out, hidden, out])
         network = nn.Sequential(cast(nn.Module, encoder), self.projector)
         self.slow = copy.deepcopy(network).requires_grad_(False)
         self.memory = FeatureQueue(held, out)
         self.spec = spec
+
+    @classmethod
+    def head_of(cls, spec: MSFSpec, dim: int) -> nn.Module:
+        """Two layers; what predicts stands behind it."""
+        return layered([dim, spec.projector.hidden, spec.projector.out])
 
     @property
     def published(self) -> nn.Module:

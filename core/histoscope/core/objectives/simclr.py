@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.losses.contrast import Similarities, in_batch
@@ -65,9 +65,14 @@ class SimCLR(Contrastive):
     def __init__(self, encoder: Encoder, spec: SimCLRSpec, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = projector(encoder.dim, spec.projector)
+        self.projector = self.head_of(spec, encoder.dim)
         self.spec = spec
         self.choose(Needs(), setting, negatives=2 * setting.batch_size - 2)
+
+    @classmethod
+    def head_of(cls, spec: SimCLRSpec, dim: int) -> nn.Module:
+        """Two layers."""
+        return projector(dim, spec.projector)
 
     def project(self, views: Views) -> Projected:
         """All views, passed one after the other, as separate BN batches."""

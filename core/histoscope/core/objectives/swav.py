@@ -90,7 +90,7 @@ class SwAV(Objective):
                 f"samples; --set objective.codes.queue={setting.samples // 2}"
             )
         self.encoder = encoder
-        self.projector = layered([encoder.dim, spec.projector.hidden, width])
+        self.projector = self.head_of(spec, encoder.dim)
         self.prototypes = nn.Linear(width, codes.prototypes, bias=False)
         self.queues = nn.ModuleList(
             [FeatureQueue(codes.queue, width) for _ in range(CODED if codes.queue else 0)]
@@ -98,6 +98,11 @@ class SwAV(Objective):
         families = {"global": CODED} | ({"local": spec.local} if spec.local else {})
         self.needs, self.spec = Needs(families=families), spec
         self._batch = setting.batch_size
+
+    @classmethod
+    def head_of(cls, spec: SwAVSpec, dim: int) -> nn.Module:
+        """Two layers before the prototypes."""
+        return layered([dim, spec.projector.hidden, spec.projector.out])
 
     def before_step(self, clock: Clock) -> None:
         """Prototypes at unit length."""

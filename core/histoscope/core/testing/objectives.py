@@ -24,7 +24,7 @@ from histoscope.core.objectives.contract import (
     Views,
 )
 from histoscope.core.objectives.contrastive import MATCHED
-from histoscope.core.objectives.mixed import make_objective
+from histoscope.core.objectives.mixed import head_of, make_objective
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.randomness import generator
 from histoscope.core.training.batches import numbers_of
@@ -189,6 +189,7 @@ def check_objective(
     ready = Rehearsal(base, settings, matched=matched)
     _warm_up(ready)
     _check_published(ready.objective)
+    _check_head(ready.objective, MethodSpec.model_validate({"base": base, **(settings or {})}))
     _check_groups(ready.objective)
     _check_projection(ready)
     _check_loss(ready)
@@ -214,6 +215,21 @@ def _check_published(objective: Objective) -> None:
         assert hasattr(network, name), f"published: {name} is missing: it is no encoder"
     ours = {id(module) for module in objective.modules()}
     assert id(network) in ours, "published: is no part of the objective, so no checkpoint has it"
+
+
+def _check_head(objective: Objective, spec: MethodSpec) -> None:
+    """What a method tells of its head fits what is saved of it."""
+    dim: Any = objective.published.dim
+    told = head_of(spec, dim)
+    if told is not None:
+        mine, place = told
+        saved = {
+            name.removeprefix(place): value.shape
+            for name, value in objective.state_dict().items()
+            if name.startswith(place)
+        }
+        made = {name: value.shape for name, value in mine.state_dict().items()}
+        assert made == saved, f"head_of: another head than lies at {place}"
 
 
 def _check_groups(objective: Objective) -> None:
