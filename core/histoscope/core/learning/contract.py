@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import Level, Scalar, Task
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
+from histoscope.core.encoders.contract import USUAL
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.errors import UsageError
 from histoscope.core.heads.contract import Bags, Head, Rows
@@ -30,6 +31,7 @@ class Draw:
         dim: width of features.
         centre: mean feature of unlabelled samples, (dim,), None where the method wants none.
         uncalibrated: why the smallest draw of the task is not enough to calibrate on, if so.
+        layers: where each layer stands in a row of features; empty where there is one alone.
     """
 
     truth: Truth
@@ -38,6 +40,15 @@ class Draw:
     dim: int
     centre: Rows | None = None
     uncalibrated: str | None = None
+    layers: Mapping[str, slice] = field(default_factory=dict)
+
+    def layer(self, name: str) -> Draw:
+        """What it sees of one layer."""
+        assert self.bags is not None
+        place = self.layers[name]
+        centre = None if self.centre is None else self.centre[place]
+        dim = place.stop - place.start
+        return replace(self, bags=self.bags.part(place), dim=dim, centre=centre, layers={})
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Fitter:
         several: whether it answers tasks of which several classes may hold.
         on_features: whether it reads features of the encoder as it is.
         trains: whether it changes the encoder.
+        cuts: whether it chooses among layers.
     """
 
     settings: ClassVar[type[FinetuneSpec]]
@@ -65,6 +77,7 @@ class Fitter:
     several: ClassVar[bool] = True
     on_features: ClassVar[bool] = True
     trains: ClassVar[bool] = False
+    cuts: ClassVar[bool] = False
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
@@ -75,7 +88,12 @@ class Fitter:
         return False
 
     def check(self, task: Task) -> None:
-        """Raise UsageError where it cannot answer a task."""
+        """Raise UsageError where it cannot answer a task, or not from the layers asked for."""
+        if self.spec.cut != USUAL and not self.cuts:
+            raise UsageError(
+                f"--cut {self.spec.cut}: is of --method probe; {self.spec.method} reads the usual "
+                "output"
+            )
         if task.level not in self.levels:
             raise UsageError(
                 f"--method {self.spec.method}: answers no task of a {task.level}, as {task.name!r} "

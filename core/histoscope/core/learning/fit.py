@@ -13,6 +13,7 @@ from histoscope.core.data.examples import Examples
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.folder import LoadedEncoder
+from histoscope.core.encoders.layers import places_of
 from histoscope.core.heads.contract import Bags, Rows
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
@@ -108,8 +109,7 @@ def fit_heads(
     progress.start("finetune", len(draws), "draws")
     for draw in draws:
         answers = [
-            fitter.fit(_seen(one, draw, rows, features, centre, loaded.info.dim, fitter))
-            for one in asked
+            fitter.fit(_seen(one, draw, rows, features, centre, loaded, fitter)) for one in asked
         ]
         if fitter.trains:
             encoder, answers = _trained(store, loaded, runner, asked, answers, draw, fitter)
@@ -127,14 +127,16 @@ def _seen(
     rows: NDArray[np.int64],
     features: Rows,
     centre: Rows | None,
-    dim: int,
+    loaded: LoadedEncoder,
     fitter: Fitter,
 ) -> Draw:
     """What a draw sees of a task; ``features`` are those of sorted index ``rows``."""
     examples, bags = one.of(draw), None
     if fitter.on_features:
         bags = Bags(features[np.searchsorted(rows, examples.rows)], examples.starts)
-    return Draw(examples.truth, examples.units, bags, dim, centre, one.uncalibrated)
+    layers = places_of(loaded.info.network)
+    told = bags, loaded.info.dim, centre, one.uncalibrated, layers
+    return Draw(examples.truth, examples.units, *told)
 
 
 def _trained(

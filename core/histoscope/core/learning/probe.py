@@ -14,19 +14,22 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from histoscope.core.contracts import Level, Scalar
 from histoscope.core.data.examples import Examples, unit_name
+from histoscope.core.encoders.contract import USUAL
 from histoscope.core.errors import DataError
 from histoscope.core.heads.contract import NEVER, Labels, Rows, unit_rows
+from histoscope.core.heads.layer import LayerHead
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
 from histoscope.core.learning.calibration import calibrated
 from histoscope.core.learning.contract import Draw, Fitted, Fitter
 from histoscope.core.learning.folds import Parts, Units, folds_of
-from histoscope.core.learning.spec import ProbeSpec
+from histoscope.core.learning.spec import CHOOSE, ProbeSpec
 
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
 _FLAT = 1e-6
+Strength = float | Literal["cv"]
 
 
 class ProbeFitter(Fitter):
@@ -34,6 +37,7 @@ class ProbeFitter(Fitter):
 
     settings = ProbeSpec
     levels: ClassVar[Sequence[Level]] = ("sample", "source")
+    cuts = True
 
     @property
     def centred(self) -> bool:
@@ -45,24 +49,31 @@ class ProbeFitter(Fitter):
         few = sum(not can_choose(draw.truth.values) for draw in draws)
         near = sum(not held_apart(draw.truth.values, draw.units) for draw in draws)
         task, of = draws[0].task.name, f"of {len(draws)} draws"
+        kept = [f"strength is {UNCHOSEN:g}"] * (self.spec.strength == "cv")
+        kept += [f"cut is {USUAL}"] * (self.spec.cut == CHOOSE)
         warnings = [
-            f"{task}: {few} {of} have a single label of some class; there the probe's strength is "
-            f"{UNCHOSEN:g}, not chosen"
+            f"{task}: {few} {of} have a single label of some class; there the probe's "
+            f"{' and its '.join(kept)}, not chosen"
         ]
         warnings += [
             f"{task}: {near} {of} have some class in one of the {unit_name(draws[0].units)} only; "
             "what is chosen there by holding labels out may know the others of the same"
         ]
         return [
-            text
-            for text, count in zip(
-                warnings, (few * (self.spec.strength == "cv"), near), strict=True
-            )
-            if count
+            text for text, count in zip(warnings, (few * bool(kept), near), strict=True) if count
         ]
 
     def fit(self, draw: Draw) -> Fitted:
-        """The head of a draw, calibrated where it has labels enough."""
+        """The head of a draw, calibrated where it has labels enough; of the best of its layers."""
+        if not draw.layers:
+            return self._fit(draw)
+        name = chosen_layer(draw, self.spec.strength)
+        fitted, place = self._fit(draw.layer(name)), draw.layers[name]
+        assert isinstance(fitted.head, LinearHead | MeanHead)
+        head = LayerHead(fitted.head, place.start, place.stop)
+        return replace(fitted, head=head, settings={"cut": name, **fitted.settings})
+
+    def _fit(self, draw: Draw) -> Fitted:
         (head, strength), task = self.start(draw), draw.truth.task
         chosen, labels = dict[str, Scalar](strength=strength), draw.truth.values
         if can_choose(labels):
@@ -79,6 +90,26 @@ class ProbeFitter(Fitter):
         probe, truth = Probe(self.spec.strength, draw.centre), draw.truth
         fit = probe.fit if truth.task.exclusive else probe.fit_with_thresholds
         return fit(_rows(draw), truth.values, len(truth.task.classes), draw.units)
+
+
+def chosen_layer(draw: Draw, strength: Strength) -> str:
+    """The layer whose probe has the smallest log loss on what it has not seen; the later of equals.
+
+    Rows are held out inside the draw as for the strength, whole cases where every class is of two
+    or more. Where nothing can be held out it is the usual output.
+
+    Args:
+        draw: with several layers.
+        strength: see :class:`Probe`.
+    """
+    labels, names = draw.truth.values, list(draw.layers)
+    if len(names) == 1 or not can_choose(labels):
+        return USUAL if len(names) > 1 else names[0]
+    losses = dict[str, float]()
+    for name in reversed(names):
+        part = draw.layer(name)
+        losses[name] = Probe(strength, part.centre).loss(_rows(part), labels, draw.units)
+    return min(losses, key=lambda name: losses[name])
 
 
 def _rows(draw: Draw) -> Rows:
@@ -98,7 +129,7 @@ class Probe:
             rows of the draw.
     """
 
-    strength: float | Literal["cv"] = UNCHOSEN
+    strength: Strength = UNCHOSEN
     centre: Rows | None = None
 
     def fit(
@@ -159,18 +190,31 @@ class Probe:
             out[held] = head.logits(features[held])
         return out
 
+    def loss(self, features: Rows, labels: Labels, units: Units = None) -> float:
+        """Log loss on held-out rows, at the best strength where that is chosen. See :meth:`fit`."""
+        rows = features if self.centre is None else unit_rows(features, self.centre)
+        strengths = STRENGTHS if self.strength == "cv" else (self.strength,)
+        return float(self._losses(rows, labels, units, strengths).min())
+
     def _strength(self, rows: Rows, labels: Labels, units: Units) -> float:
         """That with the smallest log loss on held-out rows; the smaller of equals."""
         if self.strength != "cv":
             return self.strength
+        losses = self._losses(rows, labels, units, STRENGTHS)
+        return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
+
+    def _losses(
+        self, rows: Rows, labels: Labels, units: Units, strengths: Sequence[float]
+    ) -> NDArray[np.float64]:
+        """Of each strength, over all questions of which anything can be held out; else 0."""
         questions = [labels] if labels.ndim == 1 else [*labels.T]
-        losses = np.zeros(len(STRENGTHS))
+        losses = np.zeros(len(strengths))
         for truth in questions:
             known = truth >= 0
             if can_choose(truth):
                 folds = folds_of(truth[known], _among(units, known)).parts
-                losses += [self._loss(rows[known], truth[known], folds, one) for one in STRENGTHS]
-        return STRENGTHS[int(losses.argmin())] if losses.any() else UNCHOSEN
+                losses += [self._loss(rows[known], truth[known], folds, one) for one in strengths]
+        return losses
 
     def _loss(self, rows: Rows, kinds: Labels, folds: Parts, strength: float) -> float:
         names = np.unique(kinds)

@@ -9,8 +9,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from histoscope.core.config import Spec
+from histoscope.core.encoders.contract import USUAL
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.draws import DrawBy
+
+CHOOSE = "choose"  # a cut
 
 
 class FinetuneSpec(Spec):
@@ -39,6 +42,14 @@ class FinetuneSpec(Spec):
     draws: int = Field(5, ge=1, description="how many draws; predict uses the first")
     draw_by: DrawBy = Field("sample", description="what is drawn")
     seed: int = Field(0, ge=0, description="of the draws, and of random:NAME")
+    cut: str = Field(
+        USUAL,
+        min_length=1,
+        description="of probe: what it reads: usual, the network's pooled output; choose, inside "
+        "each draw, among that, every block and the layers of a run's head; or one of these by its "
+        "name",
+        exclude_if=lambda cut: cut == USUAL,  # what is made without it is as it was
+    )
 
     @classmethod
     def long_form(cls, given: Any) -> Any:

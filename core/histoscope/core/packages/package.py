@@ -38,6 +38,7 @@ from histoscope.core.heads import HEADS
 from histoscope.core.heads.contract import Head
 from histoscope.core.packages.card import model_card
 from histoscope.core.packages.info import HeadInfo, PackageInfo
+from histoscope.core.packages.layers import lighter
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors, tensor_names
 
 PACKAGE = ("histoscope.package", 4)
@@ -121,8 +122,11 @@ class Package:
         return head
 
     def first_draw(self) -> tuple[LoadedEncoder, list[Head]]:
-        """What predicts: the encoder and each task's head of the first draw; errors as above."""
-        return self.encoder(), [self.head(place) for place in range(len(self.info.heads))]
+        """What predicts: the encoder and each task's head of the first draw; errors as above.
+
+        Of layers the encoder gives only those that these heads read.
+        """
+        return lighter(self.encoder(), [self.head(place) for place in range(len(self.info.heads))])
 
 
 def write_package(

@@ -11,6 +11,7 @@ from histoscope.core.data.store import Store
 from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import Encoder, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder
+from histoscope.core.encoders.layers import plain
 from histoscope.core.encoders.making import (
     fitting,
     pretrained_encoder,
@@ -114,7 +115,7 @@ def info_of(encoder: Any, store: Store, provenance: dict[str, Scalar]) -> Encode
 
 
 def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
-    """The encoder of a run's or a package's folder.
+    """The encoder of a run's or a package's folder; of one that gives layers, the network alone.
 
     Args:
         folder: of the run or package.
@@ -135,7 +136,7 @@ def open_folder(folder: Path, wanted: str = FOLDERS) -> LoadedEncoder:
                 f"{folder}: made from features of {loaded.info.network.name}, and has no encoder; "
                 f"give {wanted}"
             )
-        return loaded
+        return plain(loaded)
     if (folder / "encoder.json").is_file():
         return load_encoder(folder)
     raise UsageError(f"{folder}: no encoder here; give {wanted}")

@@ -38,6 +38,7 @@ from histoscope.core.packages.package import (
 )
 from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.cuts import cut_encoder
 from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.work.folder import OutFolder
 
@@ -81,6 +82,7 @@ def finetune(
     for table in tables:
         fitter.check(table.task)
     loaded = open_encoder(encoder, store, spec.seed, progress)
+    loaded = cut_encoder(loaded, encoder, spec.cut, store, progress)
     runner = Runner.of(loaded, compute)
     asked = [_ask(store, table, spec, split, progress) for table in tables]
     compute.say(progress)

@@ -29,6 +29,7 @@ from histoscope.core.packages.info import HeadInfo, PackageInfo
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
 from histoscope.core.runtime.device import AUTO, Compute
+from histoscope.core.stages.cuts import cut_encoder
 from histoscope.core.stages.encoders import open_encoder
 from histoscope.core.stages.evaluate import METRICS, measured_of, seen_before, write_evaluation
 from histoscope.core.stages.finetune import (
@@ -155,6 +156,7 @@ def cross_validate(
     for table in tables:
         fitter.check(table.task)
     loaded = open_encoder(encoder, store, spec.seed, progress)
+    loaded = cut_encoder(loaded, encoder, spec.cut, store, progress)
     tests = [labelled(store, EVERY, table, split) for table in tables]
     fold_of = deal(tests, folds, spec.seed)
     seen = [seen_before(test, loaded.seen, encoder, allow_seen, "encoder") for test in tests]

@@ -56,12 +56,13 @@ def leakage(
     if isinstance(store, GivenStore):
         return []
     drawn = read_table(package.folder / "draws.parquet", *DRAWS)
-    ours = pc.is_in(drawn.column("task"), value_set=pa.array(tasks))
-    learnt = np.setdiff1d(_drawn_rows(drawn.filter(ours), store), rows)
+    its = pc.is_in(drawn.column("task"), value_set=pa.array(tasks))
+    learnt = np.setdiff1d(_drawn_rows(drawn.filter(its), store), rows)
     if not len(learnt):
         return []
-    theirs = features_of(runner, store, learnt, progress)
-    found = look_alikes(store, rows, features[np.searchsorted(of_rows, rows)], learnt, theirs)
+    theirs = features_of(runner, store, learnt, progress)[:, runner.usual]
+    ours = features[np.searchsorted(of_rows, rows), runner.usual]
+    found = look_alikes(store, rows, ours, learnt, theirs)
     if not len(found):
         return []
     return [

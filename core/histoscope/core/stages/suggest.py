@@ -110,7 +110,8 @@ def suggest(
     progress.say(f"suggest reads {chosen.said}; {int(known.sum())} have a label; {turns}")
     features = features_of(runner, store, chosen.rows, progress)
     doubt = None if head is None else uncertainty(head, features)
-    found = choose(features, units, known, count, method=method, uncertainty=doubt)
+    alike = features[:, runner.usual]
+    found = choose(alike, units, known, count, method=method, uncertainty=doubt)
     if len(found) < count:
         progress.say(f"only {len(found)} are left that are neither labelled nor near duplicates")
     rows = chosen.rows[[one.place for one in found]]

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from histoscope.core.config import build, load_yaml
 from histoscope.core.errors import DataError, UsageError, writing
 from histoscope.core.files import read_json, write_json
 from histoscope.core.objectives.contract import Objective
+from histoscope.core.objectives.mixed import head_of
 from histoscope.core.tensors import load_tensors, load_weights, save_tensors
+from histoscope.core.training.spec import PretrainSpec
 
 CHECKPOINT = ("histoscope.checkpoint", 1)
 
@@ -59,6 +62,30 @@ def save_objective(folder: Path, objective: Objective) -> None:
     state = objective.state_dict(keep_vars=True)
     kept = {name: value for name, value in state.items() if id(value) not in published}
     save_tensors(folder / "objective.safetensors", kept)
+
+
+def load_head(folder: Path, dim: int) -> nn.Module | None:
+    """The projection head of a finished run, in evaluation mode.
+
+    None: it has none, its method does not tell which it is, or the folder holds no run.
+
+    Args:
+        folder: of the run.
+        dim: width of its network's features.
+
+    Raises:
+        DataError: the file is damaged, or holds another head.
+    """
+    file, config = folder / "objective.safetensors", folder / "config.yaml"
+    if not (file.is_file() and config.is_file()):
+        return None
+    spec = build(PretrainSpec, load_yaml(config), str(config)).objective
+    told = head_of(spec, dim)
+    if told is None:
+        return None
+    head, place = told
+    load_weights(head, load_tensors(file, place), str(file))
+    return head.eval()
 
 
 def finished(folder: Path) -> list[Path]:
