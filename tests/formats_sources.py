@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from histoscope.core.config import build, dump
+from histoscope.core.learning.spec import FinetuneSpec
 
 
 def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> None:
@@ -39,7 +42,19 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
     trans = ("--task", "size", *weighed, "--set", "attention.mode=att_trans")
     learnt = (store, "--encoder", "random:test_resnet", *few[2:], *trans)
     command(0, "finetune", *learnt, "--out", out / "package-of-att-trans")
+    write_of_layers(command, given, out, split)
     write_of_features(command, given, out)
+
+
+def write_of_layers(
+    command: Callable[..., None], given: Path, out: Path, split: Sequence[object]
+) -> None:
+    """The best layer of a run and of its head, as learnt from tiles."""
+    spec = build(FinetuneSpec, {"cut": "choose", "fraction": 0.5, "draws": 1}, "test")
+    (given / "finetune-layers.yaml").write_text(dump(spec))
+    run, package = out / "run-of-barlow-twins", out / "package-of-layers"
+    few = ("--task", "tissue", "--config", given / "finetune-layers.yaml", *split)
+    command(0, "finetune", out / "store", "--encoder", run, *few, "--out", package)
 
 
 def write_of_features(command: Callable[..., None], given: Path, out: Path) -> None:

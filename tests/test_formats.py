@@ -43,6 +43,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "package-by-attention": ("Package", "pathology"),
     "package-by-two-attentions": ("Package", "pathology"),
     "package-of-features": ("Package", "pathology"),
+    "package-of-layers": ("Package", "pathology"),
     "package-by-topk": ("Package", "pathology"),
     "package-of-att-trans": ("Package", "pathology"),
     "package-of-operations": ("Package", "surgery"),

@@ -49,7 +49,9 @@ from histoscope.core.learning.spec import FinetuneSpec
 @click.option(
     "--classes", help="learn these classes only, a line of CSV; those left out have no label"
 )
-@spec_options(FinetuneSpec, "method", "fraction", "cases_per_class", "draws", "draw_by", "seed")
+@spec_options(
+    FinetuneSpec, "method", "cut", "fraction", "cases_per_class", "draws", "draw_by", "seed"
+)
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")
 @click.option("--split", help="FILE:PART, NAME:PART or PART instead of the store's train split")
