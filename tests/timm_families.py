@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -24,10 +25,11 @@ INTRODUCTION = f"""# Networks of timm
 `timm:NAME` and `random:NAME` take any network of timm that can be made for the tiles at hand and
 gives finite features. Of each family (a module of timm {timm.__version__}) the smallest, with
 random weights, on tiles of {SIDE_PX} px. `python -m tests.timm_families` makes this table, and
-`make test-slow` checks it.
+`make test-slow` checks it. Blocks are what `finetune --cut choose` chooses among beside the usual
+output: those that timm names in a network's `feature_info`, where each gives a map or tokens.
 
-| family | smallest | features, or why it is refused |
-| --- | --- | --- |
+| family | smallest | features, or why it is refused | blocks |
+| --- | --- | --- | --- |
 """
 
 
@@ -51,8 +53,8 @@ def parameters(name: str) -> int:
     return sum(one.numel() for one in network.parameters())
 
 
-def outcome(name: str) -> str:
-    """The width of its features of a tile, or the line that refuses it."""
+def outcome(name: str) -> tuple[str, str]:
+    """The width of its features of a tile, or the line that refuses it; how many blocks it has."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -60,24 +62,41 @@ def outcome(name: str) -> str:
     except UsageError as fault:
         line = str(fault)
         assert "\n" not in line
-        return f"refused: {line}"
+        return f"refused: {line}", "none"
     rng = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, SIDE_PX, SIDE_PX, generator=rng)
     with torch.inference_mode():
-        features = made(torch.rand(2, 3, SIDE_PX, SIDE_PX, generator=rng))
+        features = made(images)
     assert features.shape == (2, made.dim), (name, features.shape, made.dim)
     assert torch.isfinite(features).all(), name
-    return str(made.dim)
+    return str(made.dim), blocks_of(made, images)
 
 
-def listed() -> dict[str, tuple[str, str]]:
+@torch.inference_mode()
+def blocks_of(encoder: Any, images: torch.Tensor) -> str:
+    """How many blocks it has; ``none`` where they cannot be told."""
+    try:
+        rows = encoder.encode(images, "blocks")
+    except UsageError as fault:
+        line = str(fault)
+        assert "\n" not in line
+        return "none"
+    assert rows.shape == (2, sum(encoder.blocks.values())), (encoder.blocks, rows.shape)
+    assert torch.isfinite(rows).all(), encoder.spec
+    return str(len(encoder.blocks) - 1)
+
+
+def listed() -> dict[str, tuple[str, tuple[str, str]]]:
     """Family to network and outcome, as the page has them."""
     rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines()]
-    found = [row for row in rows if len(row) == 3 and row[0].startswith("`")]
-    return {row[0].strip("`"): (row[1].strip("`"), row[2]) for row in found}
+    found = [row for row in rows if len(row) == 4 and row[0].startswith("`")]
+    return {row[0].strip("`"): (row[1].strip("`"), (row[2], row[3])) for row in found}
 
 
 def main() -> None:
-    lines = [f"| `{family}` | `{name}` | {outcome(name)} |" for family, name in smallest()]
+    lines = [
+        f"| `{family}` | `{name}` | {' | '.join(outcome(name))} |" for family, name in smallest()
+    ]
     PAGE.write_text(INTRODUCTION + "\n".join(lines) + "\n")
 
 
