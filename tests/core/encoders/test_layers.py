@@ -12,7 +12,7 @@ from histoscope.core.encoders.colour import ColourEncoder
 from histoscope.core.encoders.contract import USUAL, EncoderSpec
 from histoscope.core.encoders.folder import EncoderInfo, LoadedEncoder, load_encoder, save_encoder
 from histoscope.core.encoders.layers import head_layers, layered, only, places_of, plain
-from histoscope.core.encoders.making import random_encoder
+from histoscope.core.encoders.making import random_encoder, rebuilt
 from histoscope.core.encoders.timm import TimmSpec
 from histoscope.core.errors import UsageError
 from histoscope.core.inference.runner import Runner
@@ -175,6 +175,16 @@ def test_encoders_without_blocks_are_refused():
 def test_a_head_of_other_layers_is_refused(head, said):
     with pytest.raises(UsageError, match=said):
         head_layers(head)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "layer9"}, {"width": 3}])
+def test_settings_with_a_layer_that_is_not_there_are_refused(wrong):
+    made = layered(loaded(), None, 64)
+    first, *others = made.info.network.layers
+    layers = (first.model_copy(update=wrong), *others)
+    spec = made.info.network.model_copy(update={"layers": layers})
+    with pytest.raises(UsageError, match="encoder timm:resnet10t: has no layer"):
+        rebuilt(spec, made.info.normalisation, made.info.dim)
 
 
 def test_settings_of_layers_are_read_as_they_were_written():

@@ -77,6 +77,9 @@ class LayersEncoder(nn.Module):
         normalisation: of images.
         inner: the network; None: one as the settings say.
         head: one sequence a layer of its projection head; None: as the settings say.
+
+    Raises:
+        UsageError: the settings name a layer that is not there, or is not as wide.
     """
 
     settings: ClassVar[type[EncoderSpec]] = LayersSpec
@@ -95,6 +98,12 @@ class LayersEncoder(nn.Module):
         self.spec, self.normalisation, self.inner = spec, inner.normalisation, inner
         self.head = _made(spec.usual, spec.head) if head is None else head
         self.dim = sum(one.width for one in spec.layers)
+        there = dict(self.blocks) | {f"{HEAD}.{n}": one.width for n, one in enumerate(spec.head, 1)}
+        for one in spec.layers:
+            if there.get(one.name) != one.width:
+                raise UsageError(
+                    f"encoder {spec.architecture}: has no layer {one.name!r} of {one.width} numbers"
+                )
 
     @property
     def blocks(self) -> Mapping[str, int]:
@@ -149,8 +158,8 @@ def layered(loaded: LoadedEncoder, head: nn.Module | None, size_px: int) -> Load
     widths: Mapping[str, int] = getattr(inner, "blocks", {})
     if not widths:
         raise UsageError(f"encoder {inner.spec.architecture}: has no blocks that can be probed")
-    told = head_layers(head)
-    layers = [(name, width) for name, width in widths.items() if name not in _same(inner, size_px)]
+    told, same = head_layers(head), _same(inner, size_px)
+    layers = [(name, width) for name, width in widths.items() if name not in same]
     layers += [(f"{HEAD}.{number}", one.width) for number, one in enumerate(told, 1)]
     spec = LayersSpec(
         network=inner.spec,
