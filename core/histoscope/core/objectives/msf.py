@@ -107,7 +107,7 @@ class MSF(Objective):
         self.spec = spec
 
     @classmethod
-    def head_of(cls, spec: MSFSpec, dim: int) -> nn.Module:
+    def head_of(cls, spec: MeanShiftSpec, dim: int) -> nn.Module:
         """Two layers; what predicts stands behind it."""
         return layered([dim, spec.projector.hidden, spec.projector.out])
 
