@@ -106,7 +106,7 @@ def command(code: int, *words: object) -> None:
 
 
 METHODS = {  # settings of the objective, so that together they write every key of it
-    "byol": ("base=byol",),
+    "byol": ("base=byol", "continual=cassle"),
     "barlow-twins": ("base=barlow_twins",),
     "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
     "dino": ("base=dino", "local=1", "prototypes=16"),
@@ -133,6 +133,7 @@ def write_runs(step: Sequence[object], methods: Mapping[str, Sequence[str]], out
     for name, settings in methods.items():
         sets = [f"objective.{one}" if "views." not in one else one for one in settings]
         sets += [SMALL_CROPS] * ("local=1" in settings) + ["encoder=test_vit"] * (name == "ibot")
+        sets += ["init=random:test_resnet"] * ("continual=cassle" in settings)
         words = [word for one in sets for word in ("--set", one)]
         command(0, *step, *words, "--out", out / f"run-of-{name}")
 

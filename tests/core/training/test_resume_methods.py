@@ -51,6 +51,7 @@ METHODS = {
         "neighbours": {"rows": 20, "count": 4},
         "constraint": {"kind": "second_bank", "nearest": 4},
     },
+    "byol, cassle": {"base": "byol", "continual": {"kind": "cassle", "hidden": 16}},
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 
@@ -74,6 +75,7 @@ def spec_of(method: str) -> PretrainSpec:
         "objective": {**NARROW, **METHODS[method]},
         "views": views,
         "training": training,
+        "init": "random:test_resnet" if "continual" in METHODS[method] else None,
     }
     return build(PretrainSpec, body, "test")
 

@@ -53,6 +53,10 @@ MINED = {  # what knows the whole data set, of which each process sees its part
         "positives": {"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4, "begins": 0},
     },
 }
+CONTINUED = {  # go on from a network that is there
+    f"{base}, cassle": {**SETTINGS[base], "continual": {"kind": "cassle", "hidden": 16}}
+    for base in ("simclr", "moco_v2", "byol", "msf", "barlow_twins")
+}
 
 
 def ready_of(base, network="small"):
@@ -150,11 +154,13 @@ def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> P
     small = {"size_px": 16 if patches else 8, "scale": [0.2, 0.5]}
     cropped = base in ("follow", "dino", "swav", "ibot")
     families = {"local": {"geometry": small}} if cropped else {}
+    settings = {**SETTINGS, **MINED, **CONTINUED}.get(base, {})
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
     changed = {"background": {"kind": background, "p": 0.7, "area": [0.01, 0.99]}}
     body = {
         "encoder": {"kind": "noisy"} if encoder == "noisy" else encoder,
-        "objective": {"base": base.partition(",")[0], **{**SETTINGS, **MINED}.get(base, {})},
+        "objective": {"base": base.partition(",")[0], **settings},
+        "init": f"random:{encoder}" if base in CONTINUED else None,
         "views": {
             "families": families,
             **({"geometry": {"size_px": 32}} if patches else {}),
@@ -187,6 +193,7 @@ def cases() -> list[tuple[str, str, str]]:
         for encoder in ("noisy", normed.get(base, "test_resnet"))
     ]
     usual += [(name, "noisy", "") for name in MINED]
+    usual += [(name, "test_resnet", "") for name in CONTINUED]
     return usual + [(base, "noisy", kind) for base, kind in BACKGROUNDS.items()]
 
 

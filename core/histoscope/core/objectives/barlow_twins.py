@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -82,3 +83,11 @@ class BarlowTwins(Objective):
         loss = decorrelated(correlation, self.spec.redundancy)
         agreement = correlation.detach().diagonal().mean()
         return LossReport([(self.spec.scale, loss)], {"agreement": agreement})
+
+    def recalled(self, asked: Tensor, target: Tensor) -> Tensor:
+        """As between two views, mean over the views."""
+        found = [
+            decorrelated(cross_correlation(one, other), self.spec.redundancy)
+            for one, other in zip(asked.unbind(1), target.unbind(1), strict=True)
+        ]
+        return self.spec.scale * torch.stack(found).mean()

@@ -95,3 +95,7 @@ class BYOL(Objective):
         ]
         loss = parts[0] + parts[1]
         return LossReport([(1, loss)], {"predicted_cosine": 1 - loss.detach() / 4})
+
+    def recalled(self, asked: Tensor, target: Tensor) -> Tensor:
+        """Mean over images and views of 2 - 2 cosine."""
+        return regressed(asked, target).mean()

@@ -149,6 +149,18 @@ class UnMix(MixingSpec):
     )
 
 
+class ContinualSpec(ChoiceSpec):
+    """What is kept of what training starts from."""
+
+
+class Cassle(ContinualSpec):
+    """CaSSLe: what a frozen copy of the first network says stays predictable."""
+
+    kind: Literal["cassle"] = Field("cassle", description="Fini et al. 2022")
+    weight: float = Field(1.0, ge=0, description="of this term beside the base's")
+    hidden: int = Field(2048, ge=8, description="width of the hidden layer of its predictor")
+
+
 class SyntheticSpec(ChoiceSpec):
     """Negatives that are made."""
 
@@ -231,6 +243,7 @@ class InterImage(PositivesSpec):
 
 PositivesSpec.known = {"near": Near, "other_case": OtherCase, "interclr": InterImage}
 MixingSpec.known = {"unmix": UnMix}
+ContinualSpec.known = {"cassle": Cassle}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
 NegativesSpec.known = {"fnc": FalseNegatives, "ifnd": SameLabel}

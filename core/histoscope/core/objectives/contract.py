@@ -227,7 +227,7 @@ class Objective(nn.Module):
 
     settings: ClassVar[type[MethodSpec]]
     needs: Needs
-    second: ClassVar[Sequence[str]] = ()
+    second: Sequence[str] = ()
     paired: Sequence[str] = ()
     head_at: ClassVar[str] = "projector"
 
@@ -284,6 +284,17 @@ class Objective(nn.Module):
             plain: what it says of the views that are not mixed.
         """
         return self.loss(projected, rows, draws, clock).loss
+
+    def recalled(self, asked: Tensor, target: Tensor) -> Tensor:
+        """Loss of this kind between features and what a frozen network said of the same views.
+
+        A method that has none is refused by ``continual``. As ``loss`` it uses no parameter.
+
+        Args:
+            asked: predictions of the target, (batch, views, dim).
+            target: of the same width, without gradient.
+        """
+        raise NotImplementedError
 
     def begin_epoch(self, corpus: Corpus, clock: Clock) -> None:
         """What is made anew once an epoch, for example clusters of the data set's features."""

@@ -26,6 +26,7 @@ from histoscope.core.losses.choices import (
     weighted,
 )
 from histoscope.core.losses.contrast import REDUCTIONS, Similarities
+from histoscope.core.losses.distillation import contrasted
 from histoscope.core.objectives.choices import (
     AlignmentTemperature,
     Consistency,
@@ -213,6 +214,12 @@ class Contrastive(Objective):
         )
         sims = self.compare(projected, rows)
         return torch.stack([reduce(sim, warmth).mean() for sim in sims]).mean()
+
+    def recalled(self, asked: Tensor, target: Tensor) -> Tensor:
+        """InfoNCE both ways over all views, at the base's temperature (MACL's at its threshold)."""
+        choice = self.spec.temperature
+        assert isinstance(choice, FixedTemperature | AlignmentTemperature)
+        return contrasted(asked.flatten(0, 1), target.flatten(0, 1), choice.value)
 
     def _opposed(
         self, sims: Sequence[Similarities], projected: Projected, rows: Rows

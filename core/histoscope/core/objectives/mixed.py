@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
-from histoscope.core.objectives.choices import UnMix
+from histoscope.core.objectives.choices import Cassle, UnMix
+from histoscope.core.objectives.continual import Continued
 from histoscope.core.objectives.contract import (
     Clock,
     Corpus,
@@ -32,10 +33,10 @@ SHARE, KIND, LEFT, TOP = "mixing, share", "mixing, kind", "mixing, left", "mixin
 
 
 def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Objective:
-    """The method that settings ask for, mixed where they say so.
+    """The method that settings ask for, mixed and kept to what it starts from where they say so.
 
     Raises:
-        UsageError: the method cannot be mixed, or does not suit the setting.
+        UsageError: the method cannot be mixed or continued, or does not suit the setting.
     """
     if isinstance(spec.mixing, UnMix) and setting.matched:
         raise UsageError(
@@ -47,6 +48,8 @@ def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Obje
         raise UsageError(
             f"views.background: kind swap wants negatives; {spec.base} has none; use kind random"
         )
+    if isinstance(spec.continual, Cassle):
+        made = Continued(made, spec.continual, spec.base)
     return Mixed(made, spec.mixing, spec.base) if isinstance(spec.mixing, UnMix) else made
 
 

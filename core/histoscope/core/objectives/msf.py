@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import Encoder
-from histoscope.core.losses.regression import to_neighbours, unit
+from histoscope.core.losses.regression import regressed, to_neighbours, unit
 from histoscope.core.memory.queue import FeatureQueue, check_rows
 from histoscope.core.objectives.contract import (
     Clock,
@@ -157,3 +157,7 @@ class MSF(Objective):
     def after_step(self, projected: Projected, rows: Rows, clock: Clock) -> None:
         """Remember the targets of this step, of all processes."""
         self.memory.put(projected.answers["target"][:, 0], rows.index)
+
+    def recalled(self, asked: Tensor, target: Tensor) -> Tensor:
+        """Mean over images and views of 2 - 2 cosine."""
+        return regressed(asked, target).mean()

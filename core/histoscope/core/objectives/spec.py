@@ -17,6 +17,7 @@ from histoscope.core.objectives import OBJECTIVES
 from histoscope.core.objectives.choices import (
     AlignmentTemperature,
     ConsistencySpec,
+    ContinualSpec,
     FalseNegatives,
     FixedTemperature,
     InterImage,
@@ -39,6 +40,9 @@ class MethodSpec(Spec):
     base: str = Field("simclr", description="the method; it has the settings that stand below it")
     mixing: SerializeAsAny[MixingSpec] | None = Field(
         None, description="what is mixed, over any method, name or long form"
+    )
+    continual: SerializeAsAny[ContinualSpec] | None = Field(
+        None, description="what is kept of what init has learnt, name or long form"
     )
 
     @property

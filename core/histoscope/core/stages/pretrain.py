@@ -255,6 +255,11 @@ def _claim(run: Run, said: str, progress: Progress) -> Progress:
 def _first(store: Store, spec: PretrainSpec, sizes_px: Sequence[int], progress: Progress) -> First:
     """The network that training starts from: random weights, or those of ``init``."""
     if spec.init is None:
+        if spec.objective.continual is not None:
+            raise UsageError(
+                "objective.continual: new weights have learnt nothing that could be kept; give "
+                "--init RUN, or leave it out"
+            )
         made = random_encoder(spec.encoder, sizes_px, spec.training.seed)
         if not any(True for _ in made.parameters()):
             raise UsageError(f"encoder {spec.encoder.architecture}: has no weights to train")
