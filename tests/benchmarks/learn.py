@@ -51,6 +51,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "msf": {"objective": {"base": "msf"}},
     "cmsf": {"objective": {"base": "cmsf"}},
     "cmsf, second_bank": {"objective": {"base": "cmsf", "constraint": "second_bank"}},
+    "simreg, colour": {"objective": {"base": "simreg", "teacher": "colour"}},
     "ibot": {  # as its preset
         "encoder": WIDE,
         "objective": {"base": "ibot", "local": 4, "spread": 0.1},

@@ -17,8 +17,12 @@ from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import SAMPLES, Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "simclr"]
-BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf", "simclr", "swav"]
-MORE = {"swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}}}
+BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf", "simclr"]
+BUILT_IN += ["simreg", "swav"]
+MORE = {
+    "swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}},
+    "simreg": {"teacher": "colour"},
+}
 
 
 def test_the_list_below_is_the_whole_registry():

@@ -38,7 +38,7 @@ SMALL = {
     "ifnd": {"clusters": (2, 5)},
     "interclr": {"clusters": 4, "pool": 10, "negatives": 4, "every": 2},
 }
-CODED = {"swav", "dino", "ibot"}  # have no loss between two features
+CODED = {"swav", "dino", "ibot", "simreg"}  # have no loss between two features
 EARLY = {"begins": 0.0, "ramp": 0.0}
 
 

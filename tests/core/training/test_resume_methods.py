@@ -51,6 +51,7 @@ METHODS = {
         "neighbours": {"rows": 20, "count": 4},
         "constraint": {"kind": "second_bank", "nearest": 4},
     },
+    "simreg": {"base": "simreg", "teacher": "random:test_resnet"},
     "byol, cassle": {"base": "byol", "continual": {"kind": "cassle", "hidden": 16}},
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
@@ -72,7 +73,7 @@ def spec_of(method: str) -> PretrainSpec:
     }
     body = {
         "encoder": "test_vit" if patches else "test_resnet",
-        "objective": {**NARROW, **METHODS[method]},
+        "objective": METHODS[method] if method == "simreg" else {**NARROW, **METHODS[method]},
         "views": views,
         "training": training,
         "init": "random:test_resnet" if "continual" in METHODS[method] else None,

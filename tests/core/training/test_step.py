@@ -33,6 +33,7 @@ SETTINGS = {
     "dino": {**NARROW, "local": 2, "prototypes": 12},
     "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
     "msf": {**NARROW, "neighbours": {"rows": 16, "count": 3}},
+    "simreg": {"teacher": "colour", "hidden": 16},
     "cmsf": {
         **NARROW,
         "neighbours": {"rows": 16, "count": 3},

@@ -15,6 +15,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
         "msf": "histoscope.core.objectives.msf:MSF",
         "simclr": "histoscope.core.objectives.simclr:SimCLR",
+        "simreg": "histoscope.core.objectives.simreg:SimReg",
         "swav": "histoscope.core.objectives.swav:SwAV",
     },
     group="histoscope.objectives",

@@ -221,6 +221,7 @@ class Objective(nn.Module):
         needs: what it wants from the loader and the loop.
         second: asks that stand for answers where it has none: what is asked of mixed images is
             answered by the others.
+        answered: whether its loss knows what answers by the dataset index alone.
         paired: names of draws that must be the same for two images that are mixed.
         head_at: where in its state the projection head behind the published network lies.
     """
@@ -228,6 +229,7 @@ class Objective(nn.Module):
     settings: ClassVar[type[MethodSpec]]
     needs: Needs
     second: Sequence[str] = ()
+    answered: ClassVar[bool] = False
     paired: Sequence[str] = ()
     head_at: ClassVar[str] = "projector"
 

@@ -142,7 +142,7 @@ class Mixed(Objective):
         plain = self.base.project(views)
         with _unmoved(self.base):
             mixed = self.base.project(replace(views, families=families))
-        if not (plain.answers or self.base.second):
+        if not (plain.answers or self.base.second or self.base.answered):
             raise UsageError(f"objective.mixing: {self._name} has no answers to what is asked")
         asks = {f"plain {name}": rows for name, rows in plain.asks.items()}
         asks |= {f"mixed {name}": rows for name, rows in mixed.asks.items()}
