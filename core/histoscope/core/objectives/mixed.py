@@ -65,8 +65,8 @@ def head_of(spec: MethodSpec, dim: int) -> tuple[nn.Module, str] | None:
     method: type[Objective] = OBJECTIVES.load(spec.base)
     with torch.random.fork_rng(devices=[]):
         head = method.head_of(spec, dim)
-    mixed = "base." * isinstance(spec.mixing, UnMix)
-    return None if head is None else (head, f"{mixed}{method.head_at}.")
+    around = isinstance(spec.mixing, UnMix) + isinstance(spec.continual, Cassle)
+    return None if head is None else (head, f"{'base.' * around}{method.head_at}.")
 
 
 @dataclass(frozen=True)
