@@ -12,10 +12,14 @@ import pytest
 
 from histoscope.core.config import build
 from histoscope.core.data.store import Store
+from histoscope.core.encoders.contract import EncoderSpec
+from histoscope.core.encoders.folder import save_encoder
+from histoscope.core.encoders.making import random_encoder
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.objectives import OBJECTIVES, choices
 from histoscope.core.objectives.choices import ChoiceSpec
 from histoscope.core.progress import Silent
+from histoscope.core.stages.encoders import info_of
 from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.tensors import load_tensors
@@ -68,14 +72,19 @@ def pairs() -> list[dict[str, Any]]:
     ]
 
 
-def spec_of(settings: dict[str, Any], accumulate: int) -> PretrainSpec:
-    """Three steps in float64."""
+def write_first(store: Store, folder: Path) -> None:
+    """A network to go on from; without batch norm, as the others."""
+    made = random_encoder(EncoderSpec.model_validate({"kind": "noisy"}), 16, 1)
+    save_encoder(folder, made, info_of(made, store, {"kind": "random"}), frozenset())
+
+
+def spec_of(settings: dict[str, Any], accumulate: int, first: Path) -> PretrainSpec:
+    """Three steps in float64; ``first`` is gone on from where something is to be kept."""
     small = {"size_px": 8, "scale": [0.2, 0.5]}
     families = {"local": {"geometry": small}} if "local" in settings else {}
-    going_on = "continual" in settings
     body = {
-        "encoder": "test_resnet" if going_on else {"kind": "noisy"},
-        "init": "random:test_resnet" if going_on else None,
+        "encoder": {"kind": "noisy"},
+        "init": str(first) if "continual" in settings else None,
         "objective": settings,
         "views": {"families": families},
         "training": {
@@ -100,7 +109,7 @@ def train_all(store: Path, out: Path, accumulate: int) -> None:
         for number, settings in enumerate(pairs()):
             folder = out / str(number)
             try:
-                spec = spec_of(settings, accumulate)
+                spec = spec_of(settings, accumulate, out.parent / "first")
                 pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
             except (ConfigError, UsageError) as fault:
                 file = refusal_of(out, number, os.environ.get("RANK", "0"))
@@ -130,6 +139,7 @@ def two_cases(toy, tmp_path):
 @pytest.mark.slow
 def test_every_pair_trains_alike_in_two_processes_or_is_refused(two_cases, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
+    write_first(two_cases, tmp_path / "first")
     in_two_processes("tests.core.training.test_grammar:train_all", two_cases.path, two)
     train_all(two_cases.path, one, 2)
     refused = {}
