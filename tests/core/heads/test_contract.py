@@ -23,7 +23,6 @@ from tests.made import truth
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(30, 6)).astype(np.float32)
-EIGHT = np.hstack([FEATURES, FEATURES[:, :2] ** 2])
 CLASSES = np.arange(30) % 3
 PRESENT = RNG.integers(-1, 2, (30, 3))
 
@@ -33,20 +32,21 @@ OF_SOURCE = truth(CLASSES, level="source").task
 SEVERAL_OF_SOURCE = truth(PRESENT, level="source").task
 
 
-def attention():
-    """A head whose attention depends on the sample."""
-    linear = Probe(1.0).fit(FEATURES, CLASSES, 3)[0]
-    sizes = ((5, 6), (5,), (5,), (6,))
+def attention(heads=2, width=4, blocks=None):
+    """A head whose attentions depend on the sample, on features or a basis of them."""
+    size = 6 if blocks is None else 8
+    means = np.random.default_rng(1).normal(size=(30, heads * width)).astype(np.float32)
+    linear = Probe(1.0).fit(means, CLASSES, 3)[0]
+    sizes = ((heads * 5, width), (heads * 5,), (heads, 5), (size,))
     parts = [RNG.normal(size=size).astype(np.float32) for size in sizes]
-    return AttentionHead(linear, *parts, np.full(6, 1.5, np.float32))
+    basis = None if width == size else RNG.normal(size=(size, width)).astype(np.float32)
+    spread = np.full(size, 1.5, np.float32)
+    return AttentionHead(linear, *parts, spread, basis, blocks or {})
 
 
 def transformed():
     """One whose samples pass through a transformer first, of eight features."""
-    linear = Probe(1.0).fit(EIGHT, CLASSES, 3)[0]
-    parts = [RNG.normal(size=size).astype(np.float32) for size in ((5, 8), (5,), (5,), (8,))]
-    blocks = tensors_of(2, dim=8)
-    return AttentionHead(linear, *parts, np.full(8, 1.5, np.float32), blocks)
+    return attention(1, 8, tensors_of(2, dim=8))
 
 
 def of_part(kind, labels):
@@ -66,6 +66,7 @@ def fitted():
         "neighbours, exclusive": fit_neighbours(FEATURES, CLASSES, 3, centre, (1, 5)),
         "neighbours, several": fit_neighbours(FEATURES, PRESENT, 3, centre, (3,)),
         "attention, exclusive": attention(),
+        "attention of one, exclusive": attention(1, 6),
         "topk, exclusive": TopKHead(Probe(1.0).fit(FEATURES, CLASSES, 3)[0], 0.25),
         "topk, several": TopKHead(Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0], 0.25),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),

@@ -4,52 +4,131 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 from histoscope.core.contracts import Task
 from histoscope.core.errors import UsageError
+from histoscope.core.heads.attention import AttentionHead
 from histoscope.core.heads.contract import Bags
 from histoscope.core.learning import FITTERS
-from histoscope.core.learning.attention import AttentionFitter, new_model
+from histoscope.core.learning.attention import (
+    AttentionFitter,
+    Pools,
+    components,
+    new_model,
+)
+from histoscope.core.learning.bags import order_of, train
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.probe import ProbeFitter
 from histoscope.core.learning.spec import AttentionSpec, FinetuneSpec, ProbeSpec
 from tests.core.learning.rare_sources import DIM, ROWS, drawn, made
 
-FAST = {"attention": {"steps": 600}}
+FAST = {"attention": {"steps": 150}}
 
 
 def fitted(bags, labels, **more):
     return AttentionFitter(AttentionSpec(**{**FAST, **more})).fit(drawn(bags, labels)).head
 
 
-@pytest.mark.parametrize("mode", ["att", "att_trans"])
-def test_a_head_computes_what_monai_does(mode):
-    bags, labels, _ = made(6, 0)
-    head = fitted(bags, labels, attention={"steps": 60, "mode": mode})
-    model = new_model(DIM, 2, 0, mode).eval()
+def monais(head, number, mode="att"):
+    """MONAI's model with the weights of one of the attentions of a head."""
     kept = head.tensors()
+    heads, units = kept["score"].shape
+    hidden = slice(number * units, (number + 1) * units)
+    width = kept["hidden"].shape[1]
     blocks = {name: one for name, one in kept.items() if name.startswith("blocks.")}
-    assert len(blocks) == (48 if mode == "att_trans" else 0)
     state = {
         **{name.replace("blocks", "transformer.layers"): one for name, one in blocks.items()},
-        "attention.0.weight": kept["hidden"],
-        "attention.0.bias": kept["hidden_bias"],
-        "attention.2.weight": kept["score"][None],
+        "attention.0.weight": kept["hidden"][hidden],
+        "attention.0.bias": kept["hidden_bias"][hidden],
+        "attention.2.weight": kept["score"][number][None],
         "attention.2.bias": np.array([0.7], np.float32),  # adds the same to all: no weight changes
-        "myfc.weight": kept["weight"],
+        "myfc.weight": heads * kept["weight"][:, number * width : (number + 1) * width],
         "myfc.bias": kept["bias"],
     }
+    model = new_model(width, 2, 0, mode, units).eval()
     model.load_state_dict({name: torch.from_numpy(np.array(one)) for name, one in state.items()})
-    scaled = (bags.features - kept["centre"]) / kept["spread"]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("told", "heads", "width"),
+    [
+        ({"mode": "att"}, 8, DIM),
+        ({"mode": "att", "heads": 3, "components": 5}, 3, 5),
+        ({"mode": "att", "heads": 1, "components": None, "units": 7}, 1, DIM),
+        ({"mode": "att_trans"}, 1, DIM),
+        ({"mode": "att_trans", "components": 8}, 1, 8),
+    ],
+)
+def test_a_head_computes_what_monai_does(told, heads, width):
+    bags, labels, _ = made(6, 0)
+    head = fitted(bags, labels, attention={"steps": 30, **told})
+    kept = head.tensors()
+    assert ("basis" in kept) == (width < DIM)
+    assert kept["hidden"].shape == (heads * told.get("units", 128), width)
+    assert any(name.startswith("blocks.") for name in kept) == (told["mode"] == "att_trans")
+    scaled = (bags.features - kept["centre"]) / kept["spread"] @ kept.get("basis", np.eye(DIM))
+    rows = torch.from_numpy(scaled.astype(np.float32))
     with torch.no_grad():
-        wanted = torch.cat(
-            [
-                model.calc_head(torch.from_numpy(part)[None]).softmax(1)
-                for part in np.split(scaled, bags.starts[1:-1])
-            ]
-        )
+        each = [
+            torch.cat([model.calc_head(part[None]) for part in rows.split(ROWS)])
+            for model in (monais(head, number, told["mode"]) for number in range(heads))
+        ]
+        weights = [
+            monais(head, number).attention(rows[:ROWS]).softmax(0)[:, 0]
+            for number in range(heads)
+            if told["mode"] == "att"
+        ]
+    wanted = torch.stack(each).mean(0).softmax(1)
     assert np.allclose(head.probabilities(bags), wanted.numpy(), atol=1e-5)
-    assert head.attention(bags.features[:ROWS]).sum() == pytest.approx(1)
+    attention = head.attention(bags.features[:ROWS])
+    assert attention.sum() == pytest.approx(1)
+    if weights:
+        assert np.allclose(attention, torch.stack(weights).mean(0), atol=1e-6)
+
+
+def test_models_side_by_side_learn_as_their_logits_averaged():
+    bags, labels, _ = made(6, 0)
+    told = AttentionSpec(attention={"steps": 3, "heads": 2, "part": 1.0}).attention
+    pools = Pools(DIM, 2, told, 0)
+    train(pools.weights.values(), pools.logits, bags, labels, told, 0)
+    models = nn.ModuleList([new_model(DIM, 2, seed, "att", told.units) for seed in (0, 1)])
+    optimiser = torch.optim.AdamW(models.parameters(), told.learning_rate, weight_decay=10.0)
+    places = order_of(labels, 12, 0).reshape(3, 4)
+    for step in range(3):
+        rate = told.learning_rate * 0.5 * (1 + np.cos(np.pi * step / 3))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        rows = torch.from_numpy(bags.features).reshape(6, ROWS, DIM)[places[step]]
+        logits = (models[0].calc_head(rows) + models[1].calc_head(rows)) / 2
+        optimiser.zero_grad()
+        cross_entropy(logits, torch.from_numpy(labels[places[step]])).backward()
+        optimiser.step()
+    for number, model in enumerate(models):
+        for name, one in model.named_parameters():
+            if name != "attention.2.bias":  # changes no weight: its gradient is rounding
+                assert torch.allclose(pools.weights[f"model.{name}"][number], one, atol=1e-4)
+
+
+def test_components_are_those_of_most_variance():
+    rows = np.random.default_rng(0).normal(size=(500, 6)) * [3, 1, 1, 2, 1, 1]
+    found = components(rows.astype(np.float32), 2)
+    assert np.abs(found[[0, 3]]).max(axis=0) == pytest.approx(np.abs(found).max(axis=0))
+    seen = rows @ found
+    assert (seen**2).mean() == pytest.approx(1, abs=1e-4)
+    assert abs(np.corrcoef(seen.T)[0, 1]) < 0.05
+
+
+def test_a_head_of_one_attention_as_older_packages_have_it_is_read():
+    bags, labels, _ = made(6, 0)
+    one = {"steps": 3, "heads": 1, "components": None}
+    head = fitted(bags, labels, attention=one)
+    older = {**head.tensors(), "score": head.tensors()["score"][0]}
+    task = Task("rare", ("without", "with"), level="source")
+    read = AttentionHead.of(older, task, DIM, None)
+    assert np.array_equal(read.probabilities(bags), head.probabilities(bags))
 
 
 def test_it_finds_the_rare_samples_and_the_sources_that_hold_them():
@@ -95,7 +174,7 @@ def test_a_width_that_cannot_be_shared_out_is_refused():
     spec = AttentionSpec(attention={"mode": "att_trans"})
     assert spec.attention.learning_rate == 3e-4
     assert AttentionSpec(attention=spec.attention.model_dump()) == spec
-    said = "shares features out among 8 heads, and the encoder's 30 are not divisible by 8; use att"
+    said = "shares features out among 8 heads, and the 30 that it reads are not divisible by 8; use"
     with pytest.raises(UsageError, match=said):
         AttentionFitter(spec).check_width(30)
     AttentionFitter(spec).check_width(32)

@@ -8,7 +8,7 @@ from histoscope.core.config import build
 from histoscope.core.errors import ConfigError
 from histoscope.core.heads.contract import Bags
 from histoscope.core.learning.bags import loss_of, order_of, some_rows, standardised
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import BagStepsSpec, FinetuneSpec
 from tests.core.learning.rare_sources import DIM, ROWS, made
 
 
@@ -20,13 +20,22 @@ def test_each_class_comes_as_often_and_every_source_of_it_in_turn():
     assert np.bincount(order, minlength=6).tolist() == [3, 3, 3, 6, 3, 6]
 
 
-def test_of_a_large_source_some_are_drawn_anew():
+@pytest.mark.parametrize("told", [{"samples": 40}, {"samples": 512, "part": 0.2667}])
+def test_of_a_large_source_some_are_drawn_anew(told):
     bags, _, _ = made(2, 6)
-    first, second = (some_rows(bags, 1, 40, 0, step) for step in (0, 1))
+    spec = BagStepsSpec(**told)
+    first, second = (some_rows(bags, 1, spec, 0, number) for number in (0, 1))
     assert first.shape == (40, DIM)
     assert len(np.unique(first, axis=0)) == 40
     assert not np.array_equal(first, second)
-    assert np.array_equal(some_rows(bags, 1, ROWS, 0, 0), bags.features[ROWS:])
+
+
+def test_a_small_source_is_read_whole_and_never_not_at_all():
+    bags, _, _ = made(2, 6)
+    rows = bags.features[ROWS:]
+    assert np.array_equal(some_rows(bags, 1, BagStepsSpec(), 0, 0), rows)
+    one = Bags(rows[:1], np.array([0, 1]))
+    assert np.array_equal(some_rows(one, 0, BagStepsSpec(part=0.1), 0, 0), rows[:1])
 
 
 def test_the_loss_of_several_classes_is_over_those_that_are_known():

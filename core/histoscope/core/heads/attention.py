@@ -20,19 +20,23 @@ AT_ONCE = 4096  # samples whose hidden units are in memory together
 
 @dataclass(frozen=True)
 class AttentionHead:
-    """A linear head of a mean of samples that attention weighs.
+    """A linear head of means of samples that attentions weigh.
 
     Ilse et al. 2018 ("Attention-based deep multiple instance learning"), eq. 7 and 8, with biases:
-    what MONAI's ``MILModel`` computes in its mode ``att``. Features are standardised before. With
-    blocks the samples pass through a transformer first, as in its mode ``att_trans`` (Myronenko et
-    al. 2021, "Accounting for dependencies in deep learning based multiple instance learning for
-    whole slide imaging"), and attention weighs what comes out.
+    what MONAI's ``MILModel`` computes in its mode ``att``. Of several attentions the means stand
+    side by side, and the weight of a sample is the mean of theirs. Features are standardised
+    before, and may be turned into few components. With blocks the samples pass through a
+    transformer first, as in its mode ``att_trans`` (Myronenko et al. 2021, "Accounting for
+    dependencies in deep learning based multiple instance learning for whole slide imaging"), and
+    attention weighs what comes out.
 
     Attributes:
-        linear: of the weighted mean, (dim,).
-        hidden: float32, (units, dim), and ``hidden_bias``, (units,).
-        score: float32, (units,): of the hidden units; a bias would change no weight.
+        linear: of the weighted means side by side, (heads * width,).
+        hidden: float32, (heads * units, width), and ``hidden_bias``, (heads * units,).
+        score: float32, (heads, units): of the hidden units; a bias would change no weight.
         centre, spread: float32, (dim,): mean and deviation of features in training.
+        basis: float32, (dim, width): what standardised features are multiplied by; None: nothing,
+            and the width is dim.
         blocks: of the transformer, see :func:`~histoscope.core.heads.transformer.shapes_of`.
     """
 
@@ -42,6 +46,7 @@ class AttentionHead:
     score: Rows
     centre: Rows
     spread: Rows
+    basis: Rows | None = None
     blocks: Mapping[str, Rows] = field(default_factory=dict)
     kind: ClassVar[str] = "attention"
     level: ClassVar[Level] = "source"
@@ -49,19 +54,25 @@ class AttentionHead:
     @classmethod
     def of(cls, tensors: Tensors, task: Task, dim: int, thresholds: Rows | None) -> Self:
         """See :class:`Head`."""
-        units = tensors["score"].shape[0] if "score" in tensors and tensors["score"].ndim else 0
-        own = {"hidden": (units, dim), "hidden_bias": (units,), "score": (units,)}
-        own |= {"centre": (dim,), "spread": (dim,)}
-        classes, blocks = len(task.classes), shapes_of(tensors, dim)
-        check_tensors(tensors, {"weight": (classes, dim), "bias": (classes,), **own, **blocks})
+        score = np.atleast_2d(tensors.get("score", np.zeros(0, np.float32)))
+        tensors = {**tensors, "score": score}  # one head of older packages has (units,)
+        heads, units = score.shape[:2]
+        width = tensors["basis"].shape[-1] if "basis" in tensors else dim
+        own = {"hidden": (heads * units, width), "hidden_bias": (heads * units,)}
+        own |= {"score": (heads, units), "centre": (dim,), "spread": (dim,)}
+        own |= {"basis": (dim, width)} if "basis" in tensors else {}
+        shapes = {"weight": (len(task.classes), heads * width), "bias": (len(task.classes),)}
+        blocks = shapes_of(tensors, width)
+        check_tensors(tensors, {**shapes, **own, **blocks})
         if any(values.dtype != np.float32 for values in tensors.values()):
             raise ValueError("an attention head has floats only")
-        if not units or (tensors["spread"] <= 0).any():
+        if not units or not width or (tensors["spread"] <= 0).any():
             raise ValueError("spread is no deviation, or there are no hidden units")
-        linear = {name: tensors[name] for name in ("weight", "bias")}
+        linear = {name: tensors[name] for name in shapes}
         rest = {name: tensors[name] for name in own}
         through = {name: tensors[name] for name in blocks}
-        return cls(LinearHead.of(linear, task, dim, thresholds), **rest, blocks=through)
+        of_means = LinearHead.of(linear, task, heads * width, thresholds)
+        return cls(of_means, **rest, blocks=through)
 
     @property
     def exclusive(self) -> bool:
@@ -78,8 +89,8 @@ class AttentionHead:
         return self._weighed(features)[1]
 
     def means(self, bags: Bags) -> Rows:
-        """The weighted mean of each bag as attention sees it, (bags, dim)."""
-        means = np.zeros((len(bags), bags.features.shape[1]), np.float32)
+        """The weighted means of each bag as attention sees it, (bags, heads * width)."""
+        means = np.zeros((len(bags), self.linear.weight.shape[1]), np.float32)
         for place, (start, end) in enumerate(pairwise(bags.starts)):
             means[place] = self._weighed(bags.features[start:end])[0]
         return means
@@ -101,20 +112,26 @@ class AttentionHead:
         """Those of the linear head, of the attention, and of the scaling."""
         own = ("hidden", "hidden_bias", "score", "centre", "spread")
         parts = {name: getattr(self, name) for name in own}
+        if self.basis is not None:
+            parts["basis"] = self.basis
         return {**self.linear.tensors(), **parts, **self.blocks}
 
     def _weighed(self, features: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """The weighted mean of one source, (dim,), and the weights."""
+        """The weighted means of one source, (heads * width,), and the weights of its samples."""
         seen = self._passes(features)
-        scores = [np.tanh(part @ self.hidden.T + self.hidden_bias) @ self.score for part in seen()]
-        told = np.concatenate(scores).astype(np.float64)
-        powers = np.exp(told - told.max())
-        weights = np.asarray(powers / powers.sum())
-        mean, at = np.zeros(features.shape[1]), 0
+        told = np.concatenate([self._scores(part) for part in seen()]).astype(np.float64)
+        powers = np.exp(told - told.max(axis=0))
+        weights = np.asarray(powers / powers.sum(axis=0))  # (rows, heads)
+        means, at = np.zeros((weights.shape[1], self.hidden.shape[1])), 0
         for part in seen():
-            mean += weights[at : at + len(part)] @ part
+            means += weights[at : at + len(part)].T @ part
             at += len(part)
-        return mean.astype(np.float32), weights
+        return means.reshape(-1).astype(np.float32), np.asarray(weights.mean(axis=1))
+
+    def _scores(self, rows: Rows) -> Rows:
+        """Of each sample by each attention, before softmax, (rows, heads)."""
+        units = np.tanh(rows @ self.hidden.T + self.hidden_bias).reshape(-1, *self.score.shape)
+        return np.asarray((units * self.score).sum(axis=2))
 
     def _passes(self, features: Rows) -> Callable[[], Iterator[Rows]]:
         """Passes over the samples as attention sees them, few at a time."""
@@ -128,4 +145,5 @@ class AttentionHead:
         return parts
 
     def _scaled(self, features: Rows) -> Rows:
-        return ((features - self.centre) / self.spread).astype(np.float32)
+        scaled = ((features - self.centre) / self.spread).astype(np.float32)
+        return scaled if self.basis is None else scaled @ self.basis

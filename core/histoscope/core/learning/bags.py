@@ -1,15 +1,15 @@
-"""Heads that are trained from labels of sources: one bag a step."""
+"""Heads that are trained from labels of sources, some bags a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from histoscope.core.contracts import Level, Task
@@ -72,60 +72,63 @@ def standardised(bags: Bags) -> Scaled:
 
 
 def train(
-    model: nn.Module,
+    weights: Iterable[Tensor],
     logits_of: Callable[[Tensor], Tensor],
     bags: Bags,
     labels: Labels,
     told: BagStepsSpec,
     seed: int,
 ) -> None:
-    """Train a model: one source a step, those of each class as often; AdamW, cosine to 0.
+    """Train weights: some sources a step, those of each class as often; AdamW, cosine to 0.
 
     Args:
-        model: whose weights move.
+        weights: that move.
         logits_of: of the rows of one bag, (rows, dim), its logits, (1, classes).
         bags: features, standardised.
         labels: see :meth:`BagFitter.learn`.
-        told: steps, samples and rates.
+        told: steps, sources, samples and rates.
         seed: of the order and of the samples.
     """
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=told.learning_rate, weight_decay=told.weight_decay
-    )
+    optimiser = torch.optim.AdamW(weights, lr=told.learning_rate, weight_decay=told.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, told.steps)
     truth = torch.from_numpy(labels)
-    for step, place in enumerate(order_of(labels, told.steps, seed)):
-        rows = some_rows(bags, place, told.samples, seed, step)
-        loss = loss_of(logits_of(torch.from_numpy(rows)), truth[place : place + 1])
+    order = order_of(labels, told.steps * told.sources, seed).reshape(told.steps, told.sources)
+    for step, places in enumerate(order):
+        logits = []
+        for number, place in enumerate(places.tolist(), step * told.sources):
+            rows = some_rows(bags, place, told, seed, number)
+            logits.append(logits_of(torch.from_numpy(rows)))
+        loss = loss_of(torch.cat(logits), truth[torch.from_numpy(places)])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
 
 
-def order_of(labels: Labels, steps: int, seed: int) -> NDArray[np.int64]:
-    """Which bag each step takes: all of a class in turn, each class as often, (steps,)."""
+def order_of(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
+    """Which bags are taken one by one: of a class all in turn, each class as often, (count,)."""
     kinds = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     draw, names = generator(seed, "attention/order"), np.unique(kinds)
-    rounds = -(-steps // len(names))
+    rounds = -(-count // len(names))
     queues = []
     for name in names:
         members = np.flatnonzero(kinds == name)
         passes = -(-rounds // len(members))
         queues.append(np.concatenate([draw.permutation(members) for _ in range(passes)])[:rounds])
-    return np.stack(queues, axis=1).reshape(-1)[:steps].astype(np.int64)
+    return np.stack(queues, axis=1).reshape(-1)[:count].astype(np.int64)
 
 
-def some_rows(bags: Bags, place: int, most: int, seed: int, step: int) -> Rows:
-    """Rows of one bag, at most so many, drawn anew at each step."""
+def some_rows(bags: Bags, place: int, told: BagStepsSpec, seed: int, number: int) -> Rows:
+    """Rows of one bag, a part of them and at most so many, drawn anew each time."""
     rows = bags.features[bags.starts[place] : bags.starts[place + 1]]
-    if len(rows) <= most:
+    count = min(told.samples, max(1, round(told.part * len(rows))))
+    if count == len(rows):
         return rows
-    return rows[generator(seed, "attention/rows", step).choice(len(rows), most, replace=False)]
+    return rows[generator(seed, "attention/rows", number).choice(len(rows), count, replace=False)]
 
 
 def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of one bag; of several classes over those that are known."""
+    """Cross-entropy of some bags; of several classes over those that are known."""
     if truth.ndim == 1:
         return cross_entropy(logits, truth)
     known = (truth >= 0).float()

@@ -124,16 +124,32 @@ class BagStepsSpec(Spec):
     published slide heads take a tenth of the rate, with which so few steps are not enough.
     """
 
-    steps: int = Field(1000, ge=1, description="optimiser steps, one source each")
+    steps: int = Field(1000, ge=1, description="optimiser steps")
+    sources: int = Field(1, ge=1, description="sources a step")
     samples: int = Field(
         512, ge=1, le=1024, description="of a source in a step, at most, drawn anew"
     )
+    part: float = Field(1.0, gt=0, le=1, description="of a source's samples in a step, drawn anew")
     learning_rate: float = Field(1e-3, gt=0, description="AdamW, cosine to 0")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
 
 
+_TRANS = {
+    "heads": 1,
+    "components": None,
+    "sources": 1,
+    "part": 1.0,
+    "learning_rate": 3e-4,
+    "weight_decay": 1e-2,
+}
+
+
 class AttentionStepsSpec(BagStepsSpec):
     """Attention over the samples as they are, or after a transformer in which they meet.
+
+    One attention over all features learns few labels of sources by heart: most of it ends on one
+    sample. Several that share their loss, on few components, half of the samples a step and a
+    strong decay find what is rare (``docs/decisions/0020``).
 
     The transformer wants a lower rate, and more labels: of made features as above it tells sources
     apart from 100 on (area under the curve 0.99; from 20 on 0.67, att 0.99), and what it weighs is
@@ -146,15 +162,28 @@ class AttentionStepsSpec(BagStepsSpec):
         description="MONAI's: att: each sample by itself; att_trans: after a transformer over all, "
         "whose time grows with the square of their number",
     )
-    learning_rate: float = Field(
-        1e-3, gt=0, description="AdamW, cosine to 0; of att_trans 0.0003 where none is given"
+    heads: int = Field(
+        8, ge=1, description="attentions side by side, whose logits are averaged; of att_trans 1"
     )
+    units: int = Field(128, ge=1, description="hidden units of each; 2048 in MONAI")
+    components: int | None = Field(
+        64,
+        ge=1,
+        description="principal components of standardised features that are read; null: the "
+        "features themselves, as of att_trans where nothing is given",
+    )
+    sources: int = Field(4, ge=1, description="sources a step; of att_trans 1")
+    part: float = Field(
+        0.5, gt=0, le=1, description="of a source's samples in a step, drawn anew; of att_trans 1"
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW, cosine to 0; of att_trans 0.0003")
+    weight_decay: float = Field(10.0, ge=0, description="of AdamW; of att_trans 0.01")
 
     @classmethod
     def long_form(cls, given: Any) -> Any:
         """What att_trans is by itself."""
         if isinstance(given, Mapping) and given.get("mode") == "att_trans":
-            return {"learning_rate": 3e-4, **given}
+            return {**_TRANS, **given}
         return given
 
 

@@ -29,7 +29,14 @@ class TopKFitter(BagFitter):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = nn.Linear(scaled.features.shape[1], len(task.classes))
-        train(model, lambda rows: highest(model(rows), share), scaled, labels, told, seed)
+        train(
+            model.parameters(),
+            lambda rows: highest(model(rows), share),
+            scaled,
+            labels,
+            told,
+            seed,
+        )
         weight = model.weight.detach().double().numpy() / spread
         bias = model.bias.detach().double().numpy() - weight @ centre
         linear = LinearHead(weight.astype(np.float32), bias.astype(np.float32), task.exclusive)
