@@ -28,7 +28,8 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
     weighed = ("--config", given / "finetune-attention.yaml", "--set", "attention.steps=2")
     both = ("--task", "size", "--task", "site", *weighed)
     highest = ("--config", given / "finetune-topk.yaml", "--set", "topk.steps=2")
-    ways = {"of-sources": (), "by-attention": weighed, "by-topk": highest}
+    few_dims = (*weighed, "--set", "attention.components=4")
+    ways = {"of-sources": (), "by-attention": few_dims, "by-topk": highest}
     alone = {kind: ("--task", "size", *way) for kind, way in ways.items()}
     for kind, way in {**alone, "by-two-attentions": both}.items():
         package = out / f"package-{kind}"
@@ -40,6 +41,7 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
         by += ("--suspicious", "large") if kind == "by-attention" else ()
         command(1, "predict", given / "slides", "--out", out / f"predictions-{kind}", *by)
     trans = ("--task", "size", *weighed, "--set", "attention.mode=att_trans")
+    trans += ("--set", "attention.heads=1", "--set", "attention.components=null")
     learnt = (store, "--encoder", "random:test_resnet", *few[2:], *trans)
     command(0, "finetune", *learnt, "--out", out / "package-of-att-trans")
     write_of_layers(command, given, out, split)

@@ -7,8 +7,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from histoscope.core.config import build
 from histoscope.core.contracts import Task
-from histoscope.core.errors import UsageError
+from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.heads.attention import AttentionHead
 from histoscope.core.heads.contract import Bags
 from histoscope.core.learning import FITTERS
@@ -179,6 +180,12 @@ def test_a_width_that_cannot_be_shared_out_is_refused():
         AttentionFitter(spec).check_width(30)
     AttentionFitter(spec).check_width(32)
     AttentionFitter(AttentionSpec()).check_width(30)
+
+
+def test_a_transformer_has_one_attention():
+    told = {"method": "attention", "attention": {"mode": "att_trans", "heads": 2}}
+    with pytest.raises(ConfigError, match="heads: att_trans has one; leave it out, or give 1"):
+        build(FinetuneSpec, told, "a")
 
 
 def test_labels_that_mean_nothing_give_nothing():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from histoscope.core.config import Spec
 from histoscope.core.encoders.contract import USUAL
@@ -185,6 +185,12 @@ class AttentionStepsSpec(BagStepsSpec):
         if isinstance(given, Mapping) and given.get("mode") == "att_trans":
             return {**_TRANS, **given}
         return given
+
+    @model_validator(mode="after")
+    def _one_transformer(self) -> Self:
+        if self.mode == "att_trans" and self.heads > 1:
+            raise ValueError("heads: att_trans has one; leave it out, or give 1")
+        return self
 
 
 class AttentionSpec(FinetuneSpec):
