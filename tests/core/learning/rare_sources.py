@@ -10,13 +10,13 @@ from histoscope.core.learning.contract import Draw
 DIM, ROWS, RARE = 16, 150, 0.04
 
 
-def made(count, seed):
+def made(count, seed, dim=DIM):
     """Sources of two kinds: 4 % of the samples of the second lie elsewhere; all of one drift."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     rows, rare = [], []
     for label in labels:
-        features = rng.normal(size=(ROWS, DIM)) + rng.normal(0, 0.5, DIM)
+        features = rng.normal(size=(ROWS, dim)) + rng.normal(0, 0.5, dim)
         held = rng.random(ROWS) < RARE * label
         held[0] |= bool(label)
         features[held, :3] += 4.0

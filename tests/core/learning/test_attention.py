@@ -148,6 +148,20 @@ def test_it_finds_the_rare_samples_and_the_sources_that_hold_them():
     assert np.mean(found) > 0.8
 
 
+def test_few_sources_of_many_features_are_told_apart_where_one_attention_learns_them_by_heart():
+    train_, labels, _ = made(20, 3, dim=128)
+    test, truth, _ = made(60, 4, dim=128)
+    one = {"heads": 1, "units": 2048, "components": None, "part": 1.0, "sources": 1}
+    one |= {"learning_rate": 1e-3, "weight_decay": 1e-2}
+    found = []
+    for told in ({}, one):
+        head = fitted(train_, labels, attention={"steps": 300, **told})
+        assert roc_auc_score(labels, head.probabilities(train_)[:, 1]) == 1
+        found.append(roc_auc_score(truth, head.probabilities(test)[:, 1]))
+    assert found[0] > 0.95
+    assert found[1] < 0.8
+
+
 def test_after_a_transformer_samples_answer_by_who_stands_beside_them():
     bags, labels, _ = made(4, 0)
     trans = {"attention": {"steps": 3, "mode": "att_trans"}}
