@@ -121,6 +121,10 @@ REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near
     "msf": ("base=msf", "neighbours.rows=8"),
     "cmsf": ("base=cmsf", "neighbours.rows=8"),
     "cmsf-of-before": ("base=cmsf", "neighbours.rows=8", "constraint=second_bank"),
+    "revisiting": (
+        *("base=moco_v2", "momentum.rows=8", "momentum.groups=1"),
+        *("local=1", "positives=revisiting"),
+    ),
     "other-choices": (
         *("base=moco_v2", "momentum.rows=8", "momentum.groups=1"),
         *("positives=other_case", "consistency=co2", "synthetic={kind: mochi, hardest: 4}"),

@@ -31,6 +31,9 @@ from histoscope.core.training.journal import read_metrics
 
 NETWORK = "resnet18"
 LOCAL = {"families": {"local": {"geometry": {"size_px": 32, "scale": [0.1, 0.4]}}}}
+OVERLAPPING = {
+    "families": {"local": {"geometry": {"size_px": 32, "scale": [0.05, 0.14], "overlap": 0.1}}}
+}
 WIDE = {"kind": "timm", "name": "vit_tiny_patch16_224", "patch_px": 8}
 SIMCLR, MOCO = {"base": "simclr"}, {"base": "moco_v2"}
 ROWS: dict[str, dict[str, Any]] = {
@@ -43,6 +46,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "moco_v2": {"objective": MOCO},
     "moco_v2, ifnd": {"objective": {**MOCO, "negatives": "ifnd"}},
     "moco_v2, interclr": {"objective": {**MOCO, "positives": "interclr"}},
+    "moco_v2, revisiting": {
+        "objective": {**MOCO, "local": 4, "positives": "revisiting"},
+        "views": OVERLAPPING,
+    },
     "moco_v2, mochi": {"objective": {**MOCO, "synthetic": "mochi"}},
     "byol": {"objective": {"base": "byol"}},
     "swav": {"objective": {"base": "swav", "local": 4, "codes": {"queue": 640}}, "views": LOCAL},

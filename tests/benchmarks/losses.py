@@ -59,6 +59,7 @@ from tests.benchmarks.plain_losses import (
     msf,
     near,
     other_case,
+    revisiting,
     simclr,
     swav,
     unmix,
@@ -108,6 +109,7 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
     "near": ({**QUERIES, "positives": "near"}, near, None),
     "other_case": ({**QUERIES, "positives": "other_case"}, other_case, None),
     "interclr": ({**QUERIES, "positives": "interclr"}, interclr, None),
+    "revisiting": ({**QUERIES, "positives": "revisiting"}, revisiting, None),
     "byol": ({"base": "byol"}, byol, None),
     "barlow_twins": (
         {"base": "barlow_twins", "projector": {"out": DIM}},
@@ -153,6 +155,8 @@ def made(settings: Mapping[str, Any]) -> Objective:
     for module in objective.modules():
         if hasattr(module, "pointer"):
             module.features.copy_(unit(*module.features.shape, seed=1))
+            if module.beneath is not None:
+                module.beneath.copy_(unit(*module.beneath.shape, seed=10))
             module.index.copy_(torch.arange(len(module.index)) + SAMPLES // 4)
         if isinstance(module, PseudoLabels):
             groups = torch.arange(SAMPLES) * 7919 % torch.tensor([[8], [32], [128]])
@@ -184,6 +188,9 @@ def projections(objective: Objective, base: str) -> tuple[Projected, Rows]:
             answers["partner"] = unit(IMAGES, objective.needs.partners, DIM, seed=4)
         if count := objective.needs.families.get("support"):
             answers["support"] = unit(IMAGES, count, DIM, seed=5)
+        queue = cast(Any, objective).queue
+        if queue.beneath is not None:
+            answers["beneath queries"] = unit(IMAGES, 1, queue.beneath.shape[1], seed=11)
     elif base in ("dino", "ibot"):
         width = len(cast(Any, objective).centre)
         asks = {"asks": unit(IMAGES, 6, width, seed=2)}

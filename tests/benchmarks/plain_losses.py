@@ -172,6 +172,15 @@ def interclr(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tenso
     return 0.75 * moco(objective, given, rows, draws) + 0.25 * inter
 
 
+def revisiting(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    _, own, cosines = of_queue(objective, given, rows)
+    alike = given["beneath queries"][:, 0] @ objective.queue.beneath.T
+    best = bar(alike, objective.queue.index, rows.index).topk(20, 1).indices
+    near = -(cosines / 0.2).log_softmax(1).gather(1, best).mean()
+    logits = torch.cat([own, cosines], 1) / 0.2
+    return cross_entropy(logits, torch.zeros(IMAGES, dtype=torch.long)) + 0.4 * near
+
+
 def simclr(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     z = normalize(torch.cat([given["view 0"][:, 0], given["view 1"][:, 0]]), dim=1)
     whose, other = rows.index.repeat(2), torch.arange(2 * IMAGES).roll(IMAGES)

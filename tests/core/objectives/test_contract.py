@@ -60,6 +60,8 @@ def test_every_choice_keeps_the_contract_and_all_together_do(base):
     for key, values in CHOICES.items():
         for value in values:
             check_objective(base, {key: value})
+    if base == "moco_v2":
+        check_objective(base, {"positives": "revisiting"})
     every = {key: values[0] for key, values in CHOICES.items()}
     check_objective(base, {**every, "temperature": {"kind": "macl", "reweight": False}})
 

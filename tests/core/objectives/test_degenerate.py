@@ -23,6 +23,12 @@ NOTHING = {
 }
 
 
+OF_QUEUES = {  # over what remembers keys
+    "revisiting": {"positives": {"kind": "revisiting", "weight": 0, "begins": 0}, "local": 0},
+    "revisiting, never": {"positives": {"kind": "revisiting", "begins": 1}},
+}
+
+
 def trained(base, more):
     """Losses of four steps, and the network they leave."""
     momentum = {"momentum": {"rows": 32, "groups": 1}} if base == "moco_v2" else {}
@@ -31,10 +37,13 @@ def trained(base, more):
     return losses, dict(ready.objective.named_parameters())
 
 
-@pytest.mark.parametrize("base", ["simclr", "moco_v2"])
-@pytest.mark.parametrize("choice", NOTHING)
+@pytest.mark.parametrize(
+    ("base", "choice"),
+    [*((base, choice) for base in ("simclr", "moco_v2") for choice in NOTHING)]
+    + [("moco_v2", choice) for choice in OF_QUEUES],
+)
 def test_it_is_the_base(base, choice):
-    losses, network = trained(base, NOTHING[choice])
+    losses, network = trained(base, {**NOTHING, **OF_QUEUES}[choice])
     expected, its = trained(base, {})
     assert losses == expected
     assert network.keys() == its.keys()

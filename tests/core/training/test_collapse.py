@@ -88,6 +88,12 @@ GUARDED = {
     },
     "simclr, ifnd": {"base": "simclr", "negatives": {"kind": "ifnd", "clusters": [4, 8]}},
     "simclr, interclr": {"base": "simclr", "positives": FEW},
+    "moco_v2, revisiting": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "local": 2,
+        "positives": {"kind": "revisiting", "count": 4},
+    },
 }
 
 

@@ -41,6 +41,12 @@ METHODS = {
             **{"every": 2, "begins": 0.2},
         },
     },
+    "moco_v2, revisiting": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "local": 2,
+        "positives": {"kind": "revisiting", "count": 4, "begins": 0.2},
+    },
     "cmsf, kmeans": {
         "base": "cmsf",
         "neighbours": {"rows": 20, "count": 4},
@@ -62,7 +68,9 @@ def spec_of(method: str) -> PretrainSpec:
     patches = METHODS[method]["base"] == "ibot"
     views = {"geometry": {"size_px": 32 if patches else 48}}
     if "local" in METHODS[method]:
-        views["families"] = {"local": {"geometry": {"size_px": 16, "scale": [0.2, 0.5]}}}
+        views["families"] = {
+            "local": {"geometry": {"size_px": 16, "scale": [0.2, 0.5], "overlap": 0.1}}
+        }
     training = {
         "steps": STEPS,
         "batch_size": 8,

@@ -40,7 +40,12 @@ SETTINGS = {
         "constraint": {"kind": "kmeans", "clusters": 4},
     },
 }
-MINED = {  # what knows the whole data set, of which each process sees its part
+REVISITED = {
+    "local": 2,
+    "positives": {"kind": "revisiting", "count": 3, "begins": 0},
+}
+MINED = {  # what knows the whole data set, of which each process sees its part, or a queue of it
+    "moco_v2, revisiting": {**SETTINGS["moco_v2"], **REVISITED},
     "moco_v2, ifnd": {
         **SETTINGS["moco_v2"],
         "negatives": {"kind": "ifnd", "clusters": [2, 5]},
@@ -153,9 +158,9 @@ def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> P
     """Three steps in float64, plain gradient descent."""
     patches = encoder == "test_vit"  # of 16 px
     small = {"size_px": 16 if patches else 8, "scale": [0.2, 0.5]}
-    cropped = base in ("follow", "dino", "swav", "ibot")
-    families = {"local": {"geometry": small}} if cropped else {}
     settings = {**SETTINGS, **MINED, **CONTINUED}.get(base, {})
+    cropped = base == "follow" or "local" in settings
+    families = {"local": {"geometry": small}} if cropped else {}
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
     changed = {"background": {"kind": background, "p": 0.7, "area": [0.01, 0.99]}}
     body = {
@@ -194,6 +199,7 @@ def cases() -> list[tuple[str, str, str]]:
         for encoder in ("noisy", normed.get(base, "test_resnet"))
     ]
     usual += [(name, "noisy", "") for name in MINED]
+    usual += [("moco_v2, revisiting", "test_resnet", "")]
     usual += [(name, "test_resnet", "") for name in CONTINUED]
     return usual + [(base, "noisy", kind) for base, kind in BACKGROUNDS.items()]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from histoscope.core.losses.contrast import NONE, Similarities, odds
+from histoscope.core.losses.contrast import NONE, Own, Similarities, odds
 
 COLDEST = 0.02  # below it exponents of float32 overflow
 
@@ -237,3 +237,24 @@ def elsewhere(sim: Similarities, count: int, groups: Tensor, own: Tensor) -> Sim
     theirs = groups[sim.index.clamp(min=0)]
     barred = sim.ignored | (theirs[None] == groups[own][:, None])
     return attracted(sim, *_nearest(sim.of_partner(), barred, count))
+
+
+def to_nearest(sim: Similarities, cosines: Tensor, count: int) -> tuple[Similarities, Tensor]:
+    """The shared columns that are nearest by other cosines alone attract; the rest repels.
+
+    Van Gansbeke et al. 2021, "Revisiting Contrastive Methods for Unsupervised Learning of Visual
+    Representations", the auxiliary loss; as in its code neither the own view nor anything else that
+    is a row's own stands among the columns. Differs: what a row ignores, as older views of its own
+    image, is no neighbour.
+
+    Args:
+        sim: cosines, by which columns attract and repel.
+        cosines: those by which they are near, (rows, shared), without gradient.
+        count: how many attract, at most.
+
+    Returns:
+        What is to be reduced, and bool, (rows,): where anything attracts.
+    """
+    places, known = _nearest(cosines, sim.ignored, count)
+    own = Own(sim.logits.gather(1, places), known, torch.ones_like(known))
+    return eliminated(replace(sim, own=own), places, known), known.any(1)

@@ -92,9 +92,9 @@ class Similarities:
         return cosines.to(self.logits.dtype)
 
     def attraction(self) -> Tensor:
-        """Mean over the positives of each row of its cosine, (rows,)."""
+        """Mean over the positives of each row of its cosine, (rows,); 0 where it has none."""
         pulls = self.own.known & self.own.positive
-        return self.own.logits.masked_fill(~pulls, 0).sum(1) / pulls.sum(1)
+        return self.own.logits.masked_fill(~pulls, 0).sum(1) / pulls.sum(1).clamp(min=1)
 
     def without(self, those: Tensor) -> Similarities:
         """Shared columns left out, bool, (rows, shared), and what is matched of their images."""

@@ -43,20 +43,24 @@ class FeatureQueue(nn.Module):
     Args:
         rows: how many it holds.
         dim: width of a row.
+        beneath: width of what is kept beside each row, as the features under a head; None: nothing.
 
     Attributes:
         features: (rows, dim); rows not yet filled are zero.
+        beneath: (rows, beneath), in the same places; None: nothing is kept beside.
         index: dataset index of each row, int64, (rows,); -1 where not yet filled.
         pointer: where the next row goes, int64 scalar.
     """
 
     features: Tensor
+    beneath: Tensor | None
     index: Tensor
     pointer: Tensor
 
-    def __init__(self, rows: int, dim: int) -> None:
+    def __init__(self, rows: int, dim: int, beneath: int | None = None) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(rows, dim))
+        self.register_buffer("beneath", None if beneath is None else torch.zeros(rows, beneath))
         self.register_buffer("index", torch.full((rows,), NOBODY))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
@@ -66,16 +70,20 @@ class FeatureQueue(nn.Module):
         return self.index != NOBODY
 
     @torch.no_grad()
-    def put(self, features: Tensor, index: Tensor) -> None:
+    def put(self, features: Tensor, index: Tensor, beneath: Tensor | None = None) -> None:
         """Enqueue rows in order; of more rows than it holds the last ones stay.
 
         Args:
             features: (batch, dim).
             index: dataset index of each, int64, (batch,).
+            beneath: what is kept beside each, (batch, beneath).
         """
         rows = len(self.index)
         features, index = features[-rows:], index[-rows:]
         places = (torch.arange(len(index), device=self.index.device) + self.pointer) % rows
         self.features[places] = features.detach().to(self.features.dtype)
+        if self.beneath is not None:
+            assert beneath is not None
+            self.beneath[places] = beneath[-rows:].detach().to(self.beneath.dtype)
         self.index[places] = index
         self.pointer.copy_((self.pointer + len(index)) % rows)

@@ -241,7 +241,21 @@ class InterImage(PositivesSpec):
         return clusters, pool, negatives
 
 
-PositivesSpec.known = {"near": Near, "other_case": OtherCase, "interclr": InterImage}
+class NearestFeatures(PositivesSpec):
+    """Revisiting: the keys attract whose images the encoder itself finds nearest."""
+
+    kind: Literal["revisiting"] = Field("revisiting", description="Van Gansbeke et al. 2021")
+    weight: float = Field(0.4, ge=0, description="of this term beside the base's")
+    count: int = Field(20, ge=1, description="keys of the queue that attract a view, at most")
+    begins: float = Field(0.1, ge=0, le=1, description="share of the run before there are any")
+
+
+PositivesSpec.known = {
+    "near": Near,
+    "other_case": OtherCase,
+    "interclr": InterImage,
+    "revisiting": NearestFeatures,
+}
 MixingSpec.known = {"unmix": UnMix}
 ContinualSpec.known = {"cassle": Cassle}
 SyntheticSpec.known = {"mochi": Mixtures}

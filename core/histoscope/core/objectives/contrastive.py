@@ -23,6 +23,7 @@ from histoscope.core.losses.choices import (
     opposed,
     reweighted,
     spared,
+    to_nearest,
     weighted,
 )
 from histoscope.core.losses.contrast import REDUCTIONS, Similarities
@@ -35,6 +36,7 @@ from histoscope.core.objectives.choices import (
     InterImage,
     Mixtures,
     Near,
+    NearestFeatures,
     OtherCase,
     SameLabel,
 )
@@ -71,9 +73,12 @@ class Contrastive(Objective):
 
     Attributes:
         spec: its choices.
+        asking: places of the usual views that are opposed, in the order in which they ask; what
+            asks behind them is not.
     """
 
     spec: ContrastSpec
+    asking: Sequence[int] = (0, 1)
     near: Tensor | None
     groups_of: Tensor | None
     grouped: Grouped | None
@@ -92,6 +97,11 @@ class Contrastive(Objective):
         """
         self._check(negatives)
         choice, draws = self.spec.positives, dict(needs.draws)
+        if isinstance(choice, NearestFeatures) and type(self).beneath is Contrastive.beneath:
+            raise UsageError(
+                f"objective.positives: revisiting looks for neighbours in a queue, and "
+                f"{self.spec.base} has none; set objective.base=moco_v2"
+            )
         families = dict(needs.families)
         if isinstance(self.spec.negatives, FalseNegatives):
             families[SUPPORT] = self.spec.negatives.support
@@ -159,6 +169,13 @@ class Contrastive(Objective):
         """Views of partners as they attract, (batch, partners, dim)."""
         raise NotImplementedError
 
+    def beneath(self, projected: Projected) -> Sequence[Tensor]:
+        """Cosines of the encoder's features in place of what :meth:`compare` compares.
+
+        One a direction, (rows, shared), without gradient. What has no queue has none.
+        """
+        raise NotImplementedError
+
     def compare(self, projected: Projected, rows: Rows) -> Sequence[Similarities]:
         """Cosines of everything that asks with all that answers, one a direction."""
         raise NotImplementedError
@@ -190,6 +207,13 @@ class Contrastive(Objective):
             weight = self.banked.weight_at(clock)
             term = self.banked.loss(sims, rows, draws, warmth) if weight else loss.new_zeros(())
             terms, shown["inter_image"] = [(1 - weight, loss), (weight, term)], term
+        if isinstance(choice := self.spec.positives, NearestFeatures):
+            weight = choice.weight if clock.share >= choice.begins else 0.0
+            term = loss.new_zeros(())
+            if weight:
+                term = self._pulled(sims, self.beneath(projected), choice.count, warmth)
+            terms.append((weight, term))
+            shown["nearest"] = term
         if isinstance(consistency := self.spec.consistency, Consistency):
             ramp = min(1.0, clock.share / consistency.ramp) if consistency.ramp else 1.0
             rows_of = [inconsistency(sim, consistency.temperature).mean() for sim in changed]
@@ -229,14 +253,30 @@ class Contrastive(Objective):
             return sims
         views = self.opponents(projected).transpose(0, 1)  # (views, batch, dim)
         known = projected.answers[KNOWN].squeeze(2).T > 0
-        each = len(views) // len(sims)  # views that a direction asks
-        whose = rows.donors[:, BEFORE::OF_VIEW].T  # (views, batch)
+        each = len(sims[0].anchor) // len(rows.index)  # views that a direction asks
+        whose = rows.donors[:, BEFORE::OF_VIEW].T[list(self.asking)]  # (views, batch)
         found = []
-        for place, sim in enumerate(sims):
+        for place, sim in enumerate(sims[: len(views) // each]):
             mine = slice(place * each, (place + 1) * each)
             there, index = known[mine].flatten()[:, None], whose[mine].flatten()[:, None]
             found.append(opposed(sim, views[mine].flatten(0, 1)[:, None], there, index))
-        return found
+        return [*found, *sims[len(found) :]]
+
+    def _pulled(
+        self,
+        sims: Sequence[Similarities],
+        beneath: Sequence[Tensor],
+        count: int,
+        warmth: float | Tensor,
+    ) -> Tensor:
+        """To the nearest by what lies beneath, the mean over rows that have any."""
+        lost, held = list[Tensor](), list[Tensor]()
+        for sim, cosines in zip(sims, beneath, strict=True):
+            near, known = to_nearest(sim, cosines, count)
+            rows = REDUCTIONS[self.spec.reduction](near, warmth)
+            lost.append(rows.masked_fill(~known, 0).sum())
+            held.append(known.sum())
+        return torch.stack(lost).sum() / torch.stack(held).sum().clamp(min=1)
 
     def _positives(
         self, sim: Similarities, projected: Projected, rows: Rows, clock: Clock

@@ -23,6 +23,7 @@ from histoscope.core.objectives.choices import (
     InterImage,
     MixingSpec,
     Near,
+    NearestFeatures,
     NegativesSpec,
     PositivesSpec,
     SyntheticSpec,
@@ -128,10 +129,10 @@ class ContrastSpec(MethodSpec):
     def _attracted_by_one(self) -> Self:
         found = self.negatives
         attracts = isinstance(found, FalseNegatives) and found.way == "attract"
-        if attracts and isinstance(self.positives, InterImage):
+        if attracts and isinstance(self.positives, InterImage | NearestFeatures):
             raise ValueError(
-                "negatives.way attract and positives interclr are two sources of positives; set "
-                "one of them: negatives.way=eliminate"
+                f"negatives.way attract and positives {self.positives.kind} are two sources of "
+                "positives; set one of them: negatives.way=eliminate"
             )
         return self
 
