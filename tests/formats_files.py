@@ -110,6 +110,7 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "barlow-twins": ("base=barlow_twins",),
     "swav": ("base=swav", "local=1", "codes.prototypes=8", "codes.queue=4"),
     "dino": ("base=dino", "local=1", "prototypes=16"),
+    "relicv2": ("base=relicv2", "local=1"),
     "simreg": ("base=simreg", "teacher=colour"),
     "ibot": ("base=ibot", "prototypes=16"),
     "ifnd": ("negatives={kind: ifnd, clusters: [2, 4]}",),

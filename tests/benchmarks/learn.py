@@ -51,6 +51,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "views": OVERLAPPING,
     },
     "moco_v2, mochi": {"objective": {**MOCO, "synthetic": "mochi"}},
+    "relicv2": {"objective": {"base": "relicv2", "local": 2}, "views": LOCAL},
     "byol": {"objective": {"base": "byol"}},
     "swav": {"objective": {"base": "swav", "local": 4, "codes": {"queue": 640}}, "views": LOCAL},
     "barlow_twins": {"objective": {"base": "barlow_twins"}},

@@ -59,7 +59,10 @@ from tests.benchmarks.plain_losses import (
     msf,
     near,
     other_case,
+    relic,
+    relicv2,
     revisiting,
+    sampled,
     simclr,
     swav,
     unmix,
@@ -105,11 +108,14 @@ ROWS: dict[str, tuple[dict[str, Any], Plain, Callable[[Embeddings], Tensor] | No
         None,
     ),
     "ifnd": ({**QUERIES, "negatives": "ifnd"}, ifnd, None),
+    "sampled": ({**QUERIES, "negatives": "sampled"}, sampled, None),
+    "relic": ({**QUERIES, "consistency": "relic"}, relic, None),
     "mochi": ({**QUERIES, "synthetic": "mochi"}, mochi, None),
     "near": ({**QUERIES, "positives": "near"}, near, None),
     "other_case": ({**QUERIES, "positives": "other_case"}, other_case, None),
     "interclr": ({**QUERIES, "positives": "interclr"}, interclr, None),
     "revisiting": ({**QUERIES, "positives": "revisiting"}, revisiting, None),
+    "relicv2": ({"base": "relicv2", "local": 2}, relicv2, None),
     "byol": ({"base": "byol"}, byol, None),
     "barlow_twins": (
         {"base": "barlow_twins", "projector": {"out": DIM}},
@@ -191,6 +197,9 @@ def projections(objective: Objective, base: str) -> tuple[Projected, Rows]:
         queue = cast(Any, objective).queue
         if queue.beneath is not None:
             answers["beneath queries"] = unit(IMAGES, 1, queue.beneath.shape[1], seed=11)
+    elif base == "relicv2":
+        asks = {f"crop {n}": unit(IMAGES, 1, DIM, seed=2 + n) for n in range(4)}
+        answers = {"targets": unit(IMAGES, 2, DIM, seed=6)}
     elif base in ("dino", "ibot"):
         width = len(cast(Any, objective).centre)
         asks = {"asks": unit(IMAGES, 6, width, seed=2)}

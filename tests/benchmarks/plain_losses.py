@@ -106,6 +106,50 @@ def ifnd(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def few(barred: Tensor, count: int, numbers: Tensor) -> Tensor:
+    """What a row repels, spread evenly over what there is."""
+    kept = []
+    for line, number in zip(~barred, numbers, strict=True):
+        held = line.nonzero()[:, 0]
+        turns = (torch.arange(count) + number.double()) * len(held) / count
+        kept.append(held[turns.long()])
+    return torch.stack(kept)
+
+
+def sampled(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    _, own, cosines = of_queue(objective, given, rows)
+    left = cosines.gather(1, few(cosines.isneginf(), 10, draws["sampled"]))
+    zeros = torch.zeros(IMAGES, dtype=torch.long)
+    return cross_entropy(torch.cat([own, left], 1) / 0.2, zeros)
+
+
+def relic(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    _, own, cosines = of_queue(objective, given, rows)
+    seen = given["keys 0"][:, 0] @ objective.queue.features.T
+    seen = bar(seen, objective.queue.index, rows.index)
+    logits = torch.cat([own, cosines], 1) / 0.2
+    r = logits.log_softmax(1)
+    p = (torch.cat([own.detach(), seen], 1) / 0.2).log_softmax(1)
+    apart = (p.exp() * (p - r).masked_fill(logits.isneginf(), 0)).sum(1).mean()
+    return cross_entropy(logits, torch.zeros(IMAGES, dtype=torch.long)) + apart
+
+
+def relicv2(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
+    crops = [normalize(given[f"crop {n}"][:, 0], dim=1) for n in range(4)]
+    places = few(rows.index[:, None] == rows.index[None], 10, draws["sampled"])
+    zeros, losses = torch.zeros(IMAGES, dtype=torch.long), []
+    for target in given["targets"].unbind(1):
+        there = target[places]
+        seen = (there @ target[:, :, None])[..., 0]
+        for crop in crops:
+            own = (crop * target).sum(1, keepdim=True)
+            logits = torch.cat([own, (there @ crop[:, :, None])[..., 0]], 1) / 0.3
+            p = (torch.cat([own.detach(), seen], 1) / 0.3).log_softmax(1)
+            apart = kl_div(logits.log_softmax(1), p, reduction="batchmean", log_target=True)
+            losses.append(cross_entropy(logits, zeros) + apart)
+    return torch.stack(losses).mean()
+
+
 def mochi(objective: Any, given: Embeddings, rows: Rows, draws: Any) -> Tensor:
     q, own, cosines = of_queue(objective, given, rows)
     numbers = torch.stack([draws[name] for name in MIXTURE_DRAWS], 1)

@@ -16,9 +16,9 @@ from histoscope.core.objectives.simclr import SimCLR
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import SAMPLES, Rehearsal, check_objective
 
-CONTRAST = ["moco_v2", "simclr"]
-BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf", "simclr"]
-BUILT_IN += ["simreg", "swav"]
+CONTRAST = ["moco_v2", "relicv2", "simclr"]
+BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf"]
+BUILT_IN += ["relicv2", "simclr", "simreg", "swav"]
 MORE = {
     "swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}},
     "simreg": {"teacher": "colour"},
@@ -35,7 +35,7 @@ def test_it_keeps_its_contract(base):
     check_objective(base, MORE.get(base))
 
 
-@pytest.mark.parametrize("base", ["dino", "ibot", "swav"])
+@pytest.mark.parametrize("base", ["dino", "ibot", "moco_v2", "relicv2", "swav"])
 def test_it_keeps_its_contract_with_small_crops(base):
     check_objective(base, {**MORE.get(base, {}), "local": 2})
 
@@ -47,9 +47,9 @@ def test_it_keeps_its_contract_decoupled(base):
 
 CHOICES = {
     "temperature": ["macl", {"kind": "macl", "reweight": False}],
-    "negatives": ["fnc", {"kind": "fnc", "way": "attract", "threshold": 0.2}, "ifnd"],
+    "negatives": ["fnc", {"kind": "fnc", "way": "attract", "threshold": 0.2}, "ifnd", "sampled"],
     "positives": ["near", {"kind": "near", "count": 2, "spare": False}, "other_case", "interclr"],
-    "consistency": ["co2"],
+    "consistency": ["co2", "relic"],
     "synthetic": [{"kind": "mochi", "hardest": 8, "pairs": 4, "with_query": 2}],
     "reduction": ["decoupled"],
 }

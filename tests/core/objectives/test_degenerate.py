@@ -16,6 +16,8 @@ NOTHING = {
         "negatives": {"kind": "fnc", "way": "attract", "threshold": 1.5, "begins": 0}
     },
     "ifnd": {"negatives": {"kind": "ifnd", "acceptance": 0}},
+    "sampled": {"negatives": {"kind": "sampled", "count": 200}},
+    "relic": {"consistency": {"kind": "relic", "weight": 0}},
     "mochi": {"synthetic": {"kind": "mochi", "hardest": 8, "pairs": 0, "with_query": 0}},
     "interclr": {"positives": {"kind": "interclr", "weight": 0, "begins": 0}},
     "interclr, never": {"positives": {"kind": "interclr", "begins": 1}},
@@ -56,6 +58,8 @@ def test_it_is_the_base(base, choice):
         {"positives": {"kind": "other_case", "begins": 0.3}},
         {"positives": {"kind": "interclr", "begins": 0.3}},
         {"negatives": "ifnd"},
+        {"negatives": {"kind": "sampled", "count": 29}},
+        {"consistency": "relic"},
     ],
 )
 def test_the_comparison_can_fail(more):

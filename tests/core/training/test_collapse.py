@@ -88,6 +88,7 @@ GUARDED = {
     },
     "simclr, ifnd": {"base": "simclr", "negatives": {"kind": "ifnd", "clusters": [4, 8]}},
     "simclr, interclr": {"base": "simclr", "positives": FEW},
+    "relicv2": {"base": "relicv2", "local": 2},
     "moco_v2, revisiting": {
         "base": "moco_v2",
         "momentum": {"rows": 20, "groups": 1},

@@ -162,7 +162,7 @@ def test_every_pair_trains_alike_in_two_processes_or_is_refused(two_cases, tmp_p
                 continue  # two parts are two steps of the running statistics
             apart = (found[name] - value).abs().max().item() if value.numel() else 0.0
             assert apart <= 1e-9, (settings, name, apart)
-    contrast = {"simclr", "moco_v2"}
+    contrast = {"simclr", "moco_v2", "relicv2"}
     for number, settings in enumerate(pairs()):
         own = {"mixing"} | ({"continual"} if settings["base"] not in CODED else set())
         own |= KEYS.keys() | {"reduction"} if settings["base"] in contrast else set()

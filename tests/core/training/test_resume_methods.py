@@ -47,6 +47,7 @@ METHODS = {
         "local": 2,
         "positives": {"kind": "revisiting", "count": 4, "begins": 0.2},
     },
+    "relicv2": {"base": "relicv2", "large": 3, "local": 1},
     "cmsf, kmeans": {
         "base": "cmsf",
         "neighbours": {"rows": 20, "count": 4},

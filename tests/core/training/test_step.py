@@ -27,6 +27,7 @@ NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
     "moco_v2": {**NARROW, "momentum": {"rows": 16, "rate": 0.5, "groups": 1}},
+    "relicv2": {**NARROW, "large": 3, "local": 1, "negatives": {"kind": "sampled", "count": 5}},
     "byol": NARROW,
     "barlow_twins": NARROW,
     "swav": {**NARROW, "local": 2, "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.3}},
@@ -54,6 +55,11 @@ MINED = {  # what knows the whole data set, of which each process sees its part,
         **SETTINGS["msf"],
         "constraint": {"kind": "second_bank", "nearest": 4},
     },
+    "moco_v2, sampled, relic": {
+        **SETTINGS["moco_v2"],
+        "negatives": {"kind": "sampled", "count": 4},
+        "consistency": "relic",
+    },
     "simclr, interclr": {
         **NARROW,
         "positives": {"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4, "begins": 0},
@@ -61,7 +67,7 @@ MINED = {  # what knows the whole data set, of which each process sees its part,
 }
 CONTINUED = {  # go on from a network that is there
     f"{base}, cassle": {**SETTINGS[base], "continual": {"kind": "cassle", "hidden": 16}}
-    for base in ("simclr", "moco_v2", "byol", "msf", "barlow_twins")
+    for base in ("simclr", "moco_v2", "relicv2", "byol", "msf", "barlow_twins")
 }
 
 
@@ -187,6 +193,7 @@ def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> P
 
 
 BACKGROUNDS = {"simclr": "swap", "moco_v2": "swap", "dino": "random", "byol": "remove"}
+BACKGROUNDS["relicv2"] = "remove"
 
 
 def cases() -> list[tuple[str, str, str]]:

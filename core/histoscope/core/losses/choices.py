@@ -73,6 +73,48 @@ def inconsistency(sim: Similarities, temperature: float) -> Tensor:
     return 0.5 * ((p.exp() - r.exp()) * (p - r)).masked_fill_(sim.ignored, 0).sum(1)
 
 
+def divergence(sim: Similarities, temperature: float | Tensor) -> Tensor:
+    """KL(p || r) over the own view and the negatives, (rows,).
+
+    Tomasev et al. 2022, "Pushing the limits of self-supervised ResNets" (ReLICv2), the invariance
+    term, after Mitrovic et al. 2021 (ReLIC), eq. 3: r are the shares of a row, those that its
+    contrast knows; p those of its other view, without gradient. Differs: both see the same
+    negatives, where p in the paper sees the views of these that ask, so that it is the same for any
+    base. What else is a row's own is left out: the other view has others.
+
+    Args:
+        sim: cosines.
+        temperature: of the contrast.
+    """
+    low, own = torch.finfo(sim.logits.dtype).min / 4, sim.own.logits[:, :1]
+    ignored = torch.cat([torch.zeros_like(sim.ignored[:, :1]), sim.ignored], 1)
+    r, p = (
+        (torch.cat([pair, cosines], 1) / temperature).masked_fill(ignored, low).log_softmax(dim=1)
+        for pair, cosines in ((own, sim.logits), (own.detach(), sim.of_partner()))
+    )
+    return (p.exp() * (p - r)).masked_fill(ignored, 0).sum(1)
+
+
+def drawn(sim: Similarities, count: int, numbers: Tensor) -> Similarities:
+    """A few shared columns, drawn of those that repel a row, are all that repel it.
+
+    Those are cut in ``count`` equal parts, in the order of the batch, and one is taken of each, at
+    the same place in all: each is as probable, and none comes twice. What opposes a row stays.
+
+    Args:
+        sim: cosines.
+        count: that are drawn; where a row has fewer it keeps those.
+        numbers: what is drawn, in [0, 1), (rows,).
+    """
+    places = (~sim.ignored).cumsum(1)  # of each that repels, from 1
+    held = places[:, -1:]
+    steps = torch.arange(count, device=held.device) + numbers.double()[:, None]
+    turn = (steps * held / count).long().clamp(max=held - 1)
+    found = torch.searchsorted(places, turn + 1).clamp(max=places.shape[1] - 1)
+    kept = torch.zeros_like(sim.ignored).scatter_(1, found, torch.ones_like(found).bool())
+    return replace(sim, ignored=sim.ignored | ~kept)
+
+
 def false_negatives(
     sim: Similarities, count: int, threshold: float, support: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "ibot": "histoscope.core.objectives.ibot:IBOT",
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
         "msf": "histoscope.core.objectives.msf:MSF",
+        "relicv2": "histoscope.core.objectives.relicv2:ReLICv2",
         "simclr": "histoscope.core.objectives.simclr:SimCLR",
         "simreg": "histoscope.core.objectives.simreg:SimReg",
         "swav": "histoscope.core.objectives.swav:SwAV",

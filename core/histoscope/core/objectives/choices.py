@@ -121,6 +121,13 @@ class SameLabel(NegativesSpec):
         return int(self.acceptance * share * samples)
 
 
+class Sampled(NegativesSpec):
+    """ReLICv2: a few negatives of a row, drawn, are all that repel it."""
+
+    kind: Literal["sampled"] = Field("sampled", description="as Tomasev et al. 2022")
+    count: int = Field(10, ge=1, description="negatives of a row, drawn each step")
+
+
 class ConsistencySpec(ChoiceSpec):
     """What both views must agree on beside."""
 
@@ -132,6 +139,13 @@ class Consistency(ConsistencySpec):
     weight: float = Field(0.3, ge=0, description="of the divergence")
     temperature: float = Field(0.1, gt=0, description="of its softmaxes")
     ramp: float = Field(0.1, ge=0, le=1, description="share of the run in which the weight rises")
+
+
+class Invariance(ConsistencySpec):
+    """ReLIC: both views see the own image and the same negatives alike, as in the contrast."""
+
+    kind: Literal["relic"] = Field("relic", description="Mitrovic et al. 2021, Tomasev et al. 2022")
+    weight: float = Field(1.0, ge=0, description="of the divergence")
 
 
 class MixingSpec(ChoiceSpec):
@@ -260,5 +274,5 @@ MixingSpec.known = {"unmix": UnMix}
 ContinualSpec.known = {"cassle": Cassle}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
-NegativesSpec.known = {"fnc": FalseNegatives, "ifnd": SameLabel}
-ConsistencySpec.known = {"co2": Consistency}
+NegativesSpec.known = {"fnc": FalseNegatives, "ifnd": SameLabel, "sampled": Sampled}
+ConsistencySpec.known = {"co2": Consistency, "relic": Invariance}

@@ -70,7 +70,7 @@ class Continued(Objective):
         if type(base).recalled is Objective.recalled:
             raise UsageError(
                 f"objective.continual: {name} has no loss by which features could keep to a frozen "
-                "copy's; take simclr, moco_v2, byol, msf, cmsf or barlow_twins"
+                "copy's; take simclr, moco_v2, relicv2, byol, msf, cmsf or barlow_twins"
             )
         self.base, self.spec = base, spec
         encoder = base.get_submodule("encoder")

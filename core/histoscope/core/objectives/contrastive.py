@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,8 @@ from histoscope.core.losses.choices import (
     alignment_temperature,
     attracted,
     beside,
+    divergence,
+    drawn,
     eliminated,
     elsewhere,
     false_negatives,
@@ -34,11 +34,13 @@ from histoscope.core.objectives.choices import (
     FalseNegatives,
     FixedTemperature,
     InterImage,
+    Invariance,
     Mixtures,
     Near,
     NearestFeatures,
     OtherCase,
     SameLabel,
+    Sampled,
 )
 from histoscope.core.objectives.contract import (
     Clock,
@@ -51,7 +53,7 @@ from histoscope.core.objectives.contract import (
     Rows,
     Setting,
 )
-from histoscope.core.objectives.mining import BANK_DRAWS, Banked, Grouped
+from histoscope.core.objectives.mining import BANK_DRAWS, Banked, Grouped, cases_of, same_of
 from histoscope.core.objectives.spec import ContrastSpec
 from histoscope.core.views.background import BEFORE, OF_VIEW
 
@@ -59,6 +61,7 @@ PARTNERS = "partner"  # family of views of second images
 SUPPORT = "support"  # family of further views of an image, as the usual one unless told
 MATCHED = "matched"  # family of other subjects before the background of a view
 KNOWN = "matched, known"
+SAMPLED = "sampled"
 MIXTURE_DRAWS = ("mixture, one", "mixture, other", "mixture, share")
 # one number a row is drawn, its mixtures take further ones by these steps (Kronecker's sequence)
 IRRATIONAL = (0.6180339887498949, 0.4142135623730950, 0.7320508075688772)
@@ -95,7 +98,8 @@ class Contrastive(Objective):
         Raises:
             UsageError: too few negatives, cases or images for a choice.
         """
-        self._check(negatives)
+        told = self.spec.negatives
+        self._check(min(negatives, told.count) if isinstance(told, Sampled) else negatives)
         choice, draws = self.spec.positives, dict(needs.draws)
         if isinstance(choice, NearestFeatures) and type(self).beneath is Contrastive.beneath:
             raise UsageError(
@@ -103,8 +107,10 @@ class Contrastive(Objective):
                 f"{self.spec.base} has none; set objective.base=moco_v2"
             )
         families = dict(needs.families)
-        if isinstance(self.spec.negatives, FalseNegatives):
-            families[SUPPORT] = self.spec.negatives.support
+        if isinstance(told, FalseNegatives):
+            families[SUPPORT] = told.support
+        if isinstance(told, Sampled):
+            draws[SAMPLED] = Draw("uniform")
         if self.spec.synthetic is not None:
             draws |= {name: Draw("uniform") for name in MIXTURE_DRAWS}
         if isinstance(choice, InterImage):
@@ -120,10 +126,9 @@ class Contrastive(Objective):
             relations=spare,
             matched=setting.matched,
         )
-        self.register_buffer("near", _table(setting) if spare else None, persistent=False)
-        groups = _groups(setting) if isinstance(choice, OtherCase) else None
+        self.register_buffer("near", same_of(setting) if spare else None, persistent=False)
+        groups = cases_of(setting) if isinstance(choice, OtherCase) else None
         self.register_buffer("groups_of", groups, persistent=False)
-        told = self.spec.negatives
         self.grouped = Grouped(told, setting) if isinstance(told, SameLabel) else None
         self.banked = (
             Banked(choice, self.spec.projector.out, self.spec.reduction, setting)
@@ -195,7 +200,9 @@ class Contrastive(Objective):
             shown["matched"] = projected.answers[KNOWN].double().mean()
         closer = [self._positives(sim, projected, rows, clock) for sim in sims]
         changed = [
-            one for sim in closer for one in self._negatives(sim, projected, rows, clock, shown)
+            one
+            for sim in closer
+            for one in self._negatives(sim, projected, rows, draws, clock, shown)
         ]
         harder = [self._synthetic(sim, draws, clock) for sim in changed]
         warmth = self._temperature(sims, shown)
@@ -214,12 +221,8 @@ class Contrastive(Objective):
                 term = self._pulled(sims, self.beneath(projected), choice.count, warmth)
             terms.append((weight, term))
             shown["nearest"] = term
-        if isinstance(consistency := self.spec.consistency, Consistency):
-            ramp = min(1.0, clock.share / consistency.ramp) if consistency.ramp else 1.0
-            rows_of = [inconsistency(sim, consistency.temperature).mean() for sim in changed]
-            term = torch.stack(rows_of).mean()
-            terms.append((consistency.weight * ramp, term))
-            shown["inconsistency"] = term
+        if self.spec.consistency is not None:
+            terms.append(self._consistency(changed, warmth, clock, shown))
         return LossReport(terms, shown)
 
     def of_mixed(
@@ -298,13 +301,17 @@ class Contrastive(Objective):
         sim: Similarities,
         projected: Projected,
         rows: Rows,
+        draws: Mapping[str, Tensor],
         clock: Clock,
         shown: dict[str, Tensor],
     ) -> list[Similarities]:
-        """Without false negatives, once for each size of groups."""
+        """Without false negatives, once for each size of groups; or a few that are drawn."""
         if self.grouped is not None:
             return self.grouped.without(sim, rows, clock, shown)
         choice = self.spec.negatives
+        if isinstance(choice, Sampled):
+            times = len(sim.anchor) // len(rows.index)
+            return [drawn(sim, choice.count, draws[SAMPLED].repeat(times))]
         if not isinstance(choice, FalseNegatives):
             return [sim]
         count = choice.count if clock.share >= choice.begins else 0
@@ -342,6 +349,26 @@ class Contrastive(Objective):
         assert isinstance(choice, FixedTemperature)
         return choice.value
 
+    def _consistency(
+        self,
+        sims: Sequence[Similarities],
+        warmth: float | Tensor,
+        clock: Clock,
+        shown: dict[str, Tensor],
+    ) -> tuple[float, Tensor]:
+        """What both views must agree on: its weight, and the mean over rows of all directions."""
+        choice = self.spec.consistency
+        if isinstance(choice, Invariance):
+            name, weight = "divergence", choice.weight
+            each = [divergence(sim, warmth) for sim in sims]
+        else:
+            assert isinstance(choice, Consistency)
+            ramp = min(1.0, clock.share / choice.ramp) if choice.ramp else 1.0
+            name, weight = "inconsistency", choice.weight * ramp
+            each = [inconsistency(sim, choice.temperature) for sim in sims]
+        shown[name] = torch.stack([rows.mean() for rows in each]).mean()
+        return weight, shown[name]
+
     def _reduced(self, own: Similarities, sim: Similarities, warmth: float | Tensor) -> Tensor:
         """Mean over rows; ``own`` has the own view alone as positive, and all negatives."""
         choice, reduce = self.spec.temperature, REDUCTIONS[self.spec.reduction]
@@ -352,29 +379,3 @@ class Contrastive(Objective):
         # what still repels, but for mixtures
         left = replace(sim, own=own.own.released_as(sim.own))
         return (reduce(sim, warmth) * reweighted(left, warmth)).mean()
-
-
-def _table(setting: Setting) -> Tensor:
-    """Dataset index of what shows nearly the same as each image, (samples, most); -1: none."""
-    pairs = setting.relations()
-    same = pairs.filter(pc.equal(pairs.column("kind"), "same"))
-    rows, others = (same.column(name).to_numpy() for name in ("row", "other"))
-    counts = np.bincount(rows, minlength=setting.samples)
-    slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    out = np.full((setting.samples, max(1, counts.max(initial=0))), -1, np.int64)
-    out[rows, slots] = others
-    return torch.from_numpy(out)
-
-
-def _groups(setting: Setting) -> Tensor:
-    """A number for the case of each image, where it is unknown for its source, (samples,).
-
-    Raises:
-        UsageError: all are of one.
-    """
-    cases, sources = (setting.table.column(name).to_pylist() for name in ("case", "source"))
-    names = [f"case:{c}" if c else f"source:{s}" for c, s in zip(cases, sources, strict=True)]
-    known, place = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-    if len(known) < 2:
-        raise UsageError("objective.positives: all images are of one case; there is no other")
-    return torch.from_numpy(place.reshape(-1).astype(np.int64))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
@@ -128,3 +130,29 @@ class Banked(nn.Module):
         self.bank.put(nn.functional.normalize(features.mean(1), dim=1), rows.index)
         if (clock.step + 1) % self.choice.every == 0:
             self.bank.move_centres()
+
+
+def same_of(setting: Setting) -> Tensor:
+    """Dataset index of what shows nearly the same as each image, (samples, most); -1: none."""
+    pairs = setting.relations()
+    same = pairs.filter(pc.equal(pairs.column("kind"), "same"))
+    rows, others = (same.column(name).to_numpy() for name in ("row", "other"))
+    counts = np.bincount(rows, minlength=setting.samples)
+    slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out = np.full((setting.samples, max(1, counts.max(initial=0))), -1, np.int64)
+    out[rows, slots] = others
+    return torch.from_numpy(out)
+
+
+def cases_of(setting: Setting) -> Tensor:
+    """A number for the case of each image, where it is unknown for its source, (samples,).
+
+    Raises:
+        UsageError: all are of one.
+    """
+    cases, sources = (setting.table.column(name).to_pylist() for name in ("case", "source"))
+    names = [f"case:{c}" if c else f"source:{s}" for c, s in zip(cases, sources, strict=True)]
+    known, place = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    if len(known) < 2:
+        raise UsageError("objective.positives: all images are of one case; there is no other")
+    return torch.from_numpy(place.reshape(-1).astype(np.int64))
