@@ -27,7 +27,7 @@ NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
     "moco_v2": {**NARROW, "momentum": {"rows": 16, "rate": 0.5, "groups": 1}},
-    "relicv2": {**NARROW, "large": 3, "local": 1, "negatives": {"kind": "sampled", "count": 5}},
+    "relicv2": {**NARROW, "large": 3, "local": 1, "negatives": {"kind": "sampled", "count": 9}},
     "byol": NARROW,
     "barlow_twins": NARROW,
     "swav": {**NARROW, "local": 2, "codes": {"prototypes": 6, "queue": 16, "queue_from": 0.3}},

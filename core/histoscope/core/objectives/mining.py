@@ -1,4 +1,4 @@
-"""Choices that know the whole data set: groups of its images, begun anew with an epoch."""
+"""Choices that know the whole data set: groups of its images, and what is told of them."""
 
 from __future__ import annotations
 
