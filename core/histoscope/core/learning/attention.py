@@ -88,7 +88,7 @@ class Pools:
         kept = {name: one.detach().numpy() for name, one in self.weights.items()}
         kept = {name.removeprefix("model."): one for name, one in kept.items()}
         weight = kept["myfc.weight"]  # (heads, classes, dim)
-        side_by_side = np.ascontiguousarray(np.concatenate([*weight], axis=1) / len(weight))
+        side_by_side = np.concatenate([*(weight / np.float32(len(weight)))], axis=1)
         return AttentionHead(
             LinearHead(side_by_side, kept["myfc.bias"].mean(axis=0), task.exclusive),
             np.concatenate([*kept["attention.0.weight"]]),
