@@ -274,10 +274,12 @@ def test_what_is_chosen_among_is_said_and_stands_in_the_package(toy_store, spoil
     assert isinstance(open_package(tmp_path / "p").head(0), LayerHead)
 
 
-@pytest.mark.parametrize("method", ["knn", "uni", "full", "probe_full", "swav"])
-def test_other_methods_refuse_a_cut_in_one_line(toy_store, tmp_path, method):
-    spec = build(FinetuneSpec, {"method": method, "cut": "choose"}, "test")
-    with pytest.raises(UsageError, match=f"--cut choose: is of --method probe; {method} reads"):
+@pytest.mark.parametrize("cut", ["choose", "layer2"])
+@pytest.mark.parametrize("method", ["knn", "uni", "swav"])
+def test_other_methods_refuse_a_cut_in_one_line(toy_store, tmp_path, method, cut):
+    spec = build(FinetuneSpec, {"method": method, "cut": cut}, "test")
+    said = f"--cut {cut}: is of --method probe, full and probe_full; {method} reads"
+    with pytest.raises(UsageError, match=said):
         finetune(toy_store, "random:test_resnet", spec, tmp_path / "p", progress=Silent())
     assert not (tmp_path / "p").exists()
 
@@ -291,7 +293,7 @@ def test_other_methods_refuse_a_cut_in_one_line(toy_store, tmp_path, method):
             "layer5",
             r"has no such layer, did you mean 'layer.'\?; it has act1",
         ),
-        ("random:test_resnet", "head.1", "has no such layer.*; it has act1, .*, usual; choose"),
+        ("random:test_resnet", "head.1", "has no such layer.*; it has act1, .*, usual; a probe"),
     ],
 )
 def test_a_layer_that_is_not_there_is_refused_in_one_line(toy_store, tmp_path, word, cut, said):

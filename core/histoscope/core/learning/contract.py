@@ -15,6 +15,7 @@ from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
 from histoscope.core.encoders.contract import USUAL
 from histoscope.core.encoders.folder import LoadedEncoder
+from histoscope.core.encoders.layers import HEAD
 from histoscope.core.errors import UsageError
 from histoscope.core.heads.contract import Bags, Head, Rows
 from histoscope.core.learning.spec import FinetuneSpec
@@ -69,7 +70,8 @@ class Fitter:
         several: whether it answers tasks of which several classes may hold.
         on_features: whether it reads features of the encoder as it is.
         trains: whether it changes the encoder.
-        cuts: whether it chooses among layers.
+        cuts: whether it reads other layers than the usual output; where it changes the encoder,
+            those of a projection head alone.
     """
 
     settings: ClassVar[type[FinetuneSpec]]
@@ -89,10 +91,16 @@ class Fitter:
 
     def check(self, task: Task) -> None:
         """Raise UsageError where it cannot answer a task, or not from the layers asked for."""
-        if self.spec.cut != USUAL and not self.cuts:
+        cut, method = self.spec.cut, self.spec.method
+        if cut != USUAL and not self.cuts:
             raise UsageError(
-                f"--cut {self.spec.cut}: is of --method probe; {self.spec.method} reads the usual "
+                f"--cut {cut}: is of --method probe, full and probe_full; {method} reads the usual "
                 "output"
+            )
+        if cut != USUAL and self.trains and not cut.startswith(f"{HEAD}."):
+            raise UsageError(
+                f"--cut {cut}: is of --method probe; {method} takes usual or, of a run, a layer of "
+                "its head by its name, as head.1"
             )
         if task.level not in self.levels:
             raise UsageError(

@@ -47,7 +47,8 @@ class FinetuneSpec(Spec):
         min_length=1,
         description="of probe: what it reads: usual, the network's pooled output; choose, inside "
         "each draw, among that, every block and the layers of a run's head; or one of these by its "
-        "name",
+        "name. Of full and probe_full: usual, or a layer of a run's head, as head.1, up to which "
+        "all weights are trained",
         exclude_if=lambda cut: cut == USUAL,  # what is made without it is as it was
     )
 

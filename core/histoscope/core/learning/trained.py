@@ -1,16 +1,22 @@
-"""Methods that train all weights, from heads that are new or a probe's."""
+"""Methods that train all weights, from heads that are new or a probe's.
+
+Chen et al. 2020 (SimCLRv2), section 2: with a cut within the projection head of a run its first
+layers are trained, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from histoscope.core.contracts import Scalar
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.truth import Truth
+from histoscope.core.encoders.contract import USUAL
 from histoscope.core.encoders.folder import LoadedEncoder
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.learning.contract import Draw, Fitted, Fitter
@@ -20,20 +26,26 @@ from histoscope.core.learning.spec import FinetuneSpec, FullSpec, ProbeFullSpec,
 
 
 class FullFitter(Fitter):
-    """All weights, from new heads."""
+    """All weights up to the cut, from new heads."""
 
     settings: ClassVar[type[FinetuneSpec]] = FullSpec
     on_features = False
     trains = True
+    cuts = True
 
     @property
     def steps(self) -> Any:
         """How it is trained."""
         return self.spec.full
 
+    @property
+    def cut(self) -> Mapping[str, Scalar]:
+        """Which layer is read, where it is not the usual output."""
+        return {} if self.spec.cut == USUAL else {"cut": self.spec.cut}
+
     def fit(self, draw: Draw) -> Fitted:
         """A new head."""
-        return Fitted(new_head(draw.truth, draw.dim))
+        return Fitted(new_head(draw.truth, draw.dim), self.cut)
 
     def train(
         self,
@@ -59,6 +71,7 @@ class SwavFitter(FullFitter):
     """All weights, as SwAV."""
 
     settings = SwavSpec
+    cuts = False
 
     @property
     def steps(self) -> Any:
@@ -67,7 +80,7 @@ class SwavFitter(FullFitter):
 
 
 class ProbeFullFitter(FullFitter):
-    """All weights, from the probe."""
+    """All weights up to the cut, from the probe."""
 
     settings = ProbeFullSpec
     on_features = True
@@ -88,4 +101,4 @@ class ProbeFullFitter(FullFitter):
     def fit(self, draw: Draw) -> Fitted:
         """The probe; what is trained afterwards is not calibrated before."""
         head, strength = self._probe.start(draw)
-        return Fitted(head, {"strength": strength})
+        return Fitted(head, {**self.cut, "strength": strength})

@@ -1,4 +1,4 @@
-"""The layers of an encoder that a probe may read: blocks, and the head of the run that made it."""
+"""The layers of an encoder that may be read: its blocks, and the head of the run that made it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cut_encoder(
     if cut not in names:
         raise UsageError(
             f"--cut {cut}: {word} has no such layer{near_word(cut, names)}; it has "
-            f"{', '.join(names)}; choose takes the best of them"
+            f"{', '.join(names)}; a probe takes the best of them with choose"
         )
     return only(made, [cut])
 
