@@ -179,6 +179,8 @@ def write_by_commands(given: Path, out: Path) -> None:
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")
     learn = ("finetune", out / "store", "--encoder", "colour", *few)
     command(0, *learn, "--out", out / "package")
+    taught = ("base=distil", f"teacher={out / 'package'}", "task=tissue")
+    write_runs(step, {"distil": taught}, out)
     command(0, "evaluate", out / "package", out / "store", "--out", out / "evaluation")
     by_folds = ("--folds", 2, "--fraction", 1, "--draws", 2)
     for name, scaling in (("evaluation-by-folds", "unit"), ("evaluation-otherwise", "standard")):

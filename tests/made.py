@@ -2,10 +2,14 @@
 
 import numpy as np
 
+from histoscope.core.config import build
 from histoscope.core.contracts import Task
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.planes import write_planes
 from histoscope.core.data.truth import Truth
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.progress import Silent
+from histoscope.core.stages.finetune import finetune
 
 
 def truth(values, classes=None, level="sample"):
@@ -32,3 +36,9 @@ def write_masks(store, provider="left@1"):
         side = store.sampling.size_px
         masks = [np.tile(np.arange(side) < side // 2 + row % 3, (side, 1)) for row in rows]
         write_planes(store, f"mask:{provider}", source, [255 * m.astype(np.uint8) for m in masks])
+
+
+def write_model(store, out, encoder="colour", tasks=(), **more):
+    """A package of a store's only task, or of those named, by probes of all labels."""
+    spec = build(FinetuneSpec, {"fraction": 1.0, "draws": 1, **more}, "test")
+    return finetune(store, encoder, spec, out, tasks=tasks, progress=Silent())

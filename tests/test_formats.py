@@ -33,6 +33,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "run-of-statistics": ("Run", "pathology"),
     "run-of-short-forms": ("Run", "pathology"),
     **{f"run-of-{name}": ("Run", "pathology") for name in METHODS},
+    "run-of-distil": ("Run", "pathology"),
     **{f"run-of-{name}": ("Run", "surgery") for name in REMEMBERING},
     "run-of-operations": ("Run", "surgery"),
     "imported": ("Imported weights", "pathology"),

@@ -32,7 +32,7 @@ from histoscope.core.objectives.contract import Objective, Projected, Rows, Sett
 from histoscope.core.objectives.mixed import Mixed, make_objective
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.runtime.allocator import keep_freed_memory
-from histoscope.core.testing.objectives import SmallEncoder
+from histoscope.core.testing.objectives import SmallEncoder, SmallModel
 from tests.benchmarks.plain_losses import (
     CLOCK,
     DIM,
@@ -153,6 +153,7 @@ def made(settings: Mapping[str, Any]) -> Objective:
         table=pa.table({"source": names, "case": names}),
         relations=lambda: near_pairs(names, places, {"partner": 2, "same": 4}),
         open=lambda word: SmallEncoder(),
+        open_model=lambda word, task: SmallModel(),
     )
     spec = MethodSpec.model_validate(dict(settings))
     with torch.random.fork_rng(devices=[]):

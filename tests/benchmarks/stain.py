@@ -98,6 +98,7 @@ def training_step(batch: int, side_px: int) -> Act:
         table=pa.table({}),
         relations=lambda: pa.table({}),
         open=lambda word: encoder,
+        open_model=lambda word, task: encoder,
     )
     objective: Any = SimCLR(encoder, cast(SimCLRSpec, spec.objective), setting)
     objective = objective.to(memory_format=torch.channels_last)

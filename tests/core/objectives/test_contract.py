@@ -17,11 +17,12 @@ from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.testing.objectives import SAMPLES, Rehearsal, check_objective
 
 CONTRAST = ["moco_v2", "relicv2", "simclr"]
-BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "ibot", "moco_v2", "msf"]
+BUILT_IN = ["barlow_twins", "byol", "cmsf", "dino", "distil", "ibot", "moco_v2", "msf"]
 BUILT_IN += ["relicv2", "simclr", "simreg", "swav"]
 MORE = {
     "swav": {"codes": {"prototypes": 12, "queue": 32, "queue_from": 0.2}},
     "simreg": {"teacher": "colour"},
+    "distil": {"teacher": "package"},
 }
 
 

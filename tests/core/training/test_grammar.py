@@ -43,7 +43,7 @@ SMALL = {
     "interclr": {"clusters": 4, "pool": 10, "negatives": 4, "every": 2},
     "revisiting": {"count": 3},
 }
-CODED = {"swav", "dino", "ibot", "simreg"}  # have no loss between two features
+CODED = {"swav", "dino", "ibot", "simreg", "distil"}  # have no loss between two features
 EARLY = {"begins": 0.0, "ramp": 0.0}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from histoscope.core.config import build
@@ -9,6 +11,7 @@ from histoscope.core.progress import Silent
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 from tests.core.training.test_resume import AN_EPOCH, STEPS, cut_off, outcome
+from tests.made import write_model
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -59,13 +62,17 @@ METHODS = {
         "constraint": {"kind": "second_bank", "nearest": 4},
     },
     "simreg": {"base": "simreg", "teacher": "random:test_resnet"},
+    "distil": {"base": "distil", "teacher": "PACKAGE", "temperature": 2.0},
     "byol, cassle": {"base": "byol", "continual": {"kind": "cassle", "hidden": 16}},
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 
 
-def spec_of(method: str) -> PretrainSpec:
+def spec_of(method: str, package: Path) -> PretrainSpec:
     """More than an epoch, on a network with batch norm or, where patches are hidden, a ViT."""
+    asked = METHODS[method] if method in ("simreg", "distil") else {**NARROW, **METHODS[method]}
+    if method == "distil":
+        asked = {**asked, "teacher": str(package)}
     patches = METHODS[method]["base"] == "ibot"
     views = {"geometry": {"size_px": 32 if patches else 48}}
     if "local" in METHODS[method]:
@@ -82,7 +89,7 @@ def spec_of(method: str) -> PretrainSpec:
     }
     body = {
         "encoder": "test_vit" if patches else "test_resnet",
-        "objective": METHODS[method] if method == "simreg" else {**NARROW, **METHODS[method]},
+        "objective": asked,
         "views": views,
         "training": training,
         "init": "random:test_resnet" if "continual" in METHODS[method] else None,
@@ -92,7 +99,9 @@ def spec_of(method: str) -> PretrainSpec:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_as_an_unbroken_one(toy, toy_store, tmp_path, method):
-    spec = spec_of(method)
+    if method == "distil":
+        write_model(toy_store, tmp_path / "package")
+    spec = spec_of(method, tmp_path / "package")
     pretrain(toy_store, toy.DOMAIN, spec, tmp_path / "whole", progress=Silent())
     found = cut_off(toy_store, toy, spec, tmp_path / "killed", AN_EPOCH + 2)
     assert found == outcome(tmp_path / "whole")

@@ -21,8 +21,9 @@ from histoscope.core.testing.objectives import BATCH, Rehearsal
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.training.step import Batch, Stepper
 from tests.core.training.processes import in_two_processes
-from tests.made import write_masks
+from tests.made import write_masks, write_model
 
+TEACHER = "teacher"
 NARROW = {"projector": {"hidden": 16, "out": 8}}
 SETTINGS = {
     "simclr": NARROW,
@@ -35,6 +36,7 @@ SETTINGS = {
     "ibot": {**NARROW, "local": 2, "prototypes": 12, "spread": 0.1},
     "msf": {**NARROW, "neighbours": {"rows": 16, "count": 3}},
     "simreg": {"teacher": "colour", "hidden": 16},
+    "distil": {"temperature": 0.5},  # and a teacher, which lies beside the store
     "cmsf": {
         **NARROW,
         "neighbours": {"rows": 16, "count": 3},
@@ -160,11 +162,14 @@ def test_a_batch_in_halves_is_another_batch_to_batch_norm():
         assert_same(whole, halves)
 
 
-def spec_of(base: str, encoder: str, accumulate: int, background: str = "") -> PretrainSpec:
+def spec_of(
+    base: str, encoder: str, accumulate: int, background: str = "", teacher: Path = Path()
+) -> PretrainSpec:
     """Three steps in float64, plain gradient descent."""
     patches = encoder == "test_vit"  # of 16 px
     small = {"size_px": 16 if patches else 8, "scale": [0.2, 0.5]}
     settings = {**SETTINGS, **MINED, **CONTINUED}.get(base, {})
+    settings = {**settings, "teacher": str(teacher)} if base == "distil" else settings
     cropped = base == "follow" or "local" in settings
     families = {"local": {"geometry": small}} if cropped else {}
     optimiser = {"kind": "sgd", "momentum": 0, "learning_rate": 0.05, "warmup": 0}
@@ -219,7 +224,7 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
 
     with patch("histoscope.core.stages.pretrain.draw_journal"):  # slower than the steps
         for base, encoder, background in cases():
-            spec = spec_of(base, encoder, accumulate, background)
+            spec = spec_of(base, encoder, accumulate, background, store.parent / TEACHER)
             folder = out / f"{base}-{encoder}-{background}"
             pretrain(Store(store), toy_domain.DOMAIN, spec, folder, progress=Silent())
 
@@ -228,6 +233,7 @@ def run_all(store: Path, out: Path, accumulate: int) -> None:
 def two_processes(toy_store, tmp_path):
     """All cases in two processes that see different halves of each batch."""
     write_masks(toy_store)
+    write_model(toy_store, toy_store.path.parent / TEACHER)
     in_two_processes("tests.core.training.test_step:run_all", toy_store.path, tmp_path / "two")
     return tmp_path / "two"
 

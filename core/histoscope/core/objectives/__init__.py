@@ -11,6 +11,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "byol": "histoscope.core.objectives.byol:BYOL",
         "cmsf": "histoscope.core.objectives.cmsf:CMSF",
         "dino": "histoscope.core.objectives.dino:DINO",
+        "distil": "histoscope.core.objectives.distil:Distil",
         "ibot": "histoscope.core.objectives.ibot:IBOT",
         "moco_v2": "histoscope.core.objectives.moco_v2:MoCoV2",
         "msf": "histoscope.core.objectives.msf:MSF",

@@ -187,6 +187,8 @@ class Setting:
             in its needs that they repel.
         open: an encoder by the word of the command line, as a teacher; what it has seen counts as
             seen by the run.
+        open_model: likewise a package and its task (None: the only one), as a module from images to
+            the probability of each class, (batch, classes), whose ``dim`` is their number.
         seed: of what a method draws by itself once an epoch; what it draws each step it asks for.
     """
 
@@ -198,6 +200,7 @@ class Setting:
     table: pa.Table
     relations: Callable[[], pa.Table]
     open: Callable[[str], nn.Module]
+    open_model: Callable[[str, str | None], nn.Module]
     matched: bool = False
     seed: int = 0
 

@@ -28,6 +28,7 @@ from histoscope.core.progress import Logged, Progress, Silent
 from histoscope.core.runtime.alone import alone
 from histoscope.core.runtime.threads import choose_workers, is_main, warn_of_crowding
 from histoscope.core.stages.encoders import info_of, open_encoder
+from histoscope.core.stages.models import open_model
 from histoscope.core.stages.pretrain_data import (
     data_of,
     dataset_of,
@@ -166,6 +167,7 @@ def _begin(
         data,
         lambda: _first(store, spec, sizes_px, progress),
         lambda word: open_encoder(word, store, training.seed, progress),
+        lambda word, task: open_model(word, store, task),
     )
     _check_needs(run)
     planes = planes_of(store, run, selected)

@@ -63,6 +63,15 @@ class SmallEncoder(nn.Module):
         return torch.where(masked.places[..., None], masked.token.to(tokens.dtype), tokens)
 
 
+class SmallModel(nn.Sequential):
+    """Answers one of three classes."""
+
+    dim = 3
+
+    def __init__(self) -> None:
+        super().__init__(SmallEncoder(), nn.Linear(SmallEncoder.dim, self.dim), nn.Softmax(1))
+
+
 class Rehearsal:
     """An objective on a small network in float64, stepped by plain gradient descent.
 
@@ -95,6 +104,7 @@ class Rehearsal:
                     names.to_pylist(), np.arange(float(SAMPLES))[:, None], {"partner": 2, "same": 4}
                 ),
                 open=lambda word: SmallEncoder().double(),
+                open_model=lambda word, task: SmallModel().double(),
                 matched=matched,
             )
             made = make_objective(cast(Encoder, encoder or SmallEncoder()), spec, setting)

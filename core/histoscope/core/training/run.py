@@ -103,6 +103,19 @@ class First:
     init: str
 
 
+@dataclass(frozen=True)
+class Model:
+    """What answers classes of images.
+
+    Attributes:
+        module: see :class:`histoscope.core.inference.answering.Answering`.
+        seen: digests of units that it has seen.
+    """
+
+    module: nn.Module
+    seen: frozenset[str]
+
+
 def start_run(
     spec: PretrainSpec,
     out: Path,
@@ -111,6 +124,7 @@ def start_run(
     data: Data,
     first: Callable[[], First],
     teacher: Callable[[str], LoadedEncoder],
+    model: Callable[[str, str | None], Model],
 ) -> Run:
     """Build the network, and load the last checkpoint if there is one.
 
@@ -122,6 +136,7 @@ def start_run(
         data: what is trained on.
         first: makes the network, called when threads and devices are chosen.
         teacher: opens an encoder that the method asks for.
+        model: opens a package and its task that the method asks for.
 
     Raises:
         UsageError: a batch that cannot be divided, or a checkpoint of other data.
@@ -137,8 +152,7 @@ def start_run(
     about["init"] = begun.init
     seen = set(begun.seen)
 
-    def opened(word: str) -> nn.Module:
-        loaded = teacher(word)
+    def opened(loaded: LoadedEncoder | Model) -> nn.Module:
         seen.update(loaded.seen)
         return _kept(loaded.module.requires_grad_(False))
 
@@ -150,7 +164,8 @@ def start_run(
         size_px=plans[GLOBAL].geometry.size_px,
         table=data.table,
         relations=data.relations,
-        open=opened,
+        open=lambda word: opened(teacher(word)),
+        open_model=lambda word, task: opened(model(word, task)),
         matched=plans[GLOBAL].matches,
         seed=training.seed,
     )
