@@ -127,6 +127,27 @@ def test_a_step_of_the_stacke_recipe_on_a_small_network(road, call, tmp_path):
     assert views["domain"] == {"stain": {"p": 0}}
 
 
+@pytest.mark.parametrize(
+    ("preset", "sets"),
+    [
+        ("selfsupsurg", ("init=null", "objective.momentum={rows: 8, groups: 1}")),
+        ("selfsupsurg", ("init=null", "objective={base: simclr, temperature: 0.1}")),
+        ("selfsupsurg_small", ()),
+    ],
+)
+def test_a_step_of_the_recipes_of_surgery_on_a_small_network(road, call, tmp_path, preset, sets):
+    sets = ("encoder=test_resnet", "training.batch_size=8", *sets)
+    few = [word for one in sets for word in ("--set", one)]
+    out = ("--steps", 1, "--workers", 0, "--out", tmp_path / "run")
+    answer = call("pretrain", road.store, "--preset", preset, *few, *out)
+    assert answer.code == 0, answer
+    views = load_yaml(tmp_path / "run" / "config.yaml")["views"]
+    assert views["geometry"]["quarter_turns"] is False
+    assert (views["jitter"]["hue"], views["grey"], views["blur"]["p"]) == (0, 0, 0)
+    whole = views["geometry"]["scale"], views["randaugment"]["magnitude"], views["erasing"]["p"]
+    assert whole == ([0.5, 1.0], 24, 0.8)
+
+
 def test_a_dry_run_writes_nothing(road, call, tmp_path):
     out = tmp_path / "out"
     words = commands_with_out(road)

@@ -82,13 +82,13 @@ def test_a_wrong_set_is_refused(road, refused, word, says):
             [
                 "--preset simclrr",
                 "did you mean 'simclr'?",
-                "known: background_pathology, background_surgery, ibot, moco_v2, simclr, "
-                "simclr_pathology, stacke",
+                "known: background_pathology, background_surgery, ibot, moco_v2, selfsupsurg, "
+                "selfsupsurg_small, simclr, simclr_pathology, stacke",
             ],
         ),
         (
             ["--preset", "../recipe/simclr"],
-            ["unknown", "known: background_pathology, background_surgery, ibot, moco_v2, simclr"],
+            ["unknown", "known: background_pathology, background_surgery, ibot, moco_v2, self"],
         ),
         (
             ["--preset", "stacke", "--set", "training.batch_size=8"],
