@@ -66,7 +66,7 @@ def main(out: Path, student: str, steps: int, teacher_steps: int) -> None:
     told = ("--set", f"encoder={student}", "--set", "objective.base=simreg", "--steps", steps)
     taught = ("--set", f"objective.teacher={teacher}", "--set", "training.batch_size=128")
     small = pretrain(store, out / student, (*told, *taught))
-    ways = {"teacher": teacher, "student": small, "student, random": f"random:{student}"}
+    ways = {"teacher": teacher, student: small, f"{student}, random": f"random:{student}"}
     found = {name: accuracy(store, one, out / f"{name}-scored") for name, one in ways.items()}
     large, little = seconds([teacher, small])
     click.echo("| network | balanced accuracy | less the teacher's | 64 tiles, ms |")

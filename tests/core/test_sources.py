@@ -310,7 +310,7 @@ def test_a_method_that_answers_no_sources_is_refused(store, tmp_path, method):
 
 def test_features_that_a_transformer_cannot_share_out_are_refused(store, tmp_path):
     asked = {"method": "attention", "attention": {"mode": "att_trans", "steps": 1}}
-    with pytest.raises(UsageError, match="the encoder's 18 are not divisible by 8; use att"):
+    with pytest.raises(UsageError, match="the 18 that it reads are not divisible by 8; use att"):
         learn(store, tmp_path / "p", **asked)
     assert not (tmp_path / "p").exists()
 
