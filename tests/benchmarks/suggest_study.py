@@ -105,7 +105,7 @@ def study(train: Part, test: Part, draws: int, count: int) -> dict[str, list[NDA
 def labels_of(pool: Part, order: NDArray[np.int64], count: int) -> dict[str, NDArray[np.int64]]:
     """What is labelled, by how it is chosen."""
     nothing, random = order[:0], order[:count]
-    doubt = uncertainty(fit(pool, random).head, pool.features)
+    doubt = uncertainty(fit(pool, random).head, Bags.of_samples(pool.features))
     return {
         "first: random": random,
         "first: typical": suggested(pool, nothing, count, "typical"),

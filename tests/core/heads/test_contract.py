@@ -96,14 +96,25 @@ def test_one_with_a_transformer_keeps_it():
             AttentionHead.of(fewer, OF_SOURCE, 8, None)
 
 
-def test_one_from_outside_keeps_it():
-    linear = fitted()["linear, exclusive"]
-    most = importlib.import_module("toy_heads").MostHead(linear)
-    check_head(most, OF_SOURCE, RNG.normal(size=(7, 6)).astype(np.float32))
+def test_those_from_outside_keep_it():
+    linear, toys = fitted()["linear, exclusive"], importlib.import_module("toy_heads")
+    rows = RNG.normal(size=(7, 6)).astype(np.float32)
+    check_head(toys.MostHead(linear), OF_SOURCE, rows)
+    check_head(toys.PastHead(linear), ONE, rows)
+
+
+def test_an_ordered_head_that_looks_into_other_sources_is_found():
+    @dataclass(frozen=True)
+    class Beyond(importlib.import_module("toy_heads").PastHead):
+        def probabilities(self, bags):
+            return super().probabilities(Bags.of_one(bags.features))
+
+    with pytest.raises(AssertionError, match="depend on other bags"):
+        check_head(Beyond(fitted()["linear, exclusive"]), ONE, FEATURES)
 
 
 def test_every_kind_is_checked():
-    assert {head.kind for head in fitted().values()} | {"most"} == set(HEADS.names())
+    assert {head.kind for head in fitted().values()} | {"most", "past"} == set(HEADS.names())
 
 
 @pytest.mark.parametrize(

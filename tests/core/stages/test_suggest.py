@@ -12,6 +12,7 @@ from histoscope.core.data.labels import LABELS, LabelTable
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_table
+from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.gather import LabelFile, gather, read_label_file
@@ -104,9 +105,11 @@ def test_uncertainty_of_classes_that_hold_together_is_that_of_the_nearest_to_its
     logits = np.array([0.0, -100.0], np.float32)
     cut = np.array([0.5, 0.25], np.float32)
     head = LinearHead(np.zeros((2, 3), np.float32), logits, exclusive=False, thresholds=cut)
-    assert uncertainty(head, np.zeros((1, 3), np.float32)) == pytest.approx([1.0])
+    assert uncertainty(head, Bags.of_samples(np.zeros((1, 3), np.float32))) == pytest.approx([1.0])
     sure = LinearHead(np.zeros((2, 3), np.float32), logits[[1, 1]], False, cut)
-    assert uncertainty(sure, np.zeros((1, 3), np.float32)) == pytest.approx([0.0], abs=1e-6)
+    assert uncertainty(sure, Bags.of_samples(np.zeros((1, 3), np.float32))) == pytest.approx(
+        [0.0], abs=1e-6
+    )
 
 
 def test_what_is_written_says_what_was_read(toy_store, tmp_path):

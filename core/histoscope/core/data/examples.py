@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,25 @@ from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Progress
 from histoscope.core.tables.names import listed
+
+
+class Context(NamedTuple):
+    """What is read to answer examples.
+
+    Attributes:
+        rows: index rows, those of one bag after those of another.
+        starts: where in ``rows`` each bag begins, and the end, (bags + 1,).
+        places: which answer is that of each example, (examples,).
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    @classmethod
+    def alone(cls, rows: NDArray[np.int64]) -> Context:
+        """Samples, each by itself."""
+        return cls(rows, np.arange(len(rows) + 1), np.arange(len(rows)))
 
 
 @dataclass(frozen=True)
@@ -68,9 +88,37 @@ class Examples:
             self.said,
         )
 
+    def context(self, store: Store, among: NDArray[np.int64], ordered: bool) -> Context:
+        """What a head reads of them: their own rows, or all of their sources; see in_sources."""
+        if ordered:
+            return in_sources(store, self.rows, among)
+        return Context(self.rows, self.starts, np.arange(len(self)))
+
     def told(self) -> list[str]:
         """Each one's name with its label, for digests."""
         return self.truth.told(self.names)
+
+
+def in_sources(store: Store, asked: NDArray[np.int64], among: NDArray[np.int64]) -> Context:
+    """Samples among the others of their sources, in the order in which these were read.
+
+    A sample that could not be read is not there: those before and after it are neighbours.
+
+    Args:
+        store: of the samples.
+        asked: their index rows.
+        among: index rows that may be read, with all that are asked for.
+    """
+    among = np.sort(among)
+    column = store.index.column("source").take(among).combine_chunks().dictionary_encode()
+    number = column.indices.to_numpy()
+    order = np.argsort(number, kind="stable")
+    wanted = np.unique(number[np.searchsorted(among, asked)])
+    order = order[np.isin(number[order], wanted)]
+    starts = np.append(np.flatnonzero(np.diff(number[order], prepend=-1)), len(order))
+    rows = among[order]
+    by_row = np.argsort(rows)
+    return Context(rows, starts, by_row[np.searchsorted(rows, asked, sorter=by_row)])
 
 
 def labelled(store: Store, part: str, table: LabelTable, split: str | None) -> Examples:

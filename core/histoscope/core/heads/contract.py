@@ -73,6 +73,7 @@ class Head(Protocol):
         level: what one bag is: a sample, or a source with its samples.
         exclusive: whether exactly one class holds.
         thresholds: float32, (classes,), from which score on a class counts as present.
+        ordered: may be absent, see :func:`is_ordered`.
     """
 
     kind: ClassVar[str]
@@ -104,10 +105,19 @@ class Head(Protocol):
         """The thresholds, 0.5 where none were fitted."""
 
     def probabilities(self, bags: Bags) -> Rows:
-        """(bags, classes); exclusive: rows sum to 1."""
+        """(bags, classes), of an ordered head (rows, classes); exclusive: rows sum to 1."""
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All that a package keeps of it."""
+
+
+def is_ordered(head: Head) -> bool:
+    """Whether a head of samples reads those of a source together, in their order.
+
+    Its bags are whole sources, each with all readable samples of a part of the store or, when it
+    predicts, of all; and it gives one answer a row.
+    """
+    return bool(getattr(head, "ordered", False))
 
 
 def check_tensors(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -26,9 +26,11 @@ class Draw:
     """What one draw sees of one task.
 
     Attributes:
-        truth: of its examples.
-        units: case (else source or sample) of each.
-        bags: their features, None where the method reads none.
+        truth: of its examples; for an ordered method of every row of ``bags``, -1 where the draw
+            has no label.
+        units: case (else source or sample) of each; empty where the draw has no label.
+        bags: their features, None where the method reads none; for an ordered method a bag is a
+            source, with all its readable samples of the part.
         dim: width of features.
         centre: mean feature of unlabelled samples, (dim,), None where the method wants none.
         uncalibrated: why the smallest draw of the task is not enough to calibrate on, if so.
@@ -69,6 +71,7 @@ class Fitter:
         levels: of the tasks that it answers.
         several: whether it answers tasks of which several classes may hold.
         on_features: whether it reads features of the encoder as it is.
+        ordered: whether its heads are, see :func:`~histoscope.core.heads.contract.is_ordered`.
         trains: whether it changes the encoder.
         cuts: whether it reads other layers than the usual output; where it changes the encoder,
             those of a projection head alone.
@@ -78,6 +81,7 @@ class Fitter:
     levels: ClassVar[Sequence[Level]] = ("sample",)
     several: ClassVar[bool] = True
     on_features: ClassVar[bool] = True
+    ordered: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     cuts: ClassVar[bool] = False
 

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from histoscope.core.data.examples import Examples
+from histoscope.core.data.examples import Context, Examples
 from histoscope.core.data.store import Store
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.encoders.folder import LoadedEncoder
@@ -60,12 +60,13 @@ class FittedHeads:
     Attributes:
         encoders: one, shared, where they stay as they are, else one a draw.
         answers: for each task one head a draw.
-        centred_on: index rows whose features gave the centre; maybe none.
+        beside: index rows whose features were read without a label, for the centre or as
+            neighbours; maybe none.
     """
 
     encoders: list[LoadedEncoder]
     answers: list[list[Fitted]]
-    centred_on: NDArray[np.int64]
+    beside: NDArray[np.int64]
 
 
 def fit_heads(
@@ -84,7 +85,8 @@ def fit_heads(
         loaded: the encoder.
         runner: of it.
         asked: tasks with their draws.
-        unlabelled: index rows of the training split, of which some give the centre of features.
+        unlabelled: index rows of the training split, of which some give the centre of features,
+            and those of a source are what an ordered method reads.
         fitter: the method.
         progress: who is told.
 
@@ -97,20 +99,25 @@ def fit_heads(
     if fitter.centred:
         order = generator(spec.seed, "labels/centre").permutation(len(unlabelled))
         some = np.sort(unlabelled[order[:CENTRE_OF]])
+    read = [
+        [one.of(draw).context(store, unlabelled, fitter.ordered) for draw in draws] for one in asked
+    ]
     rows = np.zeros(0, np.int64)
     if fitter.on_features:
-        rows = np.unique(np.concatenate([some, *(one.of(d).rows for one in asked for d in draws)]))
+        rows = np.unique(np.concatenate([some, *(its.rows for each in read for its in each)]))
     features = features_of(runner, store, rows, progress)
     centre = features[np.searchsorted(rows, some)].mean(axis=0) if len(some) else None
-    fitted = FittedHeads([] if fitter.trains else [loaded], [[] for _ in asked], some)
+    beside = rows if fitter.ordered else some
+    fitted = FittedHeads([] if fitter.trains else [loaded], [[] for _ in asked], beside)
     for one in asked:
         for warning in fitter.warn([one.of(draw) for draw in draws]):
             progress.say(warning)
     progress.start("finetune", len(draws), "draws")
     for draw in draws:
-        answers = [
-            fitter.fit(_seen(one, draw, rows, features, centre, loaded, fitter)) for one in asked
-        ]
+        answers = []
+        for one, its in zip(asked, read, strict=True):
+            own = features[np.searchsorted(rows, its[draw].rows)] if fitter.on_features else None
+            answers.append(fitter.fit(_seen(one, draw, its[draw], own, centre, loaded, fitter)))
         if fitter.trains:
             encoder, answers = _trained(store, loaded, runner, asked, answers, draw, fitter)
             fitted.encoders.append(encoder)
@@ -124,19 +131,23 @@ def fit_heads(
 def _seen(
     one: Asked,
     draw: int,
-    rows: NDArray[np.int64],
-    features: Rows,
+    read: Context,
+    features: Rows | None,
     centre: Rows | None,
     loaded: LoadedEncoder,
     fitter: Fitter,
 ) -> Draw:
-    """What a draw sees of a task; ``features`` are those of sorted index ``rows``."""
-    examples, bags = one.of(draw), None
-    if fitter.on_features:
-        bags = Bags(features[np.searchsorted(rows, examples.rows)], examples.starts)
+    """What a draw sees of a task; ``features`` are those of what is read."""
+    examples = one.of(draw)
+    truth, units = examples.truth, examples.units
+    if fitter.ordered:
+        truth = truth.spread(read.places, len(read.rows))
+        of_rows = dict(zip(read.places.tolist(), units, strict=True))
+        units = [of_rows.get(place, "") for place in range(len(read.rows))]
+    bags = None if features is None else Bags(features, read.starts)
     layers = places_of(loaded.info.network)
     told = bags, loaded.info.dim, centre, one.uncalibrated, layers
-    return Draw(examples.truth, examples.units, *told)
+    return Draw(truth, units, *told)
 
 
 def _trained(

@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
-from histoscope.core.data.examples import Examples, labelled, note_mixed_cases, unit_name
+from histoscope.core.data.examples import (
+    Context,
+    Examples,
+    labelled,
+    note_mixed_cases,
+    unit_name,
+)
 from histoscope.core.data.labels import LabelTable
+from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
@@ -22,7 +29,7 @@ from histoscope.core.evaluation.measure import Scores, Thresholds, measure
 from histoscope.core.evaluation.pictures import draw_confusion
 from histoscope.core.evaluation.predictions import write_predictions
 from histoscope.core.files import digest_of, write_json
-from histoscope.core.heads.contract import Bags
+from histoscope.core.heads.contract import Bags, is_ordered
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.info import HeadInfo
@@ -96,10 +103,15 @@ def evaluate(
     for place, test in tests.items():
         progress.say(f"evaluate {package.tasks[place].name} reads {test.said}")
         note_mixed_cases(test, progress)
-    rows = np.unique(np.concatenate([test.rows for test in tests.values()]))
+    among = select(store, "test", split).rows
+    read = {
+        place: test.context(store, among, is_ordered(package.head(place)))
+        for place, test in tests.items()
+    }
+    rows = np.unique(np.concatenate([its.rows for its in read.values()]))
     runner = Runner.of(package.encoder(), compute)
     compute.say(progress)
-    scores, features = _probabilities(package, store, tests, rows, runner, progress)
+    scores, features = _probabilities(package, store, read, rows, runner, progress)
     for place, test in tests.items():
         tasks = learnt_from(package, place)
         if len(tasks) > 1:
@@ -245,7 +257,7 @@ def learnt_from(package: Package, place: int) -> list[str]:
 def _probabilities(
     package: Package,
     store: Store,
-    tests: Mapping[int, Examples],
+    read: Mapping[int, Context],
     rows: NDArray[np.int64],
     runner: Runner,
     progress: Progress,
@@ -255,20 +267,20 @@ def _probabilities(
     Args:
         package: evaluated.
         store: of the images.
-        tests: what is scored, by head.
-        rows: their sorted index rows.
+        read: for what is scored, by head.
+        rows: its sorted index rows.
         runner: of the first draw's encoder; others run as it does.
         progress: who is told.
     """
     first = shared = features_of(runner, store, rows, progress)
-    out: dict[int, list[NDArray[np.float32]]] = {place: [] for place in tests}
+    out: dict[int, list[NDArray[np.float32]]] = {place: [] for place in read}
     for draw in range(package.draws):
         if draw and package.encoders > 1:
             its = runner.like(package.encoder(draw))
             shared = features_of(its, store, rows, progress)
-        for place, test in tests.items():
-            bags = Bags(shared[np.searchsorted(rows, test.rows)], test.starts)
-            out[place].append(package.head(place, draw).probabilities(bags))
+        for place, seen in read.items():
+            bags = Bags(shared[np.searchsorted(rows, seen.rows)], seen.starts)
+            out[place].append(package.head(place, draw).probabilities(bags)[seen.places])
     return out, first
 
 

@@ -92,7 +92,7 @@ def finetune(
     for one in asked:
         used = np.unique(np.concatenate(one.draws))
         seen |= digest_units(one.train.units[place] for place in used)
-    seen |= digest_units(store.index.column("unit").take(fitted.centred_on).to_pylist())
+    seen |= digest_units(store.index.column("unit").take(fitted.beside).to_pylist())
     infos, colours = list[HeadInfo](), 0
     for one, answers in zip(asked, fitted.answers, strict=True):
         drawn = digests(asked if fitter.trains else [one], spec.draws)

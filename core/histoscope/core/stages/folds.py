@@ -182,7 +182,7 @@ def cross_validate(
         progress.say(f"fold {fold + 1} of {folds}: {asked[0].said}")
         outside = rows[[fold_of.get(unit) != fold for unit in units]]
         fitted = fit_heads(store, loaded, runner, asked, outside, fitter, progress)
-        _say_of(store, runner, asked, fitted, pooled, fold, fitter, progress)
+        _say_of(store, runner, asked, fitted, pooled, fold, rows, fitter, progress)
     body: dict[str, Any] = {"model": model, **runner.where, "tasks": {}}
     for one, told in zip(pooled, seen, strict=True):
         cautions = [*told, APPROXIMATE, POOLED, COPIES, *cautions_of(one.test, spec.draws)]
@@ -203,28 +203,31 @@ def _say_of(
     fitted: FittedHeads,
     pooled: Sequence[_Pooled],
     fold: int,
+    among: NDArray[np.int64],
     fitter: Fitter,
     progress: Progress,
 ) -> None:
-    """Add what a fold's heads say of its own examples."""
+    """Add what a fold's heads say of its own examples; they may read rows ``among`` others."""
     places = [one.held_out(fold) for one in pooled]
     tests = [one.test.take(its) for one, its in zip(pooled, places, strict=True)]
-    rows = np.unique(np.concatenate([test.rows for test in tests]))
+    read = [test.context(store, among, fitter.ordered) for test in tests]
+    rows = np.unique(np.concatenate([seen.rows for seen in read]))
     draws = range(len(asked[0].draws))
     runners = [runner.like(encoder) for encoder in fitted.encoders] if fitter.trains else [runner]
     features = [features_of(its, store, rows, progress) for its in runners]
     first_colour = 0
-    for number, (one, test, at) in enumerate(zip(pooled, tests, places, strict=True)):
+    for number, (one, seen, at) in enumerate(zip(pooled, read, places, strict=True)):
         answers, its = fitted.answers[number], asked[number]
         for draw in draws if len(at) else ():
             head, shared = answers[draw].head, features[draw if fitter.trains else 0]
-            bags = Bags(shared[np.searchsorted(rows, test.rows)], test.starts)
-            one.scores[draw][at], one.thresholds[draw][at] = head.probabilities(bags), head.cut
+            bags = Bags(shared[np.searchsorted(rows, seen.rows)], seen.starts)
+            one.scores[draw][at] = head.probabilities(bags)[seen.places]
+            one.thresholds[draw][at] = head.cut
         told = digests(asked if fitter.trains else [its], len(draws))
         one.told.append(told)
         one.labels = np.maximum(one.labels, [len(drawn) for drawn in its.draws])
         one.head = one.head or describe(its, answers, fitter, told, first_colour)
-        first_colour += len(test.task.classes)
+        first_colour += len(one.test.task.classes)
 
 
 def deal(tests: Sequence[Examples], folds: int, seed: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ from histoscope.core.contracts.installed import Found, find_sources, load_domain
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
-from histoscope.core.heads.contract import Bags, Head, Rows
+from histoscope.core.heads.contract import Bags, Head, Rows, is_ordered
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package, open_package
@@ -121,20 +121,25 @@ def _answers(
     """One answer a head; of samples NaN where one is corrupt, of a source only where one is not."""
     weights: list[NDArray[np.floating] | None] = [None for _ in heads]
     scores = [[np.zeros((0, len(head.cut)), np.float32)] for head in heads]
-    whole = any(head.level == "source" for head in heads)  # only then all features are kept
-    kept = [np.zeros((0, runner.dim), np.float32)]
+    late = [head.level == "source" or is_ordered(head) for head in heads]  # needs all features
+    kept, good = [np.zeros((0, runner.dim), np.float32)], [np.zeros(0, bool)]
     for batch in runner.run(samples):
         bags = Bags.of_samples(batch.features)
-        for head, part in zip(heads, scores, strict=True):
-            if head.level == "sample":
+        for head, part, later in zip(heads, scores, late, strict=True):
+            if not later:
                 part.append(_spread(head, bags, batch.good))
-        if whole:
+        if any(late):
             kept.append(batch.features)
+            good.append(batch.good)
     of_all = Bags.of_one(np.concatenate(kept))
     kept.clear()  # of a large source they are as large
     for place, head in enumerate(heads):
-        if head.level == "source" and len(of_all.features):
-            beat()  # of many samples one answer may take minutes
+        if not late[place]:
+            continue
+        beat()  # of many samples one answer may take minutes
+        if head.level == "sample":
+            scores[place].append(_spread(head, of_all, np.concatenate(good)))
+        elif len(of_all.features):
             told, weights[place] = _answered(head, of_all)
             scores[place].append(told)
     return [

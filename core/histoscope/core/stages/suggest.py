@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from histoscope.core import __version__
 from histoscope.core.contracts import Task
 from histoscope.core.contracts.installed import load_domain
-from histoscope.core.data.examples import unit_name
+from histoscope.core.data.examples import Context, in_sources, unit_name
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import write_csv, write_json
-from histoscope.core.heads.contract import Bags, Head
+from histoscope.core.heads.contract import Bags, Head, is_ordered
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.diverse import Chosen, Method, choose
@@ -108,9 +108,13 @@ def suggest(
     units = store.index.column("unit").take(chosen.rows).to_pylist()
     turns = _turns(units)
     progress.say(f"suggest reads {chosen.said}; {int(known.sum())} have a label; {turns}")
-    features = features_of(runner, store, chosen.rows, progress)
-    doubt = None if head is None else uncertainty(head, features)
-    alike = features[:, runner.usual]
+    read = Context.alone(chosen.rows)
+    if head is not None and is_ordered(head):
+        read = in_sources(store, chosen.rows, select(store, "train", split).rows)
+    features = features_of(runner, store, read.rows, progress)
+    bags = Bags(features, read.starts)
+    doubt = None if head is None else uncertainty(head, bags)[read.places]
+    alike = features[read.places][:, runner.usual]
     found = choose(alike, units, known, count, method=method, uncertainty=doubt)
     if len(found) < count:
         progress.say(f"only {len(found)} are left that are neither labelled nor near duplicates")
@@ -119,13 +123,13 @@ def suggest(
     return Suggestions(task, method, rows, table, chosen.said, turns, int(known.sum()))
 
 
-def uncertainty(head: Head, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How little a head prefers one answer, 0 (sure) to 1, (rows,).
+def uncertainty(head: Head, bags: Bags) -> NDArray[np.float64]:
+    """How little a head prefers one answer, 0 (sure) to 1, one an answer.
 
     Exclusive classes: one less the margin between the two best. Other classes: of the class that
     lies nearest to its threshold, how near, as a part of the way from the threshold to 0 or 1.
     """
-    values = head.probabilities(Bags.of_samples(features)).astype(np.float64)
+    values = head.probabilities(bags).astype(np.float64)
     if head.exclusive:
         ranked = np.sort(values, axis=1)
         return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))

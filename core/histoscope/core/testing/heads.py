@@ -9,7 +9,7 @@ import numpy as np
 
 from histoscope.core.contracts import Task
 from histoscope.core.heads import HEADS
-from histoscope.core.heads.contract import Bags, Head, Rows
+from histoscope.core.heads.contract import Bags, Head, Rows, is_ordered
 
 
 def check_head(head: Head, task: Task, features: Rows) -> None:
@@ -26,7 +26,8 @@ def check_head(head: Head, task: Task, features: Rows) -> None:
     assert head.level == task.level, f"level: {head.level}, of a task of a {task.level}"
     bags = _bags(head, features)
     scores, classes = head.probabilities(bags), len(task.classes)
-    assert scores.shape == (len(bags), classes), f"probabilities: {scores.shape}"
+    answers = len(features) if is_ordered(head) else len(bags)
+    assert scores.shape == (answers, classes), f"probabilities: {scores.shape}"
     assert scores.dtype == np.float32, f"probabilities: {scores.dtype}, not float32"
     assert ((scores >= 0) & (scores <= 1)).all(), "probabilities: outside 0 to 1"
     none = head.probabilities(_bags(head, features[:0]))
@@ -50,8 +51,8 @@ def check_head(head: Head, task: Task, features: Rows) -> None:
 
 
 def _bags(head: Head, features: Rows) -> Bags:
-    """One row a bag; of sources the first row, and the others together."""
-    if head.level == "sample" or not len(features):
+    """One row a bag; where a bag is a source the first row, and the others together."""
+    if not (head.level == "source" or is_ordered(head)) or not len(features):
         return Bags.of_samples(features)
     return Bags(features, np.array([0, 1, len(features)]))
 
@@ -60,7 +61,8 @@ def _check_alone(head: Head, bags: Bags, scores: Rows) -> None:
     """See that each bag is answered alone as among others."""
     for place, (start, end) in enumerate(pairwise(bags.starts)):
         alone = head.probabilities(Bags.of_one(bags.features[start:end]))
-        same = np.allclose(alone[0], scores[place], atol=1e-6)
+        among = scores[start:end] if is_ordered(head) else scores[place]
+        same = np.allclose(alone, among, atol=1e-6)
         assert same, "probabilities: depend on other bags"
 
 

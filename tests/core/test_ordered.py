@@ -1,0 +1,157 @@
+"""Heads that read the samples of a source in order: what they see, and whose answer is whose."""
+
+import importlib
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from histoscope.core.config import build
+from histoscope.core.data.examples import in_sources
+from histoscope.core.data.store import Store
+from histoscope.core.evaluation.predictions import read_predictions
+from histoscope.core.heads.contract import Bags
+from histoscope.core.inference.runner import Runner
+from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.progress import Silent
+from histoscope.core.runtime.device import AUTO
+from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.stages.evaluate import evaluate
+from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.folds import cross_validate
+from histoscope.core.stages.predict import predict
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.suggest import suggest
+from histoscope.core.work.local import Local
+
+
+@pytest.fixture
+def store(toy, tmp_path):
+    """Eight cases, half of them to train on; in each a sample that cannot be read."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    for seed in range(8):
+        part = "train" if seed % 2 else "test"
+        file = folder / f"c{seed}-{part}.npy"
+        toy.write_stack(file, 8 + 2 * (seed % 3), seed)
+        images = np.load(file)
+        images[seed % 5, 0, 0, 0] = 255  # cannot be read
+        np.save(file, images)
+    prepare(
+        toy.DOMAIN,
+        {"input": folder},
+        toy.ToySampling(),
+        toy.ToyOptions(with_cases=True),
+        tmp_path / "store",
+        encoding="lossless",
+        engine=Local(0),
+        progress=Silent(),
+    )
+    return Store(tmp_path / "store")
+
+
+def past(fraction=0.3, draws=2):
+    return build(FinetuneSpec, {"method": "past", "fraction": fraction, "draws": draws}, "test")
+
+
+def learn(store, out, **more):
+    return finetune(store, "colour", past(**more), out, progress=Silent())
+
+
+def rows_of(store, **wanted):
+    """Readable index rows by source, in order."""
+    found = {}
+    for place, row in enumerate(store.index.to_pylist()):
+        if row["status"] == "ok" and all(row[name] == value for name, value in wanted.items()):
+            found.setdefault(row["source"], []).append(place)
+    return found
+
+
+def answers(store, package, draw=0):
+    """What a head says of each readable sample when it is asked source by source, by its id."""
+    runner, told = Runner.of(package.encoder(), AUTO), {}
+    ids = store.index.column("id").to_pylist()
+    for rows in rows_of(store).values():
+        features = runner.features(store.reader.image(row) for row in rows)
+        scores = package.head(0, draw).probabilities(Bags.of_one(features))
+        told |= {ids[row]: score for row, score in zip(rows, scores, strict=True)}
+    return told
+
+
+def test_samples_stand_among_the_others_of_their_sources(store):
+    held = [*rows_of(store).values()]
+    asked = np.array([held[2][3], held[0][1], held[2][0]])
+    among = np.concatenate([held[2][:5], held[0], held[1]])[::-1]
+    read = in_sources(store, asked, among)
+    assert read.rows.tolist() == [*held[0], *held[2][:5]]
+    assert read.starts.tolist() == [0, len(held[0]), len(held[0]) + 5]
+    assert read.rows[read.places].tolist() == asked.tolist()
+    assert in_sources(store, asked[:0], among).starts.tolist() == [0]
+
+
+def test_a_method_sees_whole_sources_of_the_part_and_only_the_labels_of_its_draw(store, tmp_path):
+    (head,) = learn(store, tmp_path / "p").info.heads
+    drawn = pq.read_table(tmp_path / "p" / "draws.parquet").to_pylist()
+    train = rows_of(store, split="train")
+    source_of = {row["id"]: row["source"] for row in store.index.to_pylist()}
+    for draw, told in enumerate(head.settings):
+        names = [row["sample"] for row in drawn if row["draw"] == draw]
+        sources = {source_of[name] for name in names}
+        rows = sum(len(train[source]) for source in sources)
+        assert told == {"sources": len(sources), "rows": rows, "labels": len(names)}
+        assert rows > len(names)
+
+
+def test_every_command_answers_as_the_head_does_source_by_source(toy, store, tmp_path):
+    package = learn(store, tmp_path / "p")
+    evaluate(package, store, tmp_path / "e", progress=Silent())
+    found = read_predictions(tmp_path / "e", package.tasks[0], 2)
+    for draw in range(2):
+        wanted = answers(store, package, draw)
+        for name, score in zip(found.names, found.scores[draw], strict=True):
+            assert np.allclose(score, wanted[name], atol=1e-6)
+    wanted, where = answers(store, package), {"input": tmp_path / "sources"}
+    given = toy.ToyOptions(with_cases=True)
+    predict(package.folder, where, given, tmp_path / "o", engine=Local(0), progress=Silent())
+    count = 0
+    for file in (tmp_path / "o" / "results").glob("*/predictions.parquet"):
+        for row in pq.read_table(file).to_pylist():
+            told = [row[f"p:hue:{name}"] for name in package.tasks[0].classes]
+            if row["status"] != "ok":
+                assert told == [None] * len(told)
+                continue
+            assert np.allclose(told, wanted[row["id"]], atol=1e-6)
+            count += 1
+    assert count == len(wanted)
+
+
+def test_what_it_doubts_is_suggested_as_it_answers_in_order(store, tmp_path):
+    package = learn(store, tmp_path / "p", draws=1)
+    runner = Runner.of(open_encoder("colour", store, 0), AUTO)
+    head, wanted = package.head(0), answers(store, package)
+    found = suggest(store, runner, package.tasks[0], [], 5, head=head, progress=Silent())
+    for row in found.table.to_pylist():
+        low, high = np.sort(wanted[row["id"]])[-2:]
+        assert row["uncertainty"] == pytest.approx(1 - (high - low), abs=1e-6)
+
+
+def test_folds_answer_as_packages_of_the_other_folds(store, tmp_path):
+    cross_validate(store, "colour", past(), 2, tmp_path / "cv", progress=Silent())
+    body = json.loads((tmp_path / "cv" / "metrics.json").read_text())["tasks"]["hue"]
+    assert body["samples"] == sum(map(len, rows_of(store).values()))
+    folds = importlib.import_module("histoscope.core.stages.folds")
+    hue = folds.labelled(store, folds.EVERY, store.labels(), None)
+    fold_of = folds.deal([hue], 2, 0)
+    found = read_predictions(tmp_path / "cv", hue.task, 2)
+    units = dict(zip(hue.names, hue.units, strict=True))
+    for fold in range(2):
+        file = tmp_path / f"split-{fold}.csv"
+        parts = [f"{n},{'test' if fold_of[u] == fold else 'train'}" for n, u in units.items()]
+        file.write_text("\n".join(["id,split", *parts]) + "\n")
+        more = {"split": f"{file}:train", "progress": Silent()}
+        package = finetune(store, "colour", past(), tmp_path / f"p{fold}", **more)
+        wanted = answers(store, package)
+        for place, name in enumerate(found.names):
+            if fold_of[units[name]] == fold:
+                assert np.allclose(found.scores[0][place], wanted[name], atol=1e-6)
