@@ -22,7 +22,7 @@ from histoscope.core.contracts.installed import load_domain
 from histoscope.core.work.local import Local
 from tests.domains.surgery.clips import NO_ROLE, Track, numbered, write_tracks
 from tests.formats_drawn import write_drawings
-from tests.formats_sources import write_of_sources, write_tuned
+from tests.formats_sources import write_in_order, write_of_sources, write_tuned
 
 
 def noise(side_px: int, dark: bool, seed: int) -> NDArray[np.uint8]:
@@ -172,7 +172,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     parts = [row | {"case": row["case"] or "", "split": row["split"] or "train"} for row in rows]
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
-    for method in ("probe", "knn", "probe_full", "swav", "attention", "topk"):
+    for method in ("probe", "knn", "probe_full", "swav", "attention", "topk", "mstcn"):
         share = {"cases_per_class": 2} if method == "swav" else {"fraction": 0.5}
         spec = build(FinetuneSpec, {"method": method, "draws": 1, **share}, "test")
         (given / f"finetune-{method}.yaml").write_text(dump(spec))
@@ -297,6 +297,7 @@ def write_operations(given: Path, out: Path) -> None:
     write_runs(("pretrain", store, "--steps", 1, *small), REMEMBERING, out)
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases-per-class", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
+    write_in_order(command, store, out)
     scored = ("--out", out / "evaluation-of-operations", "--record")
     command(0, "evaluate", package, store, *scored)
     by = ("--package", package, "--workers", 0)

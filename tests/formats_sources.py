@@ -48,6 +48,13 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
     write_of_features(command, given, out)
 
 
+def write_in_order(command: Callable[..., None], store: Path, out: Path) -> None:
+    """A head of phases that reads operations in order."""
+    few = ("--encoder", "colour", "--task", "phase", "--cases-per-class", 1, "--draws", 1)
+    way = ("--method", "mstcn", "--set", "mstcn.steps=2", "--set", "mstcn.maps=8")
+    command(0, "finetune", store, *few, *way, "--out", out / "package-by-mstcn")
+
+
 def write_of_layers(
     command: Callable[..., None], given: Path, out: Path, split: Sequence[object]
 ) -> None:

@@ -51,12 +51,13 @@ def store(toy, tmp_path):
     return Store(tmp_path / "store")
 
 
-def past(fraction=0.3, draws=2):
-    return build(FinetuneSpec, {"method": "past", "fraction": fraction, "draws": draws}, "test")
+def spec_of(method, draws=2):
+    more = {"mstcn": {"steps": 3, "layers": 3}} if method == "mstcn" else {}
+    return build(FinetuneSpec, {"method": method, "fraction": 0.3, "draws": draws, **more}, "test")
 
 
-def learn(store, out, **more):
-    return finetune(store, "colour", past(**more), out, progress=Silent())
+def learn(store, out, method="past", **more):
+    return finetune(store, "colour", spec_of(method, **more), out, progress=Silent())
 
 
 def rows_of(store, **wanted):
@@ -103,8 +104,10 @@ def test_a_method_sees_whole_sources_of_the_part_and_only_the_labels_of_its_draw
         assert rows > len(names)
 
 
-def test_every_command_answers_as_the_head_does_source_by_source(toy, store, tmp_path):
-    package = learn(store, tmp_path / "p")
+@pytest.mark.parametrize("method", ["past", "mstcn"])
+def test_every_command_answers_as_the_head_does_source_by_source(toy, store, tmp_path, method):
+    package = learn(store, tmp_path / "p", method)
+    assert package.info.heads[0].kind == method
     evaluate(package, store, tmp_path / "e", progress=Silent())
     found = read_predictions(tmp_path / "e", package.tasks[0], 2)
     for draw in range(2):
@@ -137,7 +140,7 @@ def test_what_it_doubts_is_suggested_as_it_answers_in_order(store, tmp_path):
 
 
 def test_folds_answer_as_packages_of_the_other_folds(store, tmp_path):
-    cross_validate(store, "colour", past(), 2, tmp_path / "cv", progress=Silent())
+    cross_validate(store, "colour", spec_of("past"), 2, tmp_path / "cv", progress=Silent())
     body = json.loads((tmp_path / "cv" / "metrics.json").read_text())["tasks"]["hue"]
     assert body["samples"] == sum(map(len, rows_of(store).values()))
     folds = importlib.import_module("histoscope.core.stages.folds")
@@ -150,7 +153,7 @@ def test_folds_answer_as_packages_of_the_other_folds(store, tmp_path):
         parts = [f"{n},{'test' if fold_of[u] == fold else 'train'}" for n, u in units.items()]
         file.write_text("\n".join(["id,split", *parts]) + "\n")
         more = {"split": f"{file}:train", "progress": Silent()}
-        package = finetune(store, "colour", past(), tmp_path / f"p{fold}", **more)
+        package = finetune(store, "colour", spec_of("past"), tmp_path / f"p{fold}", **more)
         wanted = answers(store, package)
         for place, name in enumerate(found.names):
             if fold_of[units[name]] == fold:

@@ -14,9 +14,12 @@ from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.layer import LayerHead
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
+from histoscope.core.heads.mstcn import StagesHead
 from histoscope.core.heads.neighbours import fit_neighbours
 from histoscope.core.heads.topk import TopKHead
+from histoscope.core.learning.mstcn import new_stages
 from histoscope.core.learning.probe import Probe
+from histoscope.core.learning.spec import StagesStepsSpec
 from histoscope.core.testing.heads import check_head
 from tests.core.heads.test_transformer import tensors_of
 from tests.made import truth
@@ -57,6 +60,13 @@ def of_part(kind, labels):
     return LayerHead(head if kind is LinearHead else kind(head), 2, 5)
 
 
+def staged(causal):
+    """One of two stages of three layers, on what comes before or also after."""
+    told = StagesStepsSpec(layers=3, maps=5)
+    stages = {name: one.detach().numpy() for name, one in new_stages(6, 3, told, 0).items()}
+    return StagesHead(FEATURES.mean(axis=0), stages, causal)
+
+
 def fitted():
     centre = FEATURES.mean(axis=0)
     return {
@@ -69,6 +79,8 @@ def fitted():
         "attention of one, exclusive": attention(1, 6),
         "topk, exclusive": TopKHead(Probe(1.0).fit(FEATURES, CLASSES, 3)[0], 0.25),
         "topk, several": TopKHead(Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0], 0.25),
+        "mstcn, exclusive": staged(causal=True),
+        "mstcn of both sides, exclusive": staged(causal=False),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),
         "layer, exclusive": of_part(LinearHead, CLASSES),
         "layer, several": of_part(LinearHead, PRESENT),

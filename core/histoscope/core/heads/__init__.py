@@ -11,6 +11,7 @@ HEADS: Registry[Any] = Registry(
         "layer": "histoscope.core.heads.layer:LayerHead",
         "linear": "histoscope.core.heads.linear:LinearHead",
         "mean": "histoscope.core.heads.mean:MeanHead",
+        "mstcn": "histoscope.core.heads.mstcn:StagesHead",
         "topk": "histoscope.core.heads.topk:TopKHead",
         "neighbours": "histoscope.core.heads.neighbours:NeighbourHead",
     },

@@ -9,6 +9,7 @@ FITTERS: Registry[Any] = Registry(
     {
         "attention": "histoscope.core.learning.attention:AttentionFitter",
         "topk": "histoscope.core.learning.topk:TopKFitter",
+        "mstcn": "histoscope.core.learning.mstcn:StagesFitter",
         "probe": "histoscope.core.learning.probe:ProbeFitter",
         "knn": "histoscope.core.learning.knn:NeighbourFitter",
         "uni": "histoscope.core.learning.uni:UniFitter",

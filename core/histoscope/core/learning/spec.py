@@ -26,9 +26,9 @@ class FinetuneSpec(Spec):
     method: str = Field(
         "probe",
         description="probe: linear; attention: over the samples of a source; topk: its samples "
-        "that show a class most; knn: nearest neighbours; uni: UNI's probe; full: all weights, "
-        "from new heads; probe_full: all weights, from the probe; swav: all weights as SwAV; or "
-        "one of a plug-in",
+        "that show a class most; mstcn: samples by those before and around them in their source; "
+        "knn: nearest neighbours; uni: UNI's probe; full: all weights, from new heads; "
+        "probe_full: all weights, from the probe; swav: all weights as SwAV; or one of a plug-in",
     )
     fraction: float | None = Field(
         0.01, gt=0, le=1, description="share of the labels that a draw sees"
@@ -214,6 +214,41 @@ class TopKSpec(FinetuneSpec):
 
     method: str = Field("topk", description="this one")
     topk: TopKStepsSpec = Field(TopKStepsSpec(), description="how it is trained")
+
+
+class StagesStepsSpec(Spec):
+    """MS-TCN: two stages as TeCNO has them, rate and dropout of MS-TCN's code, fifty passes of 20.
+
+    A constant number of steps, whatever the number of labels. Causal by default, so that what it
+    scores is what it can say while a source still grows.
+    """
+
+    causal: bool = Field(
+        True,
+        description="whether an answer reads only its sample and those before it; false: as many "
+        "before as after",
+    )
+    stages: int = Field(2, ge=1, le=8, description="each refines what the one before it said")
+    layers: int = Field(
+        9, ge=1, le=14, description="of a stage, each reads twice as far as the one before it"
+    )
+    maps: int = Field(64, ge=1, description="width of the layers")
+    dropout: float = Field(0.5, ge=0, lt=1, description="in each layer, in training")
+    smoothing: float = Field(
+        0.15, ge=0, description="weight of the loss on changes from sample to sample"
+    )
+    limit: float = Field(
+        4.0, gt=0, description="change of a log probability above which it counts no more"
+    )
+    steps: int = Field(1000, ge=1, description="optimiser steps, a whole source each")
+    learning_rate: float = Field(5e-4, gt=0, description="Adam, cosine to 0")
+
+
+class StagesSpec(FinetuneSpec):
+    """Samples among the others of their source in order; of tasks of exclusive classes only."""
+
+    method: str = Field("mstcn", description="this one")
+    mstcn: StagesStepsSpec = Field(StagesStepsSpec(), description="how it is trained")
 
 
 class StepsSpec(Spec):

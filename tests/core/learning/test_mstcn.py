@@ -1,0 +1,331 @@
+"""Heads over ordered samples: their formulas as loops, what they do not see, what they learn."""
+
+from itertools import chain, islice
+
+import numpy as np
+import pytest
+import torch
+
+from histoscope.core.config import build
+from histoscope.core.contracts import Task
+from histoscope.core.data.truth import Truth
+from histoscope.core.errors import ConfigError, UsageError
+from histoscope.core.heads.contract import Bags
+from histoscope.core.heads.dilated import logits_of
+from histoscope.core.heads.mstcn import StagesHead, scaled
+from histoscope.core.learning import FITTERS
+from histoscope.core.learning.contract import Draw
+from histoscope.core.learning.mstcn import (
+    StagesFitter,
+    loss_of,
+    new_stages,
+    order_of,
+    train,
+    unsteadiness,
+)
+from histoscope.core.learning.probe import ProbeFitter
+from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec, StagesSpec, StagesStepsSpec
+from tests.made import examples
+
+CLASSES, DIM = 3, 4
+RNG = np.random.default_rng(0)
+BOTH = pytest.mark.parametrize("causal", [True, False])
+
+
+def stages(seed=0, **told):
+    """New tensors of two stages of three layers, as a step would move them."""
+    told = StagesStepsSpec(**{"layers": 3, "maps": 5, **told})
+    return new_stages(DIM, CLASSES, told, seed), told
+
+
+def head_of(causal, **told):
+    kept = {name: one.detach().numpy() for name, one in stages(**told)[0].items()}
+    return StagesHead(np.zeros(DIM, np.float32), kept, causal)
+
+
+def rows_of(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+
+
+def reach(stages, layers, causal):
+    """How many samples before and after its own an answer reads."""
+    both = stages * 2 * (2**layers - 1)
+    return (both, 0) if causal else (both // 2, both // 2)
+
+
+def drawn(features, labels, sizes, dim=DIM):
+    truth = Truth(Task("made", ("a", "b", "c"), True), np.asarray(labels, np.int64))
+    bags = Bags(features, np.cumsum([0, *sizes]))
+    centre = features.mean(axis=0)
+    return Draw(truth, ["case:a"] * len(labels), bags, dim, centre)
+
+
+def fitted(draw, seed=0, **told):
+    spec = StagesSpec(seed=seed, mstcn=told)
+    return StagesFitter(spec).fit(draw).head
+
+
+def stage_by_hand(rows, own, causal):
+    """Logits of one stage, number by number."""
+    count, maps = len(rows), len(own["in.bias"])
+
+    def one_by_one(row, weight, bias):
+        return [
+            sum(w * x for w, x in zip(line, row, strict=True)) + b
+            for line, b in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+
+    seen = [one_by_one(row, own["in.weight"], own["in.bias"]) for row in rows]
+    for layer in range(len(own["wide.bias"])):
+        step = 2**layer
+        taps = (-2 * step, -step, 0) if causal else (-step, 0, step)
+        out = []
+        for at in range(count):
+            three = [seen[at + tap] if 0 <= at + tap < count else [0.0] * maps for tap in taps]
+            wide = one_by_one([*chain(*three)], own["wide.weight"][layer], own["wide.bias"][layer])
+            wide = [max(0.0, value) for value in wide]
+            more = one_by_one(wide, own["narrow.weight"][layer], own["narrow.bias"][layer])
+            out.append([a + b for a, b in zip(seen[at], more, strict=True)])
+        seen = out
+    return [one_by_one(row, own["out.weight"], own["out.bias"]) for row in seen]
+
+
+@BOTH
+def test_stages_compute_their_formula(causal):
+    weights, _ = stages()
+    exact = {name: one.detach().double() for name, one in weights.items()}
+    rows = rows_of(20).astype(np.float64)
+    found = logits_of(torch.from_numpy(rows), exact, causal)
+    assert len(found) == 2
+    seen = rows.tolist()
+    for stage, told in enumerate(found):
+        own = {n.split(".", 2)[2]: one for n, one in exact.items() if n.split(".")[1] == str(stage)}
+        wanted = np.array(stage_by_hand(seen, own, causal))
+        assert np.allclose(told.numpy(), wanted, atol=1e-12)
+        powers = np.exp(wanted)
+        seen = (powers / powers.sum(axis=1, keepdims=True)).tolist()
+
+
+def test_a_layer_is_a_dilated_convolution_as_torch_has_it():
+    weights, _ = stages(stages=1, layers=3)
+    own = {name.removeprefix("stages.0."): one.detach() for name, one in weights.items()}
+    seen = rows_of(30) @ own["in.weight"].numpy().T + own["in.bias"].numpy()
+    seen = torch.from_numpy(seen).T[None]
+    for layer in range(3):
+        kernel = own["wide.weight"][layer].reshape(5, 3, 5).transpose(1, 2)
+        wide = torch.nn.functional.conv1d(
+            seen, kernel, own["wide.bias"][layer], padding=2**layer, dilation=2**layer
+        )
+        narrow = own["narrow.weight"][layer][..., None], own["narrow.bias"][layer]
+        seen = seen + torch.nn.functional.conv1d(wide.relu(), *narrow)
+    wanted = seen[0].T @ own["out.weight"].T + own["out.bias"]
+    found = logits_of(torch.from_numpy(rows_of(30)), weights, causal=False)[-1]
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.3, 4.0])
+def test_the_losses_are_their_formulas(limit):
+    truth = np.array([0, 0, -1, 2, 1, 1, -1, -1, 0, 2])
+    told = [torch.from_numpy(RNG.normal(size=(10, CLASSES)) * 3) for _ in range(2)]
+    total = 0.0
+    for logits in told:
+        each = [[v - np.log(sum(np.exp(row))) for v in row] for row in logits.tolist()]
+        known = [-each[at][kind] for at, kind in enumerate(truth) if kind >= 0]
+        pairs = [at for at in range(1, 10) if truth[at] >= 0 and truth[at - 1] >= 0]
+        changes = [
+            min(abs(each[at][kind] - each[at - 1][kind]), limit) ** 2
+            for at in pairs
+            for kind in range(CLASSES)
+        ]
+        rough = unsteadiness(logits, torch.from_numpy(truth >= 0), limit)
+        assert float(rough) == pytest.approx(sum(changes) / (len(pairs) * CLASSES), abs=1e-12)
+        total += sum(known) / len(known) + 0.15 * float(rough)
+    found = loss_of(told, torch.from_numpy(truth), 0.15, limit)
+    assert float(found) == pytest.approx(total, abs=1e-12)
+
+
+def test_the_earlier_of_two_samples_has_no_gradient_and_lone_labels_no_unsteadiness():
+    logits = torch.tensor([[1.0, 0, 0], [0, 1, 0]], requires_grad=True)
+    unsteadiness(logits, torch.tensor([True, True]), 4.0).backward()
+    assert logits.grad[0].abs().max() == 0
+    assert logits.grad[1].abs().max() > 0
+    assert unsteadiness(logits, torch.tensor([True, False]), 4.0).item() == 0
+    assert unsteadiness(logits[:1], torch.tensor([True]), 4.0).item() == 0
+
+
+@pytest.mark.parametrize("at", [0, 7, 59])
+def test_no_answer_of_a_causal_head_knows_what_comes_after_it(at):
+    head, rows = head_of(True, layers=9, maps=16), rows_of(60)
+    later = rows.copy()
+    later[at + 1 :] = 50 * rows_of(59 - at, 1)
+    found, other = (head.probabilities(Bags.of_one(one)) for one in (rows, later))
+    assert np.array_equal(found[: at + 1], other[: at + 1])
+    assert at == 59 or not np.array_equal(found, other)
+    alone = head.probabilities(Bags.of_one(rows[: at + 1]))
+    assert np.allclose(alone, found[: at + 1], atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sample_is_seen_as_far_as_the_layers_reach_and_no_further(causal, count):
+    head, rows, at = head_of(causal, stages=count, layers=2, maps=16), rows_of(61), 30
+    before, after = reach(count, 2, causal)
+    other = rows.copy()
+    other[at] += 3
+    found, moved = (head.logits(one) for one in (rows, other))
+    changed = np.flatnonzero((found != moved).any(axis=1))
+    assert (changed.min(), changed.max()) == (at - after, at + before)
+
+
+@BOTH
+def test_what_is_unknown_teaches_nothing(causal):
+    """Samples without a label, beyond what an answer reads, may be anything at all."""
+    rows, labels = rows_of(60), RNG.integers(0, CLASSES, 60)
+    labels[20:45] = -1
+    before, after = reach(1, 2, causal)
+    other = rows.copy()
+    other[20 + after : 45 - before] = 100
+    told = {"stages": 1, "layers": 2, "maps": 8, "steps": 12, "causal": causal}
+    draw = drawn(rows, labels, [60])
+    same = Draw(draw.truth, draw.units, Bags.of_one(other), DIM, draw.centre)
+    one, two = fitted(draw, **told), fitted(same, **told)
+    for name, values in one.tensors().items():
+        assert np.array_equal(values, two.tensors()[name])
+    known = np.flatnonzero(labels >= 0)
+    assert np.array_equal(one.logits(rows)[known], two.logits(other)[known])
+    within = rows.copy()
+    within[20 + after] = within[44 - before] = 100  # the last that is not read, the first that is
+    within[19 + after if after else 45 - before] = 100
+    seen = fitted(Draw(draw.truth, draw.units, Bags.of_one(within), DIM, draw.centre), **told)
+    assert not np.array_equal(seen.stages["stages.0.in.weight"], one.stages["stages.0.in.weight"])
+
+
+def test_the_same_labels_give_the_same_bits_and_another_seed_others():
+    draw = drawn(rows_of(60), RNG.integers(0, CLASSES, 60), [25, 35])
+    told = {"layers": 3, "maps": 8, "steps": 20}
+    before = torch.get_rng_state()
+    one, same, other = (fitted(draw, seed, **told) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, values in one.tensors().items():
+        assert np.array_equal(values, same.tensors()[name])
+    assert not np.array_equal(one.stages["stages.1.out.bias"], other.stages["stages.1.out.bias"])
+
+
+def test_sources_are_taken_in_turn():
+    order = order_of(4, 10, 0)
+    assert sorted(order[:4]) == sorted(order[4:8]) == [0, 1, 2, 3]
+    assert len(order) == 10
+
+
+def test_a_step_is_one_of_adam_on_a_whole_source():
+    weights, told = stages(dropout=0, steps=1)
+    start = {name: one.detach().clone() for name, one in weights.items()}
+    rows, labels = rows_of(30), RNG.integers(0, CLASSES, 30)
+    exact = {name: one.clone().requires_grad_() for name, one in start.items()}
+    logits = logits_of(torch.from_numpy(rows), exact, causal=True)
+    loss_of(logits, torch.from_numpy(labels), 0.15, 4.0).backward()
+    train(weights, Bags.of_one(rows), labels, told, 0)
+    for name, one in weights.items():
+        gradient = exact[name].grad
+        wanted = start[name] - told.learning_rate * gradient / (gradient.abs() + 1e-8)
+        assert torch.allclose(one, wanted, atol=1e-6)
+
+
+def test_features_have_a_centre_and_one_length():
+    found = scaled(np.array([[3.0, 4, 0, 0], [1, 1, 1, 1]], np.float32), np.ones(4, np.float32))
+    assert (found[0] ** 2).mean() == pytest.approx(1)
+    assert found[1].tolist() == [0, 0, 0, 0]
+
+
+def told_by_what_was_before(count, seed):
+    """Sources in which a and c look alike: a comes before an event b, c after it."""
+    rng = np.random.default_rng(seed)
+    centres, rows, labels, sizes = np.eye(3, DIM)[[0, 1, 0]] * 3, [], [], []
+    for _ in range(count):
+        lengths = rng.integers(10, 30), rng.integers(3, 7), rng.integers(10, 30)
+        kinds = np.repeat([0, 1, 2], lengths)
+        rows.append(centres[kinds] + rng.normal(size=(len(kinds), DIM)))
+        labels.append(kinds)
+        sizes.append(len(kinds))
+    return np.concatenate(rows).astype(np.float32), np.concatenate(labels), sizes
+
+
+def recall(scores, labels):
+    right = scores.argmax(axis=1) == labels
+    return np.array([right[labels == kind].mean() for kind in range(CLASSES)])
+
+
+@BOTH
+def test_what_no_sample_tells_by_itself_is_told_by_those_before_it(causal):
+    features, labels, sizes = told_by_what_was_before(8, 1)
+    draw = drawn(features, labels, sizes)
+    test, truth, lengths = told_by_what_was_before(8, 2)
+    sources = Bags(test, np.cumsum([0, *lengths]))
+    told = {"causal": causal, "layers": 6, "maps": 32, "steps": 400}
+    found = recall(fitted(draw, **told).probabilities(sources), truth)
+    probe = ProbeFitter(ProbeSpec()).fit(drawn(features, labels, sizes)).head
+    alone = recall(probe.probabilities(Bags.of_samples(test)), truth)
+    assert found[[0, 2]].min() > 0.9
+    assert found[1] > 0.75  # short, and its ends may be a sample early or late
+    assert alone[[0, 2]].sum() < 1.2  # what it gains on one it loses on the other
+
+
+def test_half_of_the_labels_are_enough_where_the_others_are_unknown():
+    features, labels, sizes = told_by_what_was_before(8, 1)
+    labels = np.where(np.random.default_rng(3).random(len(labels)) < 0.5, labels, -1)
+    test, truth, lengths = told_by_what_was_before(8, 2)
+    head = fitted(drawn(features, labels, sizes), layers=6, maps=32, steps=400)
+    found = recall(head.probabilities(Bags(test, np.cumsum([0, *lengths]))), truth)
+    assert found[[0, 2]].min() > 0.9
+
+
+def test_which_samples_an_answer_reads_is_said_and_kept():
+    few = [examples([0, 1], ["case:a", "case:b"])]
+    for causal, said in ((True, "are causal"), (False, "are not causal")):
+        fitter = StagesFitter(StagesSpec(mstcn={"causal": causal, "steps": 1}))
+        (line,) = fitter.warn(few)
+        assert line.startswith(f"heads of made {said}, an answer reads")
+        answer = fitter.fit(drawn(rows_of(9), [0, 1, 2] * 3, [9]))
+        assert answer.settings == {"causal": causal}
+        assert answer.uncalibrated == "not fitted for --method mstcn; scores only rank"
+
+
+def test_what_it_cannot_do_is_refused():
+    fitter = FITTERS.load("mstcn")(StagesSpec())
+    with pytest.raises(UsageError, match="--method mstcn: answers no task of a source"):
+        fitter.check(Task("grade", ("a", "b"), True, "source"))
+    with pytest.raises(UsageError, match="answers tasks of one class a sample only; use probe"):
+        fitter.check(Task("tools", ("a", "b"), False))
+    assert FinetuneSpec.chosen({"method": "mstcn"}) is StagesSpec
+    for wrong in ({"layers": 0}, {"dropout": 1}, {"limit": 0}, {"causual": True}):
+        with pytest.raises(ConfigError, match=rf"mstcn\.{next(iter(wrong))}"):
+            build(FinetuneSpec, {"method": "mstcn", "mstcn": wrong}, "a")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"causal": np.array(2)}, "0 or 1"),
+        ({"causal": np.array(1, np.float32)}, "0 or 1"),
+        ({"causal": None}, "tensors"),
+        ({"centre": np.zeros(3, np.float32)}, "tensors"),
+        ({"stages.1.in.weight": np.zeros((5, DIM), np.float32)}, "tensors"),
+        ({"stages.0.wide.bias": np.zeros(5, np.float32)}, "tensors"),
+        ({"stages.1.out.bias": None}, "tensors"),
+        ({"stages.0.in.bias": np.zeros(5, np.int64)}, "of floats"),
+    ],
+)
+def test_tensors_of_no_such_head_are_refused(wrong, said):
+    task, kept = Task("made", ("a", "b", "c")), head_of(True).tensors() | wrong
+    kept = {name: values for name, values in kept.items() if values is not None}
+    with pytest.raises(ValueError, match=said):
+        StagesHead.of(kept, task, DIM, None)
+
+
+def test_a_task_that_it_does_not_answer_and_no_stage_are_refused():
+    head, several = head_of(True), Task("tools", ("a", "b", "c"), exclusive=False)
+    with pytest.raises(ValueError, match="exclusive classes only"):
+        StagesHead.of(head.tensors(), several, DIM, None)
+    kept = dict(islice(head.tensors().items(), 2))
+    with pytest.raises(ValueError, match="one stage or more"):
+        StagesHead.of(kept, Task("made", ("a", "b", "c")), DIM, None)
