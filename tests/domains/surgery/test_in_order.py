@@ -1,0 +1,141 @@
+"""Phases by a head that reads operations in order, through the commands, on short operations."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from histoscope.apps.cli import run
+from histoscope.core.data.store import Store
+from histoscope.core.heads.contract import Bags
+from histoscope.core.inference.runner import Runner
+from histoscope.core.packages.package import open_package
+from histoscope.core.runtime.device import AUTO
+from histoscope.domains.surgery.phantom import write_phantom
+from histoscope.domains.surgery.phases import PHASES
+
+UNKNOWN = range(60, 120)  # of 300 in an operation: 12 s without a phase
+ENCODER = "random:test_resnet"
+LEARN = ("--method", "mstcn", "--set", "mstcn.layers=5", "--set", "mstcn.learning_rate=0.002")
+FEW = ("--task", "phase", "--fraction", 1, "--draws", 1)
+
+
+def command(*words: object) -> int:
+    return run([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def operations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four to learn from, two to test on, and one more; of the first a stretch has no phase."""
+    out = tmp_path_factory.mktemp("operations")
+    write_phantom(out, 0, train=4, valid=0, test=2, new=1, seconds=60)
+    file = out / "labelled" / "train" / "phase_annotations" / "video01-phase.txt"
+    rows = file.read_text().splitlines()
+    kept = [row for row in rows if not row[0].isdigit() or int(row.split()[0]) not in UNKNOWN]
+    file.write_text("\n".join(kept) + "\n")
+    cut = ("--domain", "surgery", "--size-px", 32, "--fps", 1, "--workers", 0)
+    assert command("prepare", out / "labelled", *cut, "--out", out / "store") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def package(operations: Path) -> Path:
+    out = operations / "package"
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW, *LEARN)
+    assert command(*learn, "--set", "mstcn.steps=300", "--out", out) == 0
+    return out
+
+
+def answers(package: Path, store: Store, source: str) -> np.ndarray:
+    """What the head says of an operation, from the images of the store."""
+    opened = open_package(package)
+    runner, index = Runner.of(opened.encoder(), AUTO), store.index.to_pylist()
+    rows = [place for place, row in enumerate(index) if row["source"] == source]
+    assert all(one["at_s"] < two["at_s"] for one, two in pairwise(index[place] for place in rows))
+    features = runner.features(store.reader.image(row) for row in rows)
+    return opened.head(0).probabilities(Bags.of_one(features))
+
+
+def test_a_stretch_without_phases_has_no_label_and_is_read_all_the_same(
+    operations: Path, package: Path
+) -> None:
+    store = Store(operations / "store")
+    table = store.labels("phase")
+    told = table.truth(store.index.column("id")).known
+    assert (~told).sum() == len(UNKNOWN) // 5
+    (head,) = open_package(package).info.heads
+    train = np.array(store.index.column("split").to_pylist()) == "train"
+    assert head.labels == [int((told & train).sum())]
+    assert (head.kind, head.settings) == ("mstcn", [{"causal": True}])
+
+
+def test_it_is_scored_on_other_operations_and_tells_more_than_single_frames_do(
+    operations: Path, package: Path
+) -> None:
+    """It works, no more: made operations are alike in length and order, a clock would do."""
+    found = {}
+    probe = operations / "probe"
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW)
+    assert command(*learn, "--out", probe) == 0
+    for one in (probe, package):
+        out = operations / f"{one.name}-evaluation"
+        assert command("evaluate", one, operations / "store", "--record", "--out", out) == 0
+        body = json.loads((out / "metrics.json").read_text())["tasks"]["phase"]
+        assert (body["samples"], body["units"]) == (120, 2)
+        found[one.name] = body["balanced_accuracy"]["value"]
+    assert found["package"] > found["probe"] + 0.3
+
+
+def test_new_operations_are_answered_as_its_head_does_in_order(
+    operations: Path, package: Path
+) -> None:
+    results, by = operations / "results", ("--package", package, "--workers", 0)
+    told = ("--write", "cholec80", "--out", results)
+    assert command("predict", operations / "new", *by, *told) == 0
+    (file,) = (results / "results").glob("*/predictions.parquet")
+    found = pq.read_table(file)
+    scores = np.stack([found.column(f"p:phase:{name}").to_numpy() for name in PHASES], axis=1)
+    cut = ("--domain", "surgery", "--size-px", 32, "--fps", 1, "--workers", 0)
+    again = operations / "store-of-new"
+    assert (
+        command("prepare", operations / "new", *cut, "--encoding", "lossless", "--out", again) == 0
+    )
+    wanted = answers(package, Store(again), file.parent.name)
+    assert np.allclose(scores, wanted, atol=1e-6)
+    truth = ("--truth", operations / "new-truth" / "phase_annotations", "--source-fps", 5)
+    assert command("score", "phases", *truth, "--predicted", results / "results") == 0
+
+
+def test_the_same_labels_give_the_same_package(operations: Path, tmp_path: Path) -> None:
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW, *LEARN)
+    sums = []
+    for name in ("one", "two"):
+        assert command(*learn, "--set", "mstcn.steps=5", "--out", tmp_path / name) == 0
+        sums.append((tmp_path / name / "SHA256SUMS").read_bytes())
+    assert sums[0] == sums[1]
+
+
+def test_it_is_scored_by_folds_and_says_what_to_label(
+    operations: Path, package: Path, tmp_path: Path
+) -> None:
+    store = operations / "store"
+    few = ("--set", "mstcn.steps=3", "--folds", 2, "--out", tmp_path / "folds")
+    learn = ("finetune", store, "--encoder", ENCODER, *FEW, *LEARN)
+    assert command(*learn, *few) == 0
+    asked = ("--package", package, "--task", "phase", "--count", 3)
+    assert command("suggest", store, *asked, "--out", tmp_path / "suggested") == 0
+    rows = (tmp_path / "suggested" / "suggested.csv").read_text().splitlines()
+    assert len(rows) == 4
+
+
+def test_tools_are_no_question_for_it(
+    operations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--task", "tools", *FEW[2:], *LEARN, "--out", tmp_path / "p")
+    assert command("finetune", operations / "store", "--encoder", ENCODER, *few) == 2
+    assert "answers tasks of one class a sample only; use probe" in capsys.readouterr().err
