@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 from histoscope.core.config import build
 from histoscope.core.data.examples import in_sources
 from histoscope.core.data.store import Store
+from histoscope.core.data.stretches import stretches
 from histoscope.core.evaluation.predictions import read_predictions
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
@@ -28,7 +30,7 @@ from histoscope.core.work.local import Local
 
 @pytest.fixture
 def store(toy, tmp_path):
-    """Eight cases, half of them to train on; in each a sample that cannot be read."""
+    """Eight cases, half of them to train on; in each a sample that cannot be read, in two a gap."""
     folder = tmp_path / "sources"
     folder.mkdir()
     for seed in range(8):
@@ -37,6 +39,8 @@ def store(toy, tmp_path):
         toy.write_stack(file, 8 + 2 * (seed % 3), seed)
         images = np.load(file)
         images[seed % 5, 0, 0, 0] = 255  # cannot be read
+        if seed in (2, 5):
+            images[5:7, 0, 0, 0] = 255
         np.save(file, images)
     prepare(
         toy.DOMAIN,
@@ -73,15 +77,28 @@ def answers(store, package, draw=0):
     """What a head says of each readable sample when it is asked source by source, by its id."""
     runner, told = Runner.of(package.encoder(), AUTO), {}
     ids = store.index.column("id").to_pylist()
-    for rows in rows_of(store).values():
+    places = store.index.column("place").to_pylist()
+    for rows in stretches_of(rows_of(store).values(), places):
         features = runner.features(store.reader.image(row) for row in rows)
         scores = package.head(0, draw).probabilities(Bags.of_one(features))
         told |= {ids[row]: score for row, score in zip(rows, scores, strict=True)}
     return told
 
 
+def stretches_of(sources, places):
+    """Sources cut where the toy domain says that too much is missing."""
+    found = []
+    for rows in sources:
+        found.append([rows[0]])
+        for before, row in pairwise(rows):
+            if places[row] - places[before] > 2:
+                found.append([])
+            found[-1].append(row)
+    return found
+
+
 def test_samples_stand_among_the_others_of_their_sources(store):
-    held = [*rows_of(store).values()]
+    held = [rows for rows in rows_of(store).values() if not has_gap(store, rows)]
     asked = np.array([held[2][3], held[0][1], held[2][0]])
     among = np.concatenate([held[2][:5], held[0], held[1]])[::-1]
     read = in_sources(store, asked, among)
@@ -91,16 +108,41 @@ def test_samples_stand_among_the_others_of_their_sources(store):
     assert in_sources(store, asked[:0], among).starts.tolist() == [0]
 
 
+def has_gap(store, rows):
+    places = store.index.column("place").to_pylist()
+    return len(stretches_of([rows], places)) > 1
+
+
+def test_a_source_with_a_gap_is_two_bags(store):
+    whole, cut = [], []
+    for rows in rows_of(store).values():
+        (cut if has_gap(store, rows) else whole).append(rows)
+    assert (len(whole), len(cut)) == (6, 2)
+    read = in_sources(store, np.array([cut[0][0]]), np.concatenate([whole[0], cut[0], cut[1]]))
+    places = store.index.column("place").to_pylist()
+    first, second = stretches_of([cut[0]], places)
+    assert read.rows.tolist() == [*first, *second] == cut[0]
+    assert read.starts.tolist() == [0, len(first), len(cut[0])]
+
+
+def test_a_domain_that_knows_of_no_gaps_has_none(toy, store):
+    rows = store.index.take(max(rows_of(store).values(), key=len))
+    assert stretches(object(), rows).tolist() == [0, len(rows)]
+    assert stretches(toy.DOMAIN, rows[:0]).tolist() == [0]
+
+
 def test_a_method_sees_whole_sources_of_the_part_and_only_the_labels_of_its_draw(store, tmp_path):
     (head,) = learn(store, tmp_path / "p").info.heads
     drawn = pq.read_table(tmp_path / "p" / "draws.parquet").to_pylist()
     train = rows_of(store, split="train")
+    places = store.index.column("place").to_pylist()
     source_of = {row["id"]: row["source"] for row in store.index.to_pylist()}
     for draw, told in enumerate(head.settings):
         names = [row["sample"] for row in drawn if row["draw"] == draw]
         sources = {source_of[name] for name in names}
         rows = sum(len(train[source]) for source in sources)
-        assert told == {"sources": len(sources), "rows": rows, "labels": len(names)}
+        bags = stretches_of([train[source] for source in sources], places)
+        assert told == {"bags": len(bags), "rows": rows, "labels": len(names)}
         assert rows > len(names)
 
 
@@ -158,3 +200,20 @@ def test_folds_answer_as_packages_of_the_other_folds(store, tmp_path):
         for place, name in enumerate(found.names):
             if fold_of[units[name]] == fold:
                 assert np.allclose(found.scores[0][place], wanted[name], atol=1e-6)
+
+
+def test_sources_of_which_nothing_can_be_read_have_no_answers(toy, store, tmp_path):
+    package, folder = learn(store, tmp_path / "p"), tmp_path / "bad-ones"
+    folder.mkdir()
+    toy.write_stack(folder / "corrupt.npy", 4, 0)
+    images = np.load(folder / "corrupt.npy")
+    images[:, 0, 0, 0] = 255
+    np.save(folder / "corrupt.npy", images)
+    np.save(folder / "none.npy", images[:0])
+    given = toy.ToyOptions()
+    where, how = {"input": folder}, {"engine": Local(0), "progress": Silent()}
+    outcomes = predict(package.folder, where, given, tmp_path / "o", **how)
+    assert {one.source.path: one.status for one in outcomes} == {
+        "corrupt.npy": "failed",
+        "none.npy": "empty",
+    }

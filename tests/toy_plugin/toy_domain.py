@@ -193,6 +193,10 @@ class ToyDomain:
         places = np.array([[float(name.rpartition(":")[2])] for name in ids])
         return near_pairs(sources, places, {"partner": spec.rows})
 
+    def breaks(self, rows):
+        places = rows["place"].to_numpy()
+        return np.diff(places, prepend=places[0]) > 2
+
     def phantom(self, out, seed):
         raise DataError("the toy domain has no phantom")
 

@@ -107,5 +107,5 @@ class PastFitter(Fitter):
         known, classes = draw.truth.known, len(draw.truth.task.classes)
         head, _ = Probe(1.0).fit(draw.bags.features[known], draw.truth.values[known], classes)
         sizes = np.diff(draw.bags.starts).tolist()
-        told = {"sources": len(sizes), "rows": sum(sizes), "labels": int(known.sum())}
+        told = {"bags": len(sizes), "rows": sum(sizes), "labels": int(known.sum())}
         return Fitted(PastHead(head), told, "not fitted")

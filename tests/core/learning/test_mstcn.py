@@ -200,6 +200,21 @@ def test_what_is_unknown_teaches_nothing(causal):
     assert not np.array_equal(seen.stages["stages.0.in.weight"], one.stages["stages.0.in.weight"])
 
 
+def test_a_stretch_without_any_label_teaches_nothing():
+    rows, labels = rows_of(60), RNG.integers(0, CLASSES, 60)
+    labels[25:] = -1
+    told, draw = {"layers": 3, "maps": 8, "steps": 6}, drawn(rows, labels, [25, 35])
+    alone = Draw(
+        Truth(draw.truth.task, labels[:25]),
+        ["case:a"] * 25,
+        Bags.of_one(rows[:25]),
+        DIM,
+        draw.centre,
+    )
+    for name, values in fitted(draw, **told).tensors().items():
+        assert np.array_equal(values, fitted(alone, **told).tensors()[name])
+
+
 def test_the_same_labels_give_the_same_bits_and_another_seed_others():
     draw = drawn(rows_of(60), RNG.integers(0, CLASSES, 60), [25, 35])
     told = {"layers": 3, "maps": 8, "steps": 20}

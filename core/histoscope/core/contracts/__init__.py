@@ -8,7 +8,14 @@ domain defines; a *case* is the unit of splits and intervals. Importing this pac
 torch, no pyarrow, no reader.
 """
 
-from histoscope.core.contracts.domain import Domain, Movable, Neighbour, Phantom, Zoomable
+from histoscope.core.contracts.domain import (
+    Domain,
+    Movable,
+    Neighbour,
+    Phantom,
+    Sequential,
+    Zoomable,
+)
 from histoscope.core.contracts.export import Export, Features, NamedExport
 from histoscope.core.contracts.given import GivenFeatures, TakesFeatures
 from histoscope.core.contracts.reader import (
@@ -67,6 +74,7 @@ __all__ = [
     "Sample",
     "Sampling",
     "Scalar",
+    "Sequential",
     "Source",
     "Split",
     "TakesFeatures",

@@ -14,7 +14,9 @@ from histoscope.core.contracts.results import Artefact, CloseUp, Rendering, Resu
 from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
@@ -185,3 +187,16 @@ class Movable(Protocol):
 
     def files(self, source: Source, roots: Roots) -> Sequence[Path]:
         """All files that a source is read from, below its root; none: it is read where it lies."""
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """What a domain has beside the rest whose samples of a source follow one another."""
+
+    def breaks(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Before which samples the sequence is interrupted, (rows,); heads do not read across.
+
+        Args:
+            rows: readable samples of one source, in order, with the columns of their location; one
+                or more. What it says of the first counts for nothing.
+        """

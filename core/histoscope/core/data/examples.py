@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Task
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
+from histoscope.core.data.stretches import stretches
 from histoscope.core.data.truth import Truth
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.progress import Progress
@@ -102,7 +104,8 @@ class Examples:
 def in_sources(store: Store, asked: NDArray[np.int64], among: NDArray[np.int64]) -> Context:
     """Samples among the others of their sources, in the order in which these were read.
 
-    A sample that could not be read is not there: those before and after it are neighbours.
+    A bag is a source, or where it has gaps a stretch of it. A sample that could not be read is not
+    there: those before and after it are neighbours, unless that is a gap.
 
     Args:
         store: of the samples.
@@ -115,10 +118,11 @@ def in_sources(store: Store, asked: NDArray[np.int64], among: NDArray[np.int64])
     order = np.argsort(number, kind="stable")
     wanted = np.unique(number[np.searchsorted(among, asked)])
     order = order[np.isin(number[order], wanted)]
-    starts = np.append(np.flatnonzero(np.diff(number[order], prepend=-1)), len(order))
-    rows = among[order]
+    rows, domain, starts = among[order], load_domain(store.domain), [0]
+    for begin, end in pairwise([*np.flatnonzero(np.diff(number[order], prepend=-1)), len(order)]):
+        starts += (begin + stretches(domain, store.index.take(rows[begin:end]))[1:]).tolist()
     by_row = np.argsort(rows)
-    return Context(rows, starts, by_row[np.searchsorted(rows, asked, sorter=by_row)])
+    return Context(rows, np.array(starts), by_row[np.searchsorted(rows, asked, sorter=by_row)])
 
 
 def labelled(store: Store, part: str, table: LabelTable, split: str | None) -> Examples:

@@ -114,8 +114,8 @@ class Head(Protocol):
 def is_ordered(head: Head) -> bool:
     """Whether a head of samples reads those of a source together, in their order.
 
-    Its bags are whole sources, each with all readable samples of a part of the store or, when it
-    predicts, of all; and it gives one answer a row.
+    Its bags are whole sources, or their stretches where the domain knows of gaps: each with all
+    readable samples of a part of the store or, when it predicts, of all. It gives one answer a row.
     """
     return bool(getattr(head, "ordered", False))
 

@@ -19,8 +19,8 @@ from histoscope.core.heads.dilated import logits_of, shapes_of
 class StagesHead:
     """Stages of dilated convolutions over the samples of a source in order (MS-TCN).
 
-    See :func:`~histoscope.core.heads.dilated.logits_of`. All samples are taken to be equally far
-    apart: where some could not be read, or a source has a gap, the others close up.
+    See :func:`~histoscope.core.heads.dilated.logits_of`. The samples of a bag are taken to be
+    equally far apart: where some could not be read, the others close up.
 
     Attributes:
         centre: float32, (dim,): features are taken from here, see :func:`scaled`.

@@ -30,7 +30,8 @@ class Draw:
             has no label.
         units: case (else source or sample) of each; empty where the draw has no label.
         bags: their features, None where the method reads none; for an ordered method a bag is a
-            source, with all its readable samples of the part.
+            source, or a stretch of one without a gap, with all its readable samples of the part;
+            the draw may have no label there.
         dim: width of features.
         centre: mean feature of unlabelled samples, (dim,), None where the method wants none.
         uncalibrated: why the smallest draw of the task is not enough to calibrate on, if so.

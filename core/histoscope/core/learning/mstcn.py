@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -28,12 +29,12 @@ _SAID = {
 
 
 class StagesFitter(Fitter):
-    """MS-TCN on features as they are: a whole source a step, all in turn in a seeded order.
+    """MS-TCN on features as they are: a source a step, all in turn in a seeded order.
 
     Farha and Gall 2019, section 3.3: of each stage the cross-entropy and the smoothing loss, summed
     over the stages; Adam. Differs: a constant number of steps, the rate on a cosine to 0; losses
-    are of labelled samples only; features are taken at unit length about the mean of unlabelled
-    ones, as the probe's.
+    are of labelled samples only; a source with gaps is taken stretch by stretch; features are taken
+    at unit length about the mean of unlabelled ones, as the probe's.
     """
 
     settings: ClassVar[type[FinetuneSpec]] = StagesSpec
@@ -89,17 +90,19 @@ def train(
 
     Args:
         weights: that move, see :func:`new_stages`.
-        bags: sources, their rows scaled.
+        bags: sources or stretches of them, their rows scaled.
         labels: of each row, -1 unknown, (rows,).
         told: steps, rate, dropout and losses.
         seed: of the order and of dropout.
     """
     optimiser = torch.optim.Adam(weights.values(), lr=told.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, told.steps)
+    known = [(labels[start:end] >= 0).any() for start, end in pairwise(bags.starts)]
+    taught = np.flatnonzero(known)
     rows, truth = torch.from_numpy(bags.features), torch.from_numpy(labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for place in order_of(len(bags), told.steps, seed).tolist():
+        for place in taught[order_of(len(taught), told.steps, seed)].tolist():
             part = slice(bags.starts[place], bags.starts[place + 1])
             logits = logits_of(rows[part], weights, told.causal, told.dropout)
             loss = loss_of(logits, truth[part], told.smoothing, told.limit)

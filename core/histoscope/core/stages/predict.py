@@ -28,6 +28,7 @@ from histoscope.core.contracts import (
     Source,
 )
 from histoscope.core.contracts.installed import Found, find_sources, load_domain
+from histoscope.core.data.stretches import stretches
 from histoscope.core.data.units import behind_ids, sample_keys
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.files import read_json, remove_left, write_csv, write_table
@@ -76,7 +77,16 @@ class PredictJob:
         package, heads, runner = self._opened
         with self.opening.read(source, turn) as reading:
             samples = reading.samples()
-            answers = _answers(package.info.heads, heads, runner, samples, self.least, turn.beat)
+            domain, rows = load_domain(self.opening.domain), reading.plan.rows
+            answers = _answers(
+                package.info.heads,
+                heads,
+                runner,
+                samples,
+                lambda: stretches(domain, rows.filter(reading.good())),
+                self.least,
+                turn.beat,
+            )
             levels = [one.task.level for one in answers]
             of_samples, of_source = (
                 [one for one, level in zip(answers, levels, strict=True) if level == wanted]
@@ -115,6 +125,7 @@ def _answers(
     heads: Sequence[Head],
     runner: Runner,
     samples: Any,
+    starts: Callable[[], NDArray[np.int64]],
     least: float,
     beat: Callable[[], None],
 ) -> list[Answer]:
@@ -138,7 +149,8 @@ def _answers(
             continue
         beat()  # of many samples one answer may take minutes
         if head.level == "sample":
-            scores[place].append(_spread(head, of_all, np.concatenate(good)))
+            bags = Bags(of_all.features, starts())
+            scores[place].append(_spread(head, bags, np.concatenate(good)))
         elif len(of_all.features):
             told, weights[place] = _answered(head, of_all)
             scores[place].append(told)

@@ -27,7 +27,9 @@ from histoscope.domains.surgery.splits import published_splits
 from histoscope.domains.surgery.video_files import NAMING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
@@ -197,6 +199,12 @@ class SurgeryDomain:
         at_s = index.column("at_s").to_numpy(zero_copy_only=False)[:, None]
         within = {"partner": spec.partner_s, "same": spec.same_s}
         return near_pairs(index.column("source").to_pylist(), at_s, within)
+
+    def breaks(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Gaps between frames; see :func:`~histoscope.domains.surgery.timeline.gaps`."""
+        from histoscope.domains.surgery.timeline import gaps
+
+        return gaps(rows.column("at_s").to_numpy())
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Operations of seven phases with tools, as short H.264 videos."""

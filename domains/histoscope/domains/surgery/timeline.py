@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXACT_S = 1e-6  # a frame may be this early in spite of rounding
+GAP_S = 30.0  # what is longer is no pause that the frames on either side tell of together
+USUAL = 3  # times the median step; of frames a minute apart half a minute is no gap
 BROADCAST = Fraction(1000, 1001)  # 29.97 is 30 of these
 
 
@@ -26,6 +28,16 @@ def moments(times_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
     # by frame, not by moment: a recorder's clock that jumps by years costs no memory
     moment = np.floor((times_s + EXACT_S) * rate_hz)  # the last one that is not after each frame
     return np.flatnonzero(np.diff(moment, prepend=-1) > 0).astype(np.int64)
+
+
+def gaps(times_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Before which frames too much is missing to go on: over 30 s, and three times the usual step.
+
+    Args:
+        times_s: increasing, one or more.
+    """
+    steps = np.diff(times_s, prepend=times_s[0])
+    return np.asarray(steps > max(GAP_S, USUAL * interval_s(times_s)))
 
 
 def exact_rate(rate_hz: float) -> Fraction:
