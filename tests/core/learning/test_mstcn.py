@@ -17,6 +17,7 @@ from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.mstcn import (
     StagesFitter,
+    class_weights,
     loss_of,
     new_stages,
     order_of,
@@ -142,6 +143,21 @@ def test_the_losses_are_their_formulas(limit):
         total += sum(known) / len(known) + 0.15 * float(rough)
     found = loss_of(told, torch.from_numpy(truth), 0.15, limit)
     assert float(found) == pytest.approx(total, abs=1e-12)
+
+
+def test_rare_classes_weigh_more_by_median_frequency():
+    labels = np.array([0] * 6 + [1] * 2 + [-1] * 3 + [3] * 4)
+    weights = class_weights(labels, 4)
+    assert weights.tolist() == pytest.approx([4 / 6, 4 / 2, 0, 4 / 4])
+    logits = torch.from_numpy(RNG.normal(size=(len(labels), 4)))
+    found = loss_of([logits], torch.from_numpy(labels), 0, 4.0, weights.double())
+    told = [
+        (float(weights[label]), np.log(np.exp(row).sum()) - row[label])
+        for row, label in zip(logits.numpy(), labels, strict=True)
+        if label >= 0
+    ]
+    wanted = sum(weight * lost for weight, lost in told) / sum(weight for weight, _ in told)
+    assert float(found) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_earlier_of_two_samples_has_no_gradient_and_lone_labels_no_unsteadiness():

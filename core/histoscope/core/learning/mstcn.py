@@ -34,7 +34,8 @@ class StagesFitter(Fitter):
     Farha and Gall 2019, section 3.3: of each stage the cross-entropy and the smoothing loss, summed
     over the stages; Adam. Differs: a constant number of steps, the rate on a cosine to 0; losses
     are of labelled samples only; a source with gaps is taken stretch by stretch; features are taken
-    at unit length about the mean of unlabelled ones, as the probe's.
+    at unit length about the mean of unlabelled ones, as the probe's. ``balanced`` weighs classes as
+    Czempiel et al. 2020 do.
     """
 
     settings: ClassVar[type[FinetuneSpec]] = StagesSpec
@@ -57,7 +58,9 @@ class StagesFitter(Fitter):
         told, seed = self.spec.mstcn, self.spec.seed
         bags = Bags(scaled(draw.bags.features, draw.centre), draw.bags.starts)
         weights = new_stages(draw.dim, len(draw.truth.task.classes), told, seed)
-        train(weights, bags, draw.truth.values, told, seed)
+        labels = draw.truth.values
+        classes = class_weights(labels, len(draw.truth.task.classes)) if told.balanced else None
+        train(weights, bags, labels, told, seed, classes)
         stages = {name: one.detach().numpy() for name, one in weights.items()}
         head = StagesHead(draw.centre, stages, told.causal)
         reason = "not fitted for --method mstcn; scores only rank"
@@ -84,7 +87,12 @@ def new_stages(dim: int, classes: int, told: StagesStepsSpec, seed: int) -> dict
 
 
 def train(
-    weights: Mapping[str, Tensor], bags: Bags, labels: Labels, told: StagesStepsSpec, seed: int
+    weights: Mapping[str, Tensor],
+    bags: Bags,
+    labels: Labels,
+    told: StagesStepsSpec,
+    seed: int,
+    classes: Tensor | None = None,
 ) -> None:
     """Train the stages: a source a step.
 
@@ -94,6 +102,7 @@ def train(
         labels: of each row, -1 unknown, (rows,).
         told: steps, rate, dropout and losses.
         seed: of the order and of dropout.
+        classes: weight of each in the cross-entropy; None: all the same.
     """
     optimiser = torch.optim.Adam(weights.values(), lr=told.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, told.steps)
@@ -105,7 +114,7 @@ def train(
         for place in taught[order_of(len(taught), told.steps, seed)].tolist():
             part = slice(bags.starts[place], bags.starts[place + 1])
             logits = logits_of(rows[part], weights, told.causal, told.dropout)
-            loss = loss_of(logits, truth[part], told.smoothing, told.limit)
+            loss = loss_of(logits, truth[part], told.smoothing, told.limit, classes)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -119,7 +128,29 @@ def order_of(count: int, steps: int, seed: int) -> NDArray[np.int64]:
     return np.concatenate(rounds)[:steps].astype(np.int64)
 
 
-def loss_of(logits: Sequence[Tensor], truth: Tensor, smoothing: float, limit: float) -> Tensor:
+def class_weights(labels: Labels, classes: int) -> Tensor:
+    """Median frequency balancing: the median share of the classes that are there by each's own.
+
+    Args:
+        labels: class ids, -1 where unknown, (rows,).
+        classes: how many there are.
+
+    Returns:
+        float32, (classes,), 0 of a class without a label.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    median = np.median(counts[counts > 0])
+    weights = np.divide(median, counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def loss_of(
+    logits: Sequence[Tensor],
+    truth: Tensor,
+    smoothing: float,
+    limit: float,
+    classes: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy and so much of the smoothing loss, summed over the stages, in nats.
 
     Args:
@@ -127,11 +158,13 @@ def loss_of(logits: Sequence[Tensor], truth: Tensor, smoothing: float, limit: fl
         truth: class ids, -1 where unknown, (rows,); something must be known.
         smoothing: weight of the smoothing loss; lambda of the paper.
         limit: see :func:`unsteadiness`.
+        classes: weight of each in the cross-entropy, which is a weighted mean; None: all the same.
     """
     known, total = truth >= 0, logits[0].new_zeros(())
     for told in logits:
         rough = unsteadiness(told, known, limit)
-        total = total + cross_entropy(told[known], truth[known]) + smoothing * rough
+        crossed = cross_entropy(told[known], truth[known], classes)
+        total = total + crossed + smoothing * rough
     return total
 
 

@@ -234,6 +234,9 @@ class StagesStepsSpec(Spec):
     )
     maps: int = Field(64, ge=1, description="width of the layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="in each layer, in training")
+    balanced: bool = Field(
+        False, description="whether rare classes weigh more in the loss, by median frequency"
+    )
     smoothing: float = Field(
         0.15, ge=0, description="weight of the loss on changes from sample to sample"
     )
