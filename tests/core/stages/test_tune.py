@@ -173,3 +173,8 @@ def test_both_parts_must_be_there(toy_store):
 def test_arms_that_cannot_be(arms, fault):
     with pytest.raises(Exception, match=fault):
         build(TuneSpec, {"arms": arms}, "test")
+
+
+def test_an_arm_that_is_null_is_left_out():
+    arms = {"one": {"preset": "simclr"}, "two": None, "three": {"start": "colour"}}
+    assert list(TuneSpec.model_validate({"arms": arms}).arms) == ["one", "three"]

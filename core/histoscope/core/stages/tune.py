@@ -353,7 +353,7 @@ def said(found: Tuned) -> list[str]:
         other, gap = found.others[0], found.gap.gap
         lines.append(
             f"over {other.name}, the best of what needs no pretraining ({other.score:.3f}): "
-            f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {found.gap.verdict}"
+            f"{gap.mean:+.3f} ({gap.ends}), {found.gap.verdict}"
         )
     if found.chosen is not best:
         lines.append(f"pretraining gained nothing here: take --encoder {found.chosen.name}")

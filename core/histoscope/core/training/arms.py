@@ -37,6 +37,14 @@ class TuneSpec(Spec):
     )
     arms: Mapping[str, ArmSpec] = Field({}, description="by name; two or more")
 
+    @classmethod
+    def long_form(cls, given: Any) -> Any:
+        """An arm that is set to null is left out."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("arms"), Mapping):
+            return given
+        kept = {name: one for name, one in given["arms"].items() if one is not None}
+        return {**given, "arms": kept}
+
     @model_validator(mode="after")
     def _several(self) -> Self:
         for name in self.arms:
