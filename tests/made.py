@@ -6,10 +6,13 @@ from histoscope.core.config import build
 from histoscope.core.contracts import Task
 from histoscope.core.data.examples import Examples
 from histoscope.core.data.planes import write_planes
+from histoscope.core.data.store import Store
 from histoscope.core.data.truth import Truth
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
+from histoscope.core.stages.prepare import prepare
+from histoscope.core.work.local import Local
 
 
 def truth(values, classes=None, level="sample"):
@@ -42,3 +45,18 @@ def write_model(store, out, encoder="colour", tasks=(), **more):
     """A package of a store's only task, or of those named, by probes of all labels."""
     spec = build(FinetuneSpec, {"fraction": 1.0, "draws": 1, **more}, "test")
     return finetune(store, encoder, spec, out, tasks=tasks, progress=Silent())
+
+
+def prepared_by_case(toy, folder, out):
+    """A store of a folder's stacks, each a case of the name that its file begins with."""
+    prepare(
+        toy.DOMAIN,
+        {"input": folder},
+        toy.ToySampling(),
+        toy.ToyOptions(with_cases=True),
+        out,
+        encoding="lossless",
+        engine=Local(0),
+        progress=Silent(),
+    )
+    return Store(out)

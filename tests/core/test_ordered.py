@@ -10,7 +10,6 @@ import pytest
 
 from histoscope.core.config import build
 from histoscope.core.data.examples import in_sources
-from histoscope.core.data.store import Store
 from histoscope.core.data.stretches import stretches
 from histoscope.core.evaluation.predictions import read_predictions
 from histoscope.core.heads.contract import Bags
@@ -23,9 +22,9 @@ from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.folds import cross_validate
 from histoscope.core.stages.predict import predict
-from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.suggest import suggest
 from histoscope.core.work.local import Local
+from tests.made import prepared_by_case
 
 
 @pytest.fixture
@@ -42,17 +41,7 @@ def store(toy, tmp_path):
         if seed in (2, 5):
             images[5:7, 0, 0, 0] = 255
         np.save(file, images)
-    prepare(
-        toy.DOMAIN,
-        {"input": folder},
-        toy.ToySampling(),
-        toy.ToyOptions(with_cases=True),
-        tmp_path / "store",
-        encoding="lossless",
-        engine=Local(0),
-        progress=Silent(),
-    )
-    return Store(tmp_path / "store")
+    return prepared_by_case(toy, folder, tmp_path / "store")
 
 
 def spec_of(method, draws=2):

@@ -39,6 +39,7 @@ from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.tensors import load_tensors
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
+from tests.made import prepared_by_case
 
 BEFORE = ["act1", "layer1", "layer2", "layer3", USUAL]
 
@@ -231,17 +232,8 @@ def test_it_is_scored_by_folds(toy, tmp_path, spoilt):
     folder.mkdir()
     for seed in range(6):
         toy.write_stack(folder / f"c{seed}-x.npy", 10, seed)
-    prepare(
-        toy.DOMAIN,
-        {"input": folder},
-        toy.ToySampling(),
-        toy.ToyOptions(with_cases=True),
-        tmp_path / "of-cases",
-        encoding="lossless",
-        engine=Local(0),
-        progress=Silent(),
-    )
-    store, spec = Store(tmp_path / "of-cases"), ProbeSpec(fraction=0.5, draws=1, cut="choose")
+    store = prepared_by_case(toy, folder, tmp_path / "of-cases")
+    spec = ProbeSpec(fraction=0.5, draws=1, cut="choose")
     body, info = cross_validate(store, str(spoilt), spec, 3, tmp_path / "cv", progress=Silent())
     assert body["tasks"]["hue"]["balanced_accuracy"]["value"] > 0.9
     (settings,) = info.heads[0].settings

@@ -9,7 +9,6 @@ import torch
 from torch.nn.functional import batch_norm, linear, relu, softmax
 
 from histoscope.core.config import build
-from histoscope.core.data.store import Store
 from histoscope.core.encoders.contract import USUAL
 from histoscope.core.encoders.layers import LayersEncoder, layered, only
 from histoscope.core.encoders.making import random_encoder
@@ -29,11 +28,10 @@ from histoscope.core.stages.evaluate import evaluate
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.folds import cross_validate
 from histoscope.core.stages.predict import predict
-from histoscope.core.stages.prepare import prepare
 from histoscope.core.stages.pretrain import pretrain
 from histoscope.core.training.spec import PretrainSpec
 from histoscope.core.work.local import Local
-from tests.made import truth
+from tests.made import prepared_by_case, truth
 
 METHODS = ["full", "probe_full"]
 AFTER = {"head.2": (), "head.1": ("head.1.",)}  # what of the encoder stands behind a layer
@@ -175,18 +173,8 @@ def test_it_is_scored_by_folds(toy, run, tmp_path):
     folder.mkdir()
     for seed in range(4):
         toy.write_stack(folder / f"c{seed}-x.npy", 10, seed)
-    prepare(
-        toy.DOMAIN,
-        {"input": folder},
-        toy.ToySampling(),
-        toy.ToyOptions(with_cases=True),
-        tmp_path / "of-cases",
-        encoding="lossless",
-        engine=Local(0),
-        progress=Silent(),
-    )
     spec = FullSpec(cut="head.1", fraction=1.0, draws=1, full=StepsSpec(steps=40))
-    store, out = Store(tmp_path / "of-cases"), tmp_path / "cv"
+    store, out = prepared_by_case(toy, folder, tmp_path / "of-cases"), tmp_path / "cv"
     body, info = cross_validate(store, str(run), spec, 2, out, progress=Silent())
     assert info.heads[0].settings == [{"cut": "head.1"}]
     assert body["tasks"]["hue"]["balanced_accuracy"]["value"] > 0.8
