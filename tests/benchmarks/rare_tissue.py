@@ -1,15 +1,16 @@
 """Slides with a little of a rare tissue: what heads of slides find, from few labels of slides.
 
     python -m tests.benchmarks.rare_tissue OUT [--steps 300] [--draws 10] [--part test]
-        [--methods "probe;topk;attention"]
+        [--methods "probe;topk;attention"] [--phantoms "0"]
 
 On the painted slides of ``tests/phantoms/rare_tissue.py``: an encoder is learnt from the training
 slides without labels, heads from 10 and 20 cases of either class, and scored on other cases, by the
 commands that are printed; settings were chosen on ``--part valid``. First the area under the ROC
-curve (AUC) of slides, with the labels and with labels that were dealt anew among the training cases
-(as many times as there are draws); then what attention gains; then how well it ranks the tiles of
-slides that hold the rare tissue, beside what was painted. Intervals are over cases and draws. What
-is finished is not made again.
+curve (AUC) of slides, with the labels and, in the first phantom, with labels that were dealt anew
+among the training cases (as many times as there are draws); how well it ranks the tiles of slides
+that hold the rare tissue, beside what was painted; then what attention gains. Each phantom (a seed)
+has slides, an encoder and heads of its own in ``OUT/SEED``, and figures are the mean of theirs.
+Intervals are over the cases of all and over draws. What is finished is not made again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +32,13 @@ from histoscope.apps.cli import run
 from histoscope.core.contracts import Task
 from histoscope.core.data.examples import Examples, labelled
 from histoscope.core.data.store import Store
-from histoscope.core.evaluation.intervals import Difference, bootstrap
+from histoscope.core.evaluation.intervals import (
+    Difference,
+    Metric,
+    bootstrap,
+    difference,
+    less,
+)
 from histoscope.core.evaluation.measure import overall, rarest
 from histoscope.core.evaluation.predictions import read_predictions
 from histoscope.core.evaluation.units import Units
@@ -41,7 +49,6 @@ from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.randomness import generator
 from histoscope.core.runtime.device import AUTO
-from histoscope.core.stages.compare import compare
 from histoscope.core.stages.evaluate import METRICS
 from tests.phantoms.rare_tissue import LABELS, TILE_PX, holds_rare, write_phantom
 
@@ -136,8 +143,8 @@ class Study:
             call("evaluate", package, self.store, *told)
         return scored
 
-    def found(self, evaluation: Path) -> Scored:
-        """AUC of attention over the tiles of slides that hold the rare tissue, painted or not."""
+    def found(self, evaluation: Path) -> tuple[NDArray[np.float64], Sequence[str]]:
+        """AUC of attention over the tiles of each slide that holds it, (draws, slides); cases."""
         package, store = open_package(evaluation.parent / "package"), Store(self.store)
         split = f"{self.table}:{self.part}"
         asked = labelled(store, self.part, store.labels(TASK), split)
@@ -152,8 +159,7 @@ class Study:
                     for start, end in pairwise(asked.starts)
                 ]
             )
-        units = Units.of(asked.units)
-        return over_cases(np.array(ranks), units)
+        return np.array(ranks), list(asked.units)
 
     def painted(self, store: Store, asked: Examples) -> NDArray[np.bool_]:
         """Which tiles of some slides hold the rare tissue, (tiles,)."""
@@ -193,18 +199,57 @@ def deal(table: Path, out: Path, number: int) -> None:
         lines.writerows((row["slide"], anew[row["case"]]) for row in rows)
 
 
-def auc_of(evaluations: Sequence[Path]) -> Scored:
-    """AUC of slides over all draws of one evaluation, or over those of several."""
-    parts = []
-    for folder in evaluations:
-        ((name, told),) = read_json(folder / "metrics.json", *METRICS)["tasks"].items()
-        task = Task(name, tuple(told["classes"]), level="source")
-        parts.append(read_predictions(folder, task, told["draws"]))
-    first, scores = parts[0], [one for part in parts for one in part.scores]
-    metric = overall(first.truth, scores, first.units)["auc"]
-    count, few = len(first.units), rarest(first.truth, first.units, "auc")
-    whole = [float(metric(draw, np.ones((1, count)))[0]) for draw in range(len(scores))]
-    return Scored(float(np.mean(whole)), *bootstrap(metric, count, len(scores), few))
+@dataclass(frozen=True)
+class Rank:
+    """The AUC of slides of one phantom, by draw and weights of its cases.
+
+    Attributes:
+        of: the metric.
+        draws, units: how many.
+        rarest: cases that hold the rarer class.
+    """
+
+    of: Metric
+    draws: int
+    units: int
+    rarest: int
+
+    @classmethod
+    def read(cls, evaluations: Sequence[Path]) -> Rank:
+        """Over all draws of one evaluation, or over those of several."""
+        parts = []
+        for folder in evaluations:
+            ((name, told),) = read_json(folder / "metrics.json", *METRICS)["tasks"].items()
+            task = Task(name, tuple(told["classes"]), level="source")
+            parts.append(read_predictions(folder, task, told["draws"]))
+        first, scores = parts[0], [one for part in parts for one in part.scores]
+        metric = overall(first.truth, scores, first.units)["auc"]
+        few = rarest(first.truth, first.units, "auc")
+        return cls(metric, len(scores), len(first.units), few)
+
+    def less(self, other: Rank) -> Rank:
+        """The paired difference."""
+        return replace(self, of=less(self.of, other.of))
+
+
+def together(ranks: Sequence[Rank]) -> Rank:
+    """The mean over phantoms, of the weights of the cases of all."""
+    ends = np.cumsum([0, *(one.units for one in ranks)])
+
+    def mean(draw: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        own = [weights[:, start:end] for start, end in pairwise(ends)]
+        each = [one.of(draw, part) for one, part in zip(ranks, own, strict=True)]
+        return np.asarray(np.mean(each, axis=0))
+
+    return Rank(mean, ranks[0].draws, int(ends[-1]), sum(one.rarest for one in ranks))
+
+
+def auc_of(ranks: Sequence[Rank]) -> Scored:
+    """The mean AUC of slides of some phantoms."""
+    found = together(ranks)
+    whole = [float(found.of(draw, np.ones((1, found.units)))[0]) for draw in range(found.draws)]
+    ends = bootstrap(found.of, found.units, found.draws, found.rarest)
+    return Scored(float(np.mean(whole)), *ends)
 
 
 def over_cases(values: NDArray[np.float64], units: Units) -> Scored:
@@ -218,10 +263,18 @@ def over_cases(values: NDArray[np.float64], units: Units) -> Scored:
     return Scored(float(values.mean()), *ends)
 
 
-def gain(one: Path, other: Path) -> Difference:
-    """Of AUC: one less the other."""
-    (found,) = compare([(one, other)])
-    return found.beside["auc"][2]
+def tiles_of(studies: Sequence[Study], method: str, size: int) -> Scored:
+    """AUC of attention over the tiles of slides that hold the rare tissue, painted or not."""
+    parts = [one.found(one.evaluation(method, size)) for one in studies]
+    units = [f"{place}/{name}" for place, (_, names) in enumerate(parts) for name in names]
+    return over_cases(np.concatenate([ranks for ranks, _ in parts], axis=1), Units.of(units))
+
+
+def gain(ones: Sequence[Rank], others: Sequence[Rank]) -> Difference:
+    """Of the mean AUC: the ones less the others."""
+    gaps = [one.less(other) for one, other in zip(ones, others, strict=True)]
+    whole = together(gaps)
+    return difference(whole.of, whole.units, whole.draws, whole.rarest)
 
 
 @click.command(help=__doc__)
@@ -230,28 +283,37 @@ def gain(one: Path, other: Path) -> Difference:
 @click.option("--draws", default=10)
 @click.option("--methods", default=";".join(METHODS), help="between semicolons")
 @click.option("--part", default="test", type=click.Choice(list(CASES)[1:]))
-def main(out: Path, steps: int, draws: int, methods: str, part: str) -> None:
+@click.option("--phantoms", default="0", help="seeds between semicolons")
+def main(out: Path, steps: int, draws: int, methods: str, part: str, phantoms: str) -> None:
     """Make what is missing and print the tables."""
-    study = Study(out, str(out / "run"), part, draws)
-    study.prepare(lambda folder: write_phantom(folder, CASES))
-    study.pretrain(steps)
-    names = methods.split(";")
-    made = {(name, size): study.evaluation(name, size) for name in names for size in SIZES}
-    dealt = {key: study.dealt(*key) for key in made}
+    studies = []
+    for seed in map(int, phantoms.split(";")):
+        folder = out / str(seed)
+        study = Study(folder, str(folder / "run"), part, draws)
+        study.prepare(partial(write_phantom, cases=CASES, seed=seed))
+        study.pretrain(steps)
+        studies.append(study)
+    asked = [(name, size) for name in methods.split(";") for size in SIZES]
+    made = {key: [Rank.read([one.evaluation(*key)]) for one in studies] for key in asked}
     click.echo("| method | cases of either class | AUC | labels dealt anew | tiles |")
     click.echo("| --- " * 5 + "|")
-    for (name, size), one in made.items():
-        tiles = "" if name == "probe" else study.found(one)
-        click.echo(f"| {name} | {size} | {auc_of([one])} | {auc_of(dealt[name, size])} | {tiles} |")
+    for name, size in asked:
+        dealt = auc_of([Rank.read(studies[0].dealt(name, size))])
+        tiles = "" if name == "probe" else tiles_of(studies, name, size)
+        click.echo(f"| {name} | {size} | {auc_of(made[name, size])} | {dealt} | {tiles} |")
     click.echo()
-    click.echo("| difference | cases of either class | AUC | p |")
-    click.echo("| --- " * 4 + "|")
-    for size in SIZES:
-        for name in names:
-            if name != "attention":
-                gap = gain(made["attention", size], made[name, size])
-                told = f"{gap.mean:+.3f} ({gap.ends}) | {gap.p:.2g}"
-                click.echo(f"| attention less {name} | {size} | {told} |")
+    click.echo("| difference | cases of either class | AUC | p | phantom by phantom |")
+    click.echo("| --- " * 5 + "|")
+    for name, size in asked:
+        if name == "attention" or ("attention", size) not in made:
+            continue
+        ours, theirs = made["attention", size], made[name, size]
+        gap = gain(ours, theirs)
+        each = ", ".join(
+            f"{gain([one], [other]).mean:+.3f}" for one, other in zip(ours, theirs, strict=True)
+        )
+        told = f"{gap.mean:+.3f} ({gap.ends}) | {gap.p:.2g} | {each} |"
+        click.echo(f"| attention less {name} | {size} | {told}")
 
 
 if __name__ == "__main__":
