@@ -105,6 +105,11 @@ def command(code: int, *words: object) -> None:
     assert run([str(word) for word in words]) == code, words
 
 
+BY_CASES = {  # how some methods' settings draw
+    "swav": {"cases_per_class": 2},
+    "probe_full": {"whole_cases": 2},
+    "mstcn": {"subsets": [["a", "b"], ["c"]]},
+}
 METHODS = {  # settings of the objective, so that together they write every key of it
     "byol": ("base=byol", "continual=cassle"),
     "barlow-twins": ("base=barlow_twins",),
@@ -173,7 +178,7 @@ def write_by_commands(given: Path, out: Path) -> None:
     lines = [",".join(row.values()) for row in parts]  # tiles of slides are to be learnt from
     (given / "split.csv").write_text("\n".join(["id,source,case,split", *lines]) + "\n")
     for method in ("probe", "knn", "probe_full", "swav", "attention", "topk", "mstcn"):
-        share = {"cases_per_class": 2} if method == "swav" else {"fraction": 0.5}
+        share = BY_CASES.get(method, {"fraction": 0.5})
         spec = build(FinetuneSpec, {"method": method, "draws": 1, **share}, "test")
         (given / f"finetune-{method}.yaml").write_text(dump(spec))
     few = ("--split", f"{given / 'split.csv'}:train", "--config", given / "finetune-probe.yaml")

@@ -49,8 +49,11 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
 
 
 def write_in_order(command: Callable[..., None], store: Path, out: Path) -> None:
-    """A head of phases that reads operations in order."""
-    few = ("--encoder", "colour", "--task", "phase", "--cases-per-class", 1, "--draws", 1)
+    """Heads of one operation, of which one reads it in order."""
+    few = ("--encoder", "colour", "--task", "phase")
+    alone = ("--whole-cases", 1, "--draws", 1, "--out", out / "package-of-one-case")
+    command(0, "finetune", store, *few, *alone)
+    few += ("--set", "subsets=[[video01]]")
     way = ("--method", "mstcn", "--set", "mstcn.steps=2", "--set", "mstcn.maps=8")
     command(0, "finetune", store, *few, *way, "--out", out / "package-by-mstcn")
 

@@ -22,6 +22,7 @@ from histoscope.core.progress import Silent
 from histoscope.core.stages.finetune import finetune
 from histoscope.core.stages.predict import predict
 from histoscope.core.stages.prepare import prepare
+from histoscope.core.stages.subsets import published_subsets
 from histoscope.core.work.folder import read_outcomes
 from histoscope.core.work.local import Local
 from histoscope.domains.surgery import DOMAIN
@@ -250,6 +251,19 @@ def test_the_published_splits_are_those_of_the_papers():
         "video25",
         "video31",
     ]
+
+
+def test_published_subsets_are_the_training_parts_of_the_runs_of_one_name():
+    subsets = published_subsets("surgery")
+    assert {name: len(runs) for name, runs in subsets.items()} == dict.fromkeys(
+        ("endovit-2", "endovit-4", "endovit-8"), 3
+    )
+    assert subsets["endovit-2"] == (
+        ("video25", "video01"),
+        ("video33", "video11"),
+        ("video22", "video40"),
+    )
+    assert [len(run) for run in subsets["endovit-8"]] == [8, 8, 8]
 
 
 def test_the_field_of_view_is_one_box_and_cut_off_on_demand(phantom: Path):

@@ -50,7 +50,16 @@ from histoscope.core.learning.spec import FinetuneSpec
     "--classes", help="learn these classes only, a line of CSV; those left out have no label"
 )
 @spec_options(
-    FinetuneSpec, "method", "cut", "fraction", "cases_per_class", "draws", "draw_by", "seed"
+    FinetuneSpec,
+    "method",
+    "cut",
+    "fraction",
+    "cases_per_class",
+    "whole_cases",
+    "subsets",
+    "draws",
+    "draw_by",
+    "seed",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="YAML with these settings and more")
 @click.option("--set", "sets", multiple=True, help="KEY=VALUE, for example strength=1")

@@ -16,7 +16,16 @@ from histoscope.core.errors import UsageError
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.training.arms import ArmSpec, TuneSpec
 
-LEARN = ("method", "fraction", "cases_per_class", "draws", "draw_by", "seed")
+LEARN = (
+    "method",
+    "fraction",
+    "cases_per_class",
+    "whole_cases",
+    "subsets",
+    "draws",
+    "draw_by",
+    "seed",
+)
 
 
 @click.command("tune")

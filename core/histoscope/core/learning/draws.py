@@ -79,16 +79,11 @@ def draw_cases(
     Raises:
         DataError: a class has fewer cases, or cases are unknown.
     """
-    if any(case is None for case in cases):
-        raise DataError(
-            f"--cases-per-class {count}: some labelled {truth.task.level}s have no case; use "
-            "--fraction"
-        )
+    names, number = _known(truth, cases, f"--cases-per-class {count}")
     answers, named = truth.holds, list(truth.task.classes)
     if not truth.task.exclusive:
         answers = np.hstack([answers, truth.denied])
         named += [f"a label without {name}" for name in named]
-    names, number = np.unique(np.array(cases, dtype=str), return_inverse=True)
     held = np.zeros((len(names), len(named)), bool)
     np.logical_or.at(held, number, answers)
     for name, found in zip(named, held.sum(axis=0).tolist(), strict=True):
@@ -97,6 +92,72 @@ def draw_cases(
     order = generator(seed, "draw/cases", draw).permutation(len(names))
     among_first = held[order] & (held[order].cumsum(axis=0) <= count)
     return np.flatnonzero(np.isin(number, order[among_first.any(axis=1)]))
+
+
+def draw_whole_cases(
+    truth: Truth, cases: Sequence[str | None], count: int, draw: int, seed: int, said: str
+) -> NDArray[np.int64]:
+    """Positions of the labels of one draw that takes so many cases, whatever they show.
+
+    Of one seeded order of all cases, the ``count`` that begin with the draw's own, in a ring. So
+    every case begins one draw, draws of one case are all different, and fewer cases of a draw are a
+    part of more.
+
+    Args:
+        truth, cases, draw, seed, said: see :func:`draw_cases`.
+        count: cases of the draw.
+
+    Returns:
+        Sorted positions into ``truth``.
+
+    Raises:
+        DataError: there are fewer cases, or not more than the draw's number, or cases are unknown.
+    """
+    names, number = _known(truth, cases, f"--whole-cases {count}")
+    if count > len(names):
+        raise DataError(f"--whole-cases {count}: {said}, of {len(names)} cases")
+    most = 1 if count == len(names) else len(names)
+    if draw >= most:
+        raise DataError(
+            f"--draws: of {len(names)} cases there are {most} draws of {count} ({said}); give "
+            f"--draws {most}"
+        )
+    order = generator(seed, "draw/whole").permutation(len(names))
+    return np.flatnonzero(np.isin(number, np.roll(order, -draw)[:count]))
+
+
+def named_cases(
+    truth: Truth, cases: Sequence[str | None], subset: Sequence[str], said: str
+) -> NDArray[np.int64]:
+    """Positions of the labels of cases that are named.
+
+    Args:
+        truth, cases, said: see :func:`draw_cases`.
+        subset: their names.
+
+    Returns:
+        Sorted positions into ``truth``.
+
+    Raises:
+        DataError: one has no label there, or cases are unknown.
+    """
+    names, number = _known(truth, cases, "--subsets")
+    if absent := [name for name in subset if name not in names]:
+        raise DataError(
+            f"--subsets: no {truth.task.level} of {', '.join(absent)} has a label of "
+            f"{truth.task.name!r} ({said})"
+        )
+    return np.flatnonzero(np.isin(names[number], subset))
+
+
+def _known(
+    truth: Truth, cases: Sequence[str | None], asked: str
+) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
+    """Names of all cases, and which is that of each label."""
+    if any(case is None for case in cases):
+        raise DataError(f"{asked}: some labelled {truth.task.level}s have no case; use --fraction")
+    names, number = np.unique(np.array(cases, dtype=str), return_inverse=True)
+    return names, number.reshape(-1)
 
 
 def _by_sample(

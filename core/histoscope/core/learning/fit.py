@@ -46,6 +46,18 @@ class Asked:
             f"{' to '.join(map(str, sorted({sizes[0], sizes[-1]})))} labels"
         )
 
+    def without(self) -> list[str]:
+        """Which exclusive classes some draws have no label of, a line each."""
+        task = self.train.task
+        if not task.exclusive:
+            return []
+        held = np.array([self.of(draw).truth.present for draw in range(len(self.draws))])
+        return [
+            f"{missing} of {len(self.draws)} draws have no label of {name}, which they do not learn"
+            for name, missing in zip(task.classes, (~held).sum(axis=0).tolist(), strict=True)
+            if missing
+        ]
+
     @property
     def uncalibrated(self) -> str | None:
         """Why its smallest draw is not enough to calibrate on."""

@@ -15,7 +15,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from histoscope.core.contracts import Level, Scalar
 from histoscope.core.data.examples import Examples, unit_name
 from histoscope.core.encoders.contract import USUAL
-from histoscope.core.errors import DataError
 from histoscope.core.heads.contract import NEVER, Labels, Rows, unit_rows
 from histoscope.core.heads.layer import LayerHead
 from histoscope.core.heads.linear import LinearHead
@@ -28,6 +27,7 @@ from histoscope.core.learning.spec import CHOOSE, ProbeSpec
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 UNCHOSEN = 1.0  # the strength where a class has a single label, which cannot be held out
+ABSENT = -1e4  # logit of an exclusive class that a draw has no label of
 _FLAT = 1e-6
 Strength = float | Literal["cv"]
 
@@ -137,16 +137,14 @@ class Probe:
     ) -> tuple[LinearHead, float]:
         """The head and its strength, from the labels of one draw alone.
 
-        Classes are weighted by the inverse of their counts; scikit-learn's L-BFGS.
+        Classes are weighted by the inverse of their counts; scikit-learn's L-BFGS. An exclusive
+        class without a label is never answered.
 
         Args:
             features: (labels, dim).
             labels: class ids, (labels,), or 1, 0, -1 (unknown) for each class, (labels, classes).
             classes: how many classes the task has.
             units: case (else source or sample) of each label, see :func:`folds_of`.
-
-        Raises:
-            DataError: an exclusive class has no label.
         """
         rows = features if self.centre is None else unit_rows(features, self.centre)
         strength = self._strength(rows, labels, units)
@@ -249,13 +247,13 @@ class Probe:
     def _head(self, rows: Rows, labels: Labels, classes: int, strength: float) -> LinearHead:
         if labels.ndim == 2:
             return self._head_of_each(rows, labels, strength)
-        missing = sorted(set(range(classes)) - set(labels.tolist()))
-        if missing:
-            raise DataError(f"no label of class id {missing}: every class needs one")
-        weight, bias = self._regression(rows, labels, strength)
-        if classes == 2:  # scikit-learn keeps one row: the second class against the first
-            weight = np.concatenate([np.zeros_like(weight), weight])
-            bias = np.concatenate([np.zeros_like(bias), bias])
+        there, dim = np.unique(labels), rows.shape[1]
+        weight, bias = np.zeros((classes, dim)), np.full(classes, ABSENT)
+        bias[there] = 0
+        if len(there) == 2:  # scikit-learn keeps one row: the second class against the first
+            weight[there[1:]], bias[there[1:]] = self._regression(rows, labels, strength)
+        elif len(there) > 2:
+            weight[there], bias[there] = self._regression(rows, labels, strength)
         return LinearHead(weight.astype(np.float32), bias.astype(np.float32), centre=self.centre)
 
     def _head_of_each(self, rows: Rows, labels: Labels, strength: float) -> LinearHead:

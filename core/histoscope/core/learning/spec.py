@@ -14,6 +14,7 @@ from histoscope.core.learning import FITTERS
 from histoscope.core.learning.draws import DrawBy
 
 CHOOSE = "choose"  # a cut
+BY_CASES = ("cases_per_class", "whole_cases", "subsets")  # instead of a share
 
 
 class FinetuneSpec(Spec):
@@ -39,6 +40,20 @@ class FinetuneSpec(Spec):
         description="instead of a share: so many cases of every class, with all their labels",
         exclude_if=lambda count: count is None,  # what is made without it is as it was
     )
+    whole_cases: int | None = Field(
+        None,
+        ge=1,
+        description="instead of a share: so many cases with all their labels, whatever classes "
+        "they show; each case begins one draw",
+        exclude_if=lambda count: count is None,
+    )
+    subsets: str | tuple[tuple[str, ...], ...] | None = Field(
+        None,
+        min_length=1,
+        description="instead of a share: the cases of each draw, as a CSV with draw and case, as "
+        "lists, or as published subsets of the domain by their name",
+        exclude_if=lambda given: given is None,
+    )
     draws: int = Field(5, ge=1, description="how many draws; predict uses the first")
     draw_by: DrawBy = Field("sample", description="what is drawn")
     seed: int = Field(0, ge=0, description="of the draws, and of random:NAME")
@@ -54,17 +69,18 @@ class FinetuneSpec(Spec):
 
     @classmethod
     def long_form(cls, given: Any) -> Any:
-        """A number of cases stands for a draw by case without a share."""
+        """Cases by their number or name stand for a draw by case without a share."""
         if not isinstance(given, Mapping):
             return given
-        if given.get("cases_per_class") is None:
-            if "fraction" in given and given["fraction"] is None:
-                raise ValueError("fraction: give a number, or cases_per_class")
+        named = [way for way in ("fraction", *BY_CASES) if given.get(way) is not None]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)}: give only one")
+        if not named and "fraction" in given:
+            raise ValueError(f"fraction: give a number, or {', '.join(BY_CASES)}")
+        if not named or named == ["fraction"]:
             return given
-        if given.get("fraction") is not None:
-            raise ValueError("fraction and cases_per_class: give only one")
         if given.get("draw_by", "case") != "case":
-            raise ValueError("draw_by: with cases_per_class cases are drawn, not samples")
+            raise ValueError(f"draw_by: with {named[0]} cases are drawn, not samples")
         return {**given, "fraction": None, "draw_by": "case"}
 
     @classmethod

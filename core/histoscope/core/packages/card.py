@@ -46,6 +46,10 @@ def drawn(head: Mapping[str, Any]) -> str:
     """How a head's labels were drawn."""
     if count := head.get("cases_per_class"):
         return f"of {count} cases of every class, seed {head['seed']}"
+    if count := head.get("whole_cases"):
+        return f"of {count} whole cases, seed {head['seed']}"
+    if named := head.get("subsets"):
+        return f"of named cases ({'; '.join(', '.join(one) for one in named)})"
     return f"by {head['draw_by']}, fraction {head['fraction']:g}, seed {head['seed']}"
 
 

@@ -38,7 +38,7 @@ class HeadInfo(Spec):
         trained: whether it trained the encoder, too.
         labels: labels of each draw.
         drawn: digest of the samples or sources of each draw, to know the same draws again.
-        fraction, cases_per_class, draw_by, seed: how they were drawn.
+        fraction, cases_per_class, whole_cases, subsets, draw_by, seed: how they were drawn.
         settings: what was chosen inside each draw: strength, neighbours, temperature.
         calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
         thresholds: one row a draw, from which probability on a class counts as present; None
@@ -57,6 +57,8 @@ class HeadInfo(Spec):
     drawn: Sequence[str]
     fraction: float | None
     cases_per_class: int | None = Field(None, exclude_if=lambda count: count is None)
+    whole_cases: int | None = Field(None, exclude_if=lambda count: count is None)
+    subsets: Sequence[Sequence[str]] | None = Field(None, exclude_if=lambda given: given is None)
     draw_by: str
     seed: int
     settings: Sequence[Mapping[str, Scalar]] = ()

@@ -23,9 +23,14 @@ from histoscope.core.inference.runner import Runner
 from histoscope.core.labelling.task import class_line
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Fitted, Fitter
-from histoscope.core.learning.draws import draw_cases, draw_labels
+from histoscope.core.learning.draws import (
+    draw_cases,
+    draw_labels,
+    draw_whole_cases,
+    named_cases,
+)
 from histoscope.core.learning.fit import Asked, fit_heads
-from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.spec import BY_CASES, FinetuneSpec
 from histoscope.core.packages.info import HeadInfo, PackageInfo, class_infos
 from histoscope.core.packages.package import (
     DRAWN,
@@ -40,6 +45,7 @@ from histoscope.core.progress import Progress
 from histoscope.core.runtime.device import AUTO, Compute
 from histoscope.core.stages.cuts import cut_encoder
 from histoscope.core.stages.encoders import open_encoder
+from histoscope.core.stages.subsets import with_subsets
 from histoscope.core.work.folder import OutFolder
 
 
@@ -78,6 +84,7 @@ def finetune(
     left = [*FILES, f"{SUMS}.next"]
     OutFolder(out, PACKAGE, closing=SUMS, left=left, first="model.safetensors").take()
     tables = narrowed(tables_of(store, tasks, labels), classes)
+    spec = with_subsets(spec, store)
     fitter: Fitter = FITTERS.load(spec.method)(spec)
     for table in tables:
         fitter.check(table.task)
@@ -125,6 +132,8 @@ def _ask(
     asked = drawn_from(train, spec)
     progress.say(f"finetune {table.task.name} reads {train.said}, {asked.said}")
     note_mixed_cases(train, progress)
+    for said in asked.without():
+        progress.say(said)
     if len({tuple(draw.tolist()) for draw in asked.draws}) < len(asked.draws):
         progress.say(
             f"draws of {table.task.name} are of the same labels: they tell nothing of other "
@@ -142,6 +151,10 @@ def _draw(train: Examples, spec: FinetuneSpec, draw: int) -> NDArray[np.int64]:
     told = train.truth, train.cases
     if spec.cases_per_class:
         return draw_cases(*told, spec.cases_per_class, draw, spec.seed, train.said)
+    if spec.whole_cases:
+        return draw_whole_cases(*told, spec.whole_cases, draw, spec.seed, train.said)
+    if spec.subsets:
+        return named_cases(*told, spec.subsets[draw], train.said)
     assert spec.fraction is not None
     return draw_labels(*told, spec.fraction, draw, spec.seed, spec.draw_by)
 
@@ -180,9 +193,7 @@ def describe(
         labels=[len(draw) for draw in one.draws],
         drawn=drawn,
         trained=fitter.trains,
-        **fitter.spec.model_dump(
-            include={"method", "fraction", "cases_per_class", "draw_by", "seed"}
-        ),
+        **fitter.spec.model_dump(include={"method", "fraction", *BY_CASES, "draw_by", "seed"}),
         settings=[dict(answer.settings) for answer in answers],
         calibration={"kind": "none" if reasons else "temperature", "reason": reason},
         thresholds=None if task.exclusive else [answer.head.cut.tolist() for answer in answers],

@@ -151,6 +151,8 @@ def cross_validate(
         UsageError: ``out`` holds something else, or fewer than two folds.
         DataError: too few cases, cases unknown, or a class that is in one fold only.
     """
+    if spec.subsets:
+        raise UsageError("--subsets: names cases, of which folds hold some out; leave one out")
     tables = narrowed(tables_of(store, tasks, labels), classes)
     fitter: Fitter = FITTERS.load(spec.method)(spec)
     for table in tables:
