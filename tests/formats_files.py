@@ -123,7 +123,13 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "backgrounds": ("views.background={kind: swap, p: 0.5, provider: tissue, area: [0, 1]}",),
 }
 REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other
-    "choices": ("temperature=macl", "negatives=fnc", "positives=near", "mixing=unmix"),
+    "choices": (
+        "temperature=macl",
+        "negatives=fnc",
+        "positives=near",
+        "mixing=unmix",
+        "order=plackett_luce",
+    ),
     "msf": ("base=msf", "neighbours.rows=8"),
     "cmsf": ("base=cmsf", "neighbours.rows=8"),
     "cmsf-of-before": ("base=cmsf", "neighbours.rows=8", "constraint=second_bank"),

@@ -36,6 +36,7 @@ KEYS = {  # of the objective, and the class whose kinds it takes
     "positives": choices.PositivesSpec,
     "mixing": choices.MixingSpec,
     "continual": choices.ContinualSpec,
+    "order": choices.OrderSpec,
 }
 SMALL = {
     "mochi": {"hardest": 8, "pairs": 4, "with_query": 2},
@@ -164,7 +165,7 @@ def test_every_pair_trains_alike_in_two_processes_or_is_refused(two_cases, tmp_p
             assert apart <= 1e-9, (settings, name, apart)
     contrast = {"simclr", "moco_v2", "relicv2"}
     for number, settings in enumerate(pairs()):
-        own = {"mixing"} | ({"continual"} if settings["base"] not in CODED else set())
+        own = {"mixing", "order"} | ({"continual"} if settings["base"] not in CODED else set())
         own |= KEYS.keys() | {"reduction"} if settings["base"] in contrast else set()
         foreign = (KEYS.keys() | {"reduction"}) & settings.keys() - own
         twice = {"reduction", "temperature"} <= settings.keys()  # MACL weighs as decoupling does

@@ -64,6 +64,11 @@ METHODS = {
     "simreg": {"base": "simreg", "teacher": "random:test_resnet"},
     "distil": {"base": "distil", "teacher": "PACKAGE", "temperature": 2.0},
     "byol, cassle": {"base": "byol", "continual": {"kind": "cassle", "hidden": 16}},
+    "moco_v2, order": {
+        "base": "moco_v2",
+        "momentum": {"rows": 20, "groups": 1},
+        "order": {"kind": "plackett_luce", "samples": 3},
+    },
     "simclr, near": {"base": "simclr", "positives": "near"},
 }
 

@@ -66,6 +66,7 @@ MINED = {  # what knows the whole data set, of which each process sees its part,
         **NARROW,
         "positives": {"kind": "interclr", "clusters": 4, "pool": 10, "negatives": 4, "begins": 0},
     },
+    "simclr, order, unmix": {**NARROW, "mixing": "unmix", "order": "plackett_luce"},
 }
 CONTINUED = {  # go on from a network that is there
     f"{base}, cassle": {**SETTINGS[base], "continual": {"kind": "cassle", "hidden": 16}}

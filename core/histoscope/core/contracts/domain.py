@@ -190,6 +190,21 @@ class Movable(Protocol):
 
 
 @runtime_checkable
+class Ordered(Protocol):
+    """What a domain has beside the rest whose samples of a source lie in an order."""
+
+    def order(self, index: pa.Table) -> NDArray[np.float64]:
+        """Where each sample lies in its source, any increasing numbers, (rows,).
+
+        Args:
+            index: rows of an index, location columns and ``source``.
+
+        Returns:
+            NaN where that is unknown.
+        """
+
+
+@runtime_checkable
 class Sequential(Protocol):
     """What a domain has beside the rest whose samples of a source follow one another."""
 

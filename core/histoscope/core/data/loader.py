@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from histoscope.core.data.companions import ORDERED, Companions
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.planes import Planes
 from histoscope.core.data.relations import NOBODY, Donors, Partners
@@ -60,12 +61,15 @@ class Drawn:
         families: its views by the name of their family.
         partners: dataset positions of each image's partners, int64, (batch, partners); -1: none.
         donors: dataset positions of each image's donors, int64, (batch, donors).
+        ordered: dataset positions of each image and its companions in their order, int64,
+            (batch, ordered); -1: none.
     """
 
     index: Tensor
     families: Mapping[str, DrawnViews]
     partners: Tensor
     donors: Tensor
+    ordered: Tensor
 
     def share(self) -> None:
         """Move it to shared memory, as going to another process does.
@@ -74,7 +78,7 @@ class Drawn:
             RuntimeError: there is not enough. Unshared, a thread of torch's would meet that, keep
                 it to itself, and the training would wait for ever.
         """
-        parts = [self.index, self.partners, self.donors]
+        parts = [self.index, self.partners, self.donors, self.ordered]
         for views in self.families.values():
             parts += [views.images, views.drawn, *views.planes.values(), *views.fills.values()]
         for one in parts:
@@ -99,6 +103,7 @@ class Item:
     families: Mapping[str, Cut]
     partners: NDArray[np.int64]
     donors: NDArray[np.int64]
+    ordered: NDArray[np.int64]
 
 
 class ViewDataset(Dataset[Item]):
@@ -113,9 +118,11 @@ class ViewDataset(Dataset[Item]):
         partners: Partners | None = None,
         donors: Donors | None = None,
         planes: Mapping[str, Planes] | None = None,
+        companions: Companions | None = None,
     ) -> None:
         self.reader, self.rows, self.seed = reader, rows, seed
-        self.partners, self.donors, self.planes = partners, donors, planes or {}
+        self.partners, self.donors, self.companions = partners, donors, companions
+        self.planes = planes or {}
         usual_first = sorted(families, key=lambda name: name != GLOBAL)
         self.families = {name: families[name] for name in usual_first}
 
@@ -124,13 +131,18 @@ class ViewDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> Item:
         position, epoch, turn = key
-        partners = donors = np.zeros(0, np.int64)
+        partners = donors = ordered = np.zeros(0, np.int64)
         if self.partners is not None:
             partners = self.partners.of(position, epoch)
         if self.donors is not None:
             donors = self.donors.of(position, epoch)
-        # where a partner is missing the image itself stands in, as batch norm sees every view
-        others = {PARTNER: np.where(partners == NOBODY, position, partners), DONOR: donors}
+        if self.companions is not None:
+            ordered = self.companions.of(position, epoch, turn)
+        # where one is missing the image itself stands in, as batch norm sees every view
+        others = {
+            name: np.where(found == NOBODY, position, found)
+            for name, found in ((PARTNER, partners), (DONOR, donors), (ORDERED, ordered))
+        }
         image, families, first = cache(self._image), {}, None
         for name, family in self.families.items():
             which = range(turn * family.count, (turn + 1) * family.count)
@@ -140,7 +152,7 @@ class ViewDataset(Dataset[Item]):
                 first = pairs[0][0][0]
             shown = others.get(name, np.full(family.count, position))
             families[name] = self._cut(family.plan, image, shown.tolist(), pairs)
-        return Item(position, families, partners, donors)
+        return Item(position, families, partners, donors, ordered)
 
     def _cut(
         self,
@@ -199,6 +211,7 @@ def collate(items: list[Item]) -> Drawn:
         families,
         torch.from_numpy(np.stack([item.partners for item in items])),
         torch.from_numpy(np.stack([item.donors for item in items])),
+        torch.from_numpy(np.stack([item.ordered for item in items])),
     )
     if get_worker_info() is not None:
         drawn.share()

@@ -175,6 +175,23 @@ class Cassle(ContinualSpec):
     hidden: int = Field(2048, ge=8, description="width of the hidden layer of its predictor")
 
 
+class OrderSpec(ChoiceSpec):
+    """What is learnt of the order of a source's samples."""
+
+
+class PlackettLuce(OrderSpec):
+    """Scores of a small head make the true order of samples of one source likely."""
+
+    kind: Literal["plackett_luce"] = Field(
+        "plackett_luce", description="Plackett 1975, Luce 1959; as PL-Stitch, 2026"
+    )
+    weight: float = Field(1.0, ge=0, description="of this term beside the base's")
+    samples: int = Field(
+        4, ge=1, le=16, description="of a group, the image itself among them; each passes once more"
+    )
+    hidden: int = Field(128, ge=8, description="width of the hidden layer of its head")
+
+
 class SyntheticSpec(ChoiceSpec):
     """Negatives that are made."""
 
@@ -272,6 +289,7 @@ PositivesSpec.known = {
 }
 MixingSpec.known = {"unmix": UnMix}
 ContinualSpec.known = {"cassle": Cassle}
+OrderSpec.known = {"plackett_luce": PlackettLuce}
 SyntheticSpec.known = {"mochi": Mixtures}
 TemperatureSpec.known = {"fixed": FixedTemperature, "macl": AlignmentTemperature}
 NegativesSpec.known = {"fnc": FalseNegatives, "ifnd": SameLabel, "sampled": Sampled}

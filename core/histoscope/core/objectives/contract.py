@@ -42,6 +42,8 @@ class Needs:
         partners: how many second images of each that lie near it: views of the family ``partner``.
         donors: how many second images of each, any other of the data set: views of the family
             ``donor``.
+        ordered: how many samples of the image's source, itself among them, in their order: views
+            of the family ``ordered``; of which slots there is one says :attr:`Views.known`.
         planes: kinds of planes, as masks, that come with every view.
         relations: whether it asks for what lies near what by itself, as for what is no negative.
         matched: whether images that oppose a view repel it: of each view of the family ``global``
@@ -54,6 +56,7 @@ class Needs:
     families: Mapping[str, int] = field(default_factory=lambda: {"global": 2})
     partners: int = 0
     donors: int = 0
+    ordered: int = 0
     planes: Sequence[str] = ()
     relations: bool = False
     matched: bool = False

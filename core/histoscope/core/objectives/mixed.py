@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from histoscope.core.encoders.contract import Encoder
 from histoscope.core.errors import UsageError
 from histoscope.core.objectives import OBJECTIVES
-from histoscope.core.objectives.choices import Cassle, UnMix
+from histoscope.core.objectives.choices import Cassle, PlackettLuce, UnMix
 from histoscope.core.objectives.continual import Continued
 from histoscope.core.objectives.contract import (
     Clock,
@@ -26,6 +26,7 @@ from histoscope.core.objectives.contract import (
     Setting,
     Views,
 )
+from histoscope.core.objectives.ranked import Ranked
 from histoscope.core.objectives.spec import MethodSpec
 from histoscope.core.optim.groups import Group
 
@@ -33,7 +34,10 @@ SHARE, KIND, LEFT, TOP = "mixing, share", "mixing, kind", "mixing, left", "mixin
 
 
 def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Objective:
-    """The method that settings ask for, mixed and kept to what it starts from where they say so.
+    """The method that settings ask for, with what they put around it.
+
+    Innermost what it starts from is kept, then images are mixed, then samples are ordered, none
+    of which is mixed.
 
     Raises:
         UsageError: the method cannot be mixed or continued, or does not suit the setting.
@@ -50,7 +54,11 @@ def make_objective(encoder: Encoder, spec: MethodSpec, setting: Setting) -> Obje
         )
     if isinstance(spec.continual, Cassle):
         made = Continued(made, spec.continual, spec.base)
-    return Mixed(made, spec.mixing, spec.base) if isinstance(spec.mixing, UnMix) else made
+    if isinstance(spec.mixing, UnMix):
+        made = Mixed(made, spec.mixing, spec.base)
+    if isinstance(spec.order, PlackettLuce):
+        made = Ranked(made, f"{'base.' * _around(spec)}encoder", spec.order)
+    return made
 
 
 def head_of(spec: MethodSpec, dim: int) -> tuple[nn.Module, str] | None:
@@ -65,8 +73,13 @@ def head_of(spec: MethodSpec, dim: int) -> tuple[nn.Module, str] | None:
     method: type[Objective] = OBJECTIVES.load(spec.base)
     with torch.random.fork_rng(devices=[]):
         head = method.head_of(spec, dim)
-    around = isinstance(spec.mixing, UnMix) + isinstance(spec.continual, Cassle)
+    around = _around(spec) + isinstance(spec.order, PlackettLuce)
     return None if head is None else (head, f"{'base.' * around}{method.head_at}.")
+
+
+def _around(spec: MethodSpec) -> int:
+    """How often the method is held by another one, before its samples are ordered."""
+    return isinstance(spec.mixing, UnMix) + isinstance(spec.continual, Cassle)
 
 
 @dataclass(frozen=True)

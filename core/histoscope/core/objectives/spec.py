@@ -25,6 +25,7 @@ from histoscope.core.objectives.choices import (
     Near,
     NearestFeatures,
     NegativesSpec,
+    OrderSpec,
     PositivesSpec,
     SyntheticSpec,
     TemperatureSpec,
@@ -44,6 +45,9 @@ class MethodSpec(Spec):
     )
     continual: SerializeAsAny[ContinualSpec] | None = Field(
         None, description="what is kept of what init has learnt, name or long form"
+    )
+    order: SerializeAsAny[OrderSpec] | None = Field(
+        None, description="what is learnt of the order of a source's samples, name or long form"
     )
 
     @property

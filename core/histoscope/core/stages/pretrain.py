@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from histoscope.core import __version__
 from histoscope.core.config import build, dump, load_yaml
 from histoscope.core.contracts import Domain, Scalar
+from histoscope.core.data.companions import ORDERED
 from histoscope.core.data.loader import DONOR, PARTNER, ViewDataset
 from histoscope.core.data.order import StepOrder
 from histoscope.core.data.selection import select
@@ -186,6 +187,15 @@ def _begin(
                 "another; leave it out, or give larger within_sides or within_s"
             )
         told.append(f"{dataset.partners.held} of {len(selected.rows)} have a partner")
+    if dataset.companions is not None:
+        if not dataset.companions.held:
+            raise UsageError(
+                f"objective.order: of {len(selected.rows)} images none lies before or behind "
+                "another of its source; leave it out"
+            )
+        told.append(
+            f"{dataset.companions.held} of {len(selected.rows)} lie in an order within their source"
+        )
     share = (run.fabric.global_rank, run.fabric.world_size)
     order = StepOrder(data.positions, training.batch_size, run.done, training.steps, share)
     return _Begun(run, dataset, order, "; ".join(filter(None, told)))
@@ -308,6 +318,9 @@ def _check_needs(run: Run) -> None:
     if donors := donors_of(run):
         wanted[DONOR] = donors
         run.plans.setdefault(DONOR, run.plans[GLOBAL])
+    if needs.ordered:
+        wanted[ORDERED] = needs.ordered
+        run.plans.setdefault(ORDERED, run.plans[GLOBAL])
     for name in wanted.keys() ^ run.plans.keys():
         said = "wants" if name in wanted else "has no use for"
         raise UsageError(

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histoscope.core.config import Spec, build
-from histoscope.core.contracts import Domain
+from histoscope.core.contracts import Domain, Ordered
+from histoscope.core.data.companions import ORDERED, Companions
 from histoscope.core.data.loader import DONOR, PARTNER, Family, ViewDataset
 from histoscope.core.data.order import Positions
 from histoscope.core.data.planes import Planes, open_planes
@@ -54,7 +56,15 @@ def data_of(store: Store, domain: Domain, chosen: Selection, spec: PretrainSpec)
     def relations() -> pa.Table:
         return domain.relations(store.index.take(chosen.rows), asked)
 
-    return Data(digest, table.drop_columns(["id"]), relations, positions)
+    def order() -> NDArray[np.float64]:
+        if not isinstance(domain, Ordered):
+            raise UsageError(
+                f"objective.order: samples of {domain.name} lie in no order within their source; "
+                "leave it out"
+            )
+        return domain.order(store.index.take(chosen.rows))
+
+    return Data(digest, table.drop_columns(["id"]), relations, order, positions)
 
 
 def _cut(store: Store) -> dict[str, Any]:
@@ -112,15 +122,21 @@ def dataset_of(
     """What the workers cut: families of views, also of second images."""
     needs, plans, seed = run.objective.needs, run.plans, run.spec.training.seed
     counts, samples = dict(needs.families), len(chosen.rows)
-    partners = donors = None
+    partners = donors = companions = None
     if needs.partners:
         partners = Partners(data.relations(), samples, needs.partners, seed)
         counts[PARTNER] = needs.partners
     if wanted := donors_of(run):
         donors = Donors(samples, wanted, seed)
         counts[DONOR] = wanted
+    if needs.ordered:
+        sources = data.table.column("source").to_pylist()
+        companions = Companions(data.order(), sources, needs.ordered, seed)
+        counts[ORDERED] = needs.ordered
     families = {name: Family(plans[name], count) for name, count in counts.items()}
-    return ViewDataset(store.reader, chosen.rows, families, seed, partners, donors, planes)
+    return ViewDataset(
+        store.reader, chosen.rows, families, seed, partners, donors, planes, companions
+    )
 
 
 def said_of_backgrounds(run: Run, dataset: ViewDataset) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from histoscope.core.data.companions import ORDERED
 from histoscope.core.data.relations import near_pairs
 from histoscope.core.encoders.contract import Encoder, EncoderSpec, Masked, Want
 from histoscope.core.encoders.pixels import IDENTITY
@@ -133,6 +134,11 @@ class Rehearsal:
             if len(others.T):
                 images = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in others.T]
                 families[name] = images
+        if needs.ordered:
+            sizes = [BATCH, 3, 16, 16]
+            families[ORDERED] = [
+                torch.rand(sizes, generator=rng).double() for _ in range(needs.ordered)
+            ]
         planes = {
             name: {
                 kind: [(view[:, 0] < view[:, 1]).to(torch.uint8) for view in views]
@@ -140,7 +146,8 @@ class Rehearsal:
             }
             for name, views in families.items()
         }
-        known = {}
+        held = 1 + torch.arange(BATCH) % max(needs.ordered, 1)  # of one source, now and then one
+        known = {ORDERED: [held > slot for slot in range(needs.ordered)]} if needs.ordered else {}
         if needs.matched:
             families[MATCHED] = [torch.rand(BATCH, 3, 16, 16, generator=rng).double() for _ in "ab"]
             known[MATCHED] = [torch.rand(BATCH, generator=rng) < 0.7 for _ in "ab"]

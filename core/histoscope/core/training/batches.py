@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from histoscope.core.data.companions import ORDERED
 from histoscope.core.data.loader import DONOR, Drawn, DrawnViews
 from histoscope.core.encoders.pixels import to_unit
 from histoscope.core.objectives.contract import Draw, Rows, Views
@@ -64,6 +65,9 @@ def _part(
             families[MATCHED], known[MATCHED] = map(list, zip(*opposed, strict=True))
         if name != DONOR:
             fits += _fits(run, name, whole)
+    if ORDERED in raw:
+        there = batch.ordered[rows].to(run.fabric.device) >= 0
+        known[ORDERED] = [*there.unbind(1)]
     planes = {
         name: {kind: [one.beside.planes[kind] for one in views] for kind in views[0].beside.planes}
         for name, views in raw.items()

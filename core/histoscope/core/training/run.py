@@ -8,9 +8,11 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
@@ -79,12 +81,14 @@ class Data:
         digest: of it.
         table: ``source`` and ``case`` by dataset index.
         relations: gives which of it lies near what.
+        order: gives where each sample lies in its source.
         positions: its order.
     """
 
     digest: str
     table: pa.Table
     relations: Callable[[], pa.Table]
+    order: Callable[[], NDArray[np.float64]]
     positions: Positions
 
 

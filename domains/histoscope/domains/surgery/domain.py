@@ -200,6 +200,11 @@ class SurgeryDomain:
         within = {"partner": spec.partner_s, "same": spec.same_s}
         return near_pairs(index.column("source").to_pylist(), at_s, within)
 
+    def order(self, index: pa.Table) -> NDArray[np.float64]:
+        """By presentation time."""
+        at_s: NDArray[np.float64] = index.column("at_s").to_numpy(zero_copy_only=False)
+        return at_s
+
     def breaks(self, rows: pa.Table) -> NDArray[np.bool_]:
         """Gaps between frames; see :func:`~histoscope.domains.surgery.timeline.gaps`."""
         from histoscope.domains.surgery.timeline import gaps
