@@ -122,13 +122,17 @@ METHODS = {  # settings of the objective, so that together they write every key 
     "interclr": ("positives={kind: interclr, clusters: 2, pool: 4, negatives: 2}",),
     "backgrounds": ("views.background={kind: swap, p: 0.5, provider: tissue, area: [0, 1]}",),
 }
-REMEMBERING = {  # of more images than the slides' tiles, or of such as lie near each other
+OF_OPERATIONS = {  # of more images than the slides' tiles, of such as lie near each other, ...
     "choices": (
         "temperature=macl",
         "negatives=fnc",
         "positives=near",
         "mixing=unmix",
         "order=plackett_luce",
+    ),
+    "overlays": (
+        "views.domain.specular={p: 1, most: 2, radius: [0.01, 0.1], longest: 2, strength: [1, 1]}",
+        "views.domain.smoke={p: 1, strength: [0.1, 0.5], grey: [0.8, 0.9], contrast: [1, 2]}",
     ),
     "msf": ("base=msf", "neighbours.rows=8"),
     "cmsf": ("base=cmsf", "neighbours.rows=8"),
@@ -305,7 +309,7 @@ def write_operations(given: Path, out: Path) -> None:
     run = ("--steps", 1, "--workers", 0, "--out", out / "run-of-operations")
     command(0, "pretrain", store, *run, *(word for one in sets for word in ("--set", one)))
     small = ("--set", "encoder=test_resnet", "--set", "training.batch_size=8", "--workers", 0)
-    write_runs(("pretrain", store, "--steps", 1, *small), REMEMBERING, out)
+    write_runs(("pretrain", store, "--steps", 1, *small), OF_OPERATIONS, out)
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases-per-class", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
     write_in_order(command, store, out)
@@ -337,7 +341,7 @@ def write_operations(given: Path, out: Path) -> None:
         "--frame-step",
         25,
         "--crop",
-        "field",
+        "circle",
         "--label-rate",
         5,
     )

@@ -15,7 +15,7 @@ from histoscope.core.errors import HistoscopeError
 from tests.formats_comparison import Comparison
 from tests.formats_files import (
     METHODS,
-    REMEMBERING,
+    OF_OPERATIONS,
     write_by_commands,
     write_demo,
     write_inputs,
@@ -34,7 +34,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "run-of-short-forms": ("Run", "pathology"),
     **{f"run-of-{name}": ("Run", "pathology") for name in METHODS},
     "run-of-distil": ("Run", "pathology"),
-    **{f"run-of-{name}": ("Run", "surgery") for name in REMEMBERING},
+    **{f"run-of-{name}": ("Run", "surgery") for name in OF_OPERATIONS},
     "run-of-operations": ("Run", "surgery"),
     "imported": ("Imported weights", "pathology"),
     "package-of-imported": ("Package", "pathology"),
@@ -322,7 +322,7 @@ def test_what_no_file_has_is_reported(
 
 
 def test_tables_of_settings_are_those_of_the_models(text: str):
-    assert len(TABLE.findall(text)) == 11
+    assert len(TABLE.findall(text)) == 12
     assert rewritten(text) == text, "run 'make formats'"
 
 

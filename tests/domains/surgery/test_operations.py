@@ -283,6 +283,29 @@ def test_the_field_of_view_is_one_box_and_cut_off_on_demand(phantom: Path):
         assert reader.facts["field_right_px"] - reader.facts["field_left_px"] < 192
 
 
+def test_a_package_takes_its_circle_along_and_is_refused_without(
+    phantom: Path, store: Store, tmp_path: Path
+):
+    cut, out = FrameSampling(size_px=32, fps=1.0, crop="circle"), tmp_path / "store"
+    roots = {"input": phantom / "labelled"}
+    prepare(DOMAIN, roots, cut, PrepareOptions(), out, engine=Local(0), progress=Silent())
+    spec = ProbeSpec(fraction=0.3, draws=2)
+    package = tmp_path / "package"
+    finetune(Store(out), "colour", spec, package, tasks=("phase",), progress=Silent())
+    new = {"input": phantom / "new"}
+    results = tmp_path / "out"
+    (outcome,) = predict(
+        package, new, PredictOptions(), results, engine=Local(0), progress=Silent()
+    )
+    assert outcome.status == "done"
+    (source,) = DOMAIN.find(new, PredictOptions())
+    with DOMAIN.open(source, new, cut) as reader:
+        assert outcome.facts == reader.facts
+        assert reader.facts["circle_across_px"] > 40
+    with pytest.raises(DataError, match=r"made at circle_of_view 1, but .* prepare the data"):
+        finetune(store, str(package), spec, tmp_path / "no", tasks=("phase",), progress=Silent())
+
+
 def test_predict_writes_seconds_timeline_and_cholec80_text(
     phantom: Path, store: Store, tmp_path: Path
 ):

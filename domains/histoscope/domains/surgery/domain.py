@@ -132,11 +132,9 @@ class SurgeryDomain:
 
     def views(self, spec: ViewsSpec, size_px: int) -> ViewPlan:
         """The augmentations of one view of an image whose side is ``size_px``."""
-        from histoscope.core.views.plan import plain_plan
+        from histoscope.domains.surgery.views import make_views
 
-        if spec.domain:
-            raise DataError(f"views.domain: surgery adds none (given {', '.join(spec.domain)})")
-        return plain_plan(spec, size_px)
+        return make_views(spec, size_px)
 
     def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
         """Write ``phases.csv``, a timeline and, where asked, Cholec80's text files."""

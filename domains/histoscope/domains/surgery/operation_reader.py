@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Self
 
 import numpy as np
@@ -13,8 +14,9 @@ from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, S
 from histoscope.domains.surgery.labels import FrameLabels
 from histoscope.domains.surgery.marks import marks_of
 from histoscope.domains.surgery.options import FrameSampling
-from histoscope.domains.surgery.picture import Field, Measured, find_field, to_square
+from histoscope.domains.surgery.picture import Measured, to_square
 from histoscope.domains.surgery.readers.movie import Movie
+from histoscope.domains.surgery.scope import Circle, Kept, kept_of
 from histoscope.domains.surgery.timeline import moments
 
 GLANCES = 7  # frames looked at for the field of view
@@ -43,12 +45,18 @@ class OperationReader:
         self._sampling = sampling
         self._labels = labels
         self._places = moments(movie.times_s, sampling.fps)
-        self._field = self._look() if sampling.crop == "field" else None
+        self._kept = self._look() if sampling.crop != "none" else Kept()
         sides = ("left", "top", "right", "bottom")
+        told: Mapping[str, Scalar] = {}
+        if sampling.crop in ("circle", "inside"):
+            found = asdict(self._kept.circle) if self._kept.circle else {}
+            names = (one.name for one in fields(Circle))
+            told = {f"circle_{name}_px": found.get(name) for name in names}
         self.facts: Mapping[str, Scalar] = {
             **movie.facts,
             "fps": sampling.fps,
-            **{f"field_{side}_px": getattr(self._field, side, None) for side in sides},
+            **{f"field_{side}_px": getattr(self._kept.field, side, None) for side in sides},
+            **told,
         }
 
     def __enter__(self) -> Self:
@@ -70,7 +78,7 @@ class OperationReader:
                 "part": pa.array(movie.parts[places], pa.int64()),
             }
         )
-        notes = [movie.note]
+        notes = [movie.note, self._kept.note]
         tasks: Mapping[str, PlanLabels] = {}
         if self._labels is not None:
             tasks = self._labels.join(numbers, times, movie)
@@ -86,12 +94,11 @@ class OperationReader:
             if isinstance(answer, str):
                 yield CorruptSample(f"unreadable ({answer})")
                 continue
-            picture = self._field.cut(answer) if self._field else answer
-            image = to_square(picture, self._sampling.size_px)
+            image = to_square(self._kept.cut(answer), self._sampling.size_px)
             yield Sample(image, measured.measure(image))
 
     def pictures(self, frames: Sequence[int]) -> Sequence[NDArray[np.uint8] | CorruptSample]:
-        """Frames at the recording's own size, cut to the field of view where samples are.
+        """Frames at the recording's own size, cut as samples are.
 
         Args:
             frames: their numbers, few, in any order.
@@ -103,7 +110,7 @@ class OperationReader:
     def _shown(self, answer: NDArray[np.uint8] | str) -> NDArray[np.uint8] | CorruptSample:
         if isinstance(answer, str):
             return CorruptSample(f"unreadable ({answer})")
-        return self._field.cut(answer) if self._field else answer
+        return self._kept.cut(answer)
 
     def marks(self, rows: pa.Table) -> Sequence[str | None]:
         """Black frames, repeats, and stretches that may lie outside the body."""
@@ -113,9 +120,10 @@ class OperationReader:
                 found[place] = rows.column(name).to_numpy().astype(np.float64)
         return marks_of(rows.column("at_s").to_numpy(), *found)
 
-    def _look(self) -> Field | None:
-        """The field of view in a few frames spread over the recording."""
+    def _look(self) -> Kept:
+        """What is kept, by a few frames spread over the recording."""
         spread = np.linspace(0, len(self._places) - 1, GLANCES).round().astype(int)
         places = np.unique(self._places[spread])
         found = [answer for _, answer in self._movie.glance(places.tolist())]
-        return find_field([answer for answer in found if not isinstance(answer, str)])
+        pictures = [answer for answer in found if not isinstance(answer, str)]
+        return kept_of(pictures, self._sampling.crop)

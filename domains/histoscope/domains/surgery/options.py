@@ -13,6 +13,13 @@ from histoscope.core.config import Spec
 from histoscope.core.contracts import Sampling
 
 VideoReader = Literal["auto", "sequential", "seek", "decord"]
+Crop = Literal["none", "field", "circle", "inside"]
+SHOWN: Mapping[Crop, str] = {
+    "none": "whole_picture",
+    "field": "field_of_view",
+    "circle": "circle_of_view",
+    "inside": "inside_of_circle",
+}
 ClassOrder = Literal["cholec80", "tf-cholec80", "alphabetical", "m2cai16"]
 
 
@@ -21,14 +28,16 @@ class FrameSampling(Sampling):
 
     size_px: int = Field(224, ge=8, le=4096, description="side of an image, px")
     fps: float = Field(1.0, gt=0, le=120, description="frames a second")
-    crop: Literal["none", "field"] = Field(
+    crop: Crop = Field(
         "none",
-        description="keep the whole picture, or cut off the black surround (one box a video)",
+        description="keep the whole picture; cut off the black surround (field, one box a video); "
+        "also blacken what lies outside the scope's circle (circle); or cut the largest box inside "
+        "that (inside)",
     )
 
     def scale(self) -> Mapping[str, float]:
-        """What an image shows: all of the picture (1), or all of the field of view."""
-        return {"whole_picture" if self.crop == "none" else "field_of_view": 1.0}
+        """What an image shows: all of the picture (1), or which part of it all of."""
+        return {SHOWN[self.crop]: 1.0}
 
 
 class RelationOptions(Spec):
