@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from histoscope.core.contracts import Sequential
+from histoscope.core.contracts import Ordered, Sequential
 from histoscope.core.data.stretches import stretches
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.timeline import gaps
@@ -31,3 +31,9 @@ def test_more_than_half_a_minute_and_three_usual_steps_is_a_gap(times, starts):
 
 def test_the_first_frame_follows_no_gap():
     assert gaps(np.array([100.0, 101, 102])).tolist() == [False] * 3
+
+
+def test_frames_lie_in_the_order_of_their_times():
+    assert isinstance(DOMAIN, Ordered)
+    index = pa.table({"source": ["a", "b", "a"], "at_s": [3.5, 0.0, 1.25]})
+    assert DOMAIN.order(index).tolist() == [3.5, 0.0, 1.25]
