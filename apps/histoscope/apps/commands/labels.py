@@ -36,15 +36,16 @@ def command(
 ) -> None:
     """Take FILES of labels (the page of suggest saves one) into the label table of STORE.
 
+    Of operations also segments.json of predict, as it is or edited.
+
     They join what the table says already, and what a label table of the same task says that --out
     is already. A sample or source that STORE does not hold, an unknown class or a contradiction is
     refused, and nothing is written.
     """
     from histoscope.core.data.store import Store
     from histoscope.core.errors import UsageError
-    from histoscope.core.labelling.gather import read_label_file
     from histoscope.core.labelling.task import class_names as names_in
-    from histoscope.core.stages.labels import import_labels
+    from histoscope.core.stages.labels import import_labels, read_labels
     from histoscope.core.tables.classes import ClassNames
 
     try:
@@ -53,7 +54,7 @@ def command(
         raise UsageError(f"--class-names {class_names}: {fault}") from None
     opened = Store(store)
     names = names_in(classes)
-    told = [read_label_file(file, meant, opened.naming.words) for file in files]
+    told = [read_labels(opened, file, meant) for file in files]
     table = import_labels(
         opened,
         told,

@@ -60,6 +60,21 @@ class Phantom:
     tasks: Sequence[str]
 
 
+@dataclass(frozen=True)
+class OwnLabels:
+    """What a file of a field's own form says of samples, of exclusive classes.
+
+    Attributes:
+        task: its name.
+        classes: in order, also those that no sample has.
+        values: id of a sample to its class; others are not labelled.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    values: Mapping[str, str]
+
+
 @runtime_checkable
 class Domain(Protocol):
     """A field of medicine. Found by entry point; declared without torch or a reader.
@@ -214,4 +229,23 @@ class Sequential(Protocol):
         Args:
             rows: readable samples of one source, in order, with the columns of their location; one
                 or more. What it says of the first counts for nothing.
+        """
+
+
+@runtime_checkable
+class Labelling(Protocol):
+    """What a domain has beside the rest whose labels come in a form of its own."""
+
+    def own_labels(
+        self, path: Path, index: pa.Table, sources: Mapping[str, Mapping[str, Any]]
+    ) -> OwnLabels | None:
+        """What such a file says of samples; None where it is none of these.
+
+        Args:
+            path: the file.
+            index: of a store: ``id``, ``source`` and the columns of the location.
+            sources: rows of the store's manifest by id, each with a ``path``.
+
+        Raises:
+            DataError: it is not what it should be, or speaks of no source of these.
         """

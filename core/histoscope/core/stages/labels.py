@@ -6,15 +6,49 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from histoscope.core.contracts import Task
+from histoscope.core.contracts import Labelling, Task
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.labels import LabelTable
 from histoscope.core.data.named import NamedSources
 from histoscope.core.data.store import Store
 from histoscope.core.errors import DataError, UsageError
-from histoscope.core.labelling.gather import LabelFile, Value, gather, label_file_of
+from histoscope.core.labelling.gather import (
+    LabelFile,
+    Value,
+    gather,
+    label_file_of,
+    read_label_file,
+)
 from histoscope.core.labelling.task import asked_task
 from histoscope.core.progress import Progress
 from histoscope.core.tables.classes import AS_WRITTEN, ClassNames
+
+
+def read_labels(store: Store, path: Path, meant: ClassNames = AS_WRITTEN) -> LabelFile:
+    """A file of labels, in a form of the store's domain or as :func:`read_label_file` has it.
+
+    Args:
+        store: whose samples or sources are spoken of.
+        path: the file.
+        meant: what the person said of the names of classes.
+
+    Raises:
+        DataError: not such a file.
+    """
+    domain = load_domain(store.domain)
+    own = None
+    if isinstance(domain, Labelling):
+        own = domain.own_labels(path, store.index, store.manifest)
+    if own is None:
+        return read_label_file(path, meant, store.naming.words)
+    renamed = {name: meant.renamed.get(name, name) for name in own.classes}
+    unknown = meant.unknown & set(own.classes)
+    values: dict[tuple[str, str], Value] = {
+        (sample, ""): renamed[kind] for sample, kind in own.values.items() if kind not in unknown
+    }
+    kinds = tuple(dict.fromkeys(renamed[one] for one in own.classes if one not in unknown))
+    written = frozenset(own.classes)
+    return LabelFile(path.name, own.task, "sample", True, kinds, values, written=written)
 
 
 def import_labels(
