@@ -32,6 +32,8 @@ SIGNATURES = {
     "GeoJSON": rb'\{"type": "FeatureCollection", ',
     "XML": rb"<\?xml ",
     "Text": rb"",
+    "WebVTT": rb"WEBVTT\n\n",
+    "SubRip": rb"1\n00:00:00,000 --> \d\d:",
     "Markdown": rb"# ",
 }
 SCALARS: Mapping[str, Callable[[Any], bool]] = {

@@ -312,7 +312,7 @@ def write_operations(given: Path, out: Path) -> None:
     write_runs(("pretrain", store, "--steps", 1, *small), OF_OPERATIONS, out)
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases-per-class", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
-    write_in_order(command, store, out)
+    write_in_order(command, given, store, out)
     scored = ("--out", out / "evaluation-of-operations", "--record")
     command(0, "evaluate", package, store, *scored)
     by = ("--package", package, "--workers", 0)

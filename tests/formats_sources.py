@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from histoscope.core.config import build, dump
+from histoscope.core.files import write_json
 from histoscope.core.learning.spec import FinetuneSpec
 
 
@@ -48,14 +49,27 @@ def write_of_sources(command: Callable[..., None], given: Path, out: Path) -> No
     write_of_features(command, given, out)
 
 
-def write_in_order(command: Callable[..., None], store: Path, out: Path) -> None:
-    """Heads of one operation, of which one reads it in order."""
-    few = ("--encoder", "colour", "--task", "phase")
-    alone = ("--whole-cases", 1, "--draws", 1, "--out", out / "package-of-one-case")
-    command(0, "finetune", store, *few, *alone)
-    few += ("--set", "subsets=[[video01]]")
+def write_in_order(command: Callable[..., None], given: Path, store: Path, out: Path) -> None:
+    """A head of phases that reads operations in order; two questions of which each has one answer.
+
+    The second is answered by segments that were written by hand.
+    """
+    few = ("--encoder", "colour", "--task", "phase", "--cases-per-class", 1, "--draws", 1)
     way = ("--method", "mstcn", "--set", "mstcn.steps=2", "--set", "mstcn.maps=8")
-    command(0, "finetune", store, *few, *way, "--out", out / "package-by-mstcn")
+    named = ("--set", "subsets=[[video01]]", "--out", out / "package-by-mstcn")
+    command(0, "finetune", store, *few[:4], *way, *named)
+    alone = ("--whole-cases", 1, "--draws", 1, "--out", out / "package-of-one-case")
+    command(0, "finetune", store, *few[:4], *alone)
+    halves = [("early", "0:00:00", 30), ("late", 30, 50), (None, 50, 60.5)]
+    names = ("class", "start_s", "end_s")
+    told = {"source": "0" * 16, "operation": "video01", "task": "half", "classes": []}
+    told["segments"] = [dict(zip(names, half, strict=True)) for half in halves]
+    write_json(given / "segments.json", "histoscope.segments", 1, told)
+    command(0, "labels", store, given / "segments.json")
+    package = out / "package-of-two-phases"
+    command(0, "finetune", store, *few[:4], "--task", "half", *few[4:], "--out", package)
+    by = ("--package", package, "--workers", 0, "--out", out / "predictions-of-two-phases")
+    command(0, "predict", out / "demo-of-operations" / "phantom" / "new", *by)
 
 
 def write_of_layers(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histoscope.core.contracts import (
     LocationField,
     Neighbour,
+    OwnLabels,
     Phantom,
     Sampling,
     Split,
@@ -137,7 +138,7 @@ class SurgeryDomain:
         return make_views(spec, size_px)
 
     def render(self, reader: Reader, results: Results, options: Spec, out: Path) -> Rendering:
-        """Write ``phases.csv``, a timeline and, where asked, Cholec80's text files."""
+        """Write tables, segments, chapters and pictures and, where asked, Cholec80's texts."""
         from histoscope.domains.surgery.drawings import render
         from histoscope.domains.surgery.operation_reader import OperationReader
 
@@ -197,6 +198,16 @@ class SurgeryDomain:
         at_s = index.column("at_s").to_numpy(zero_copy_only=False)[:, None]
         within = {"partner": spec.partner_s, "same": spec.same_s}
         return near_pairs(index.column("source").to_pylist(), at_s, within)
+
+    def own_labels(
+        self, path: Path, index: pa.Table, sources: Mapping[str, Mapping[str, Any]]
+    ) -> OwnLabels | None:
+        """Classes of the frames of one operation, from ``segments.json``."""
+        from histoscope.domains.surgery.segments import labels_of_samples
+
+        if path.suffix.lower() != ".json":
+            return None
+        return labels_of_samples(path, index, sources)
 
     def order(self, index: pa.Table) -> NDArray[np.float64]:
         """By presentation time."""

@@ -19,8 +19,10 @@ from histoscope.core.contracts import (
 )
 from histoscope.core.files import write_csv, write_text
 from histoscope.core.tables.typed import write_typed_csv
+from histoscope.domains.surgery.chapters import as_subrip, as_webvtt
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
+from histoscope.domains.surgery.segments import Segment, segments_of, write_segments
 from histoscope.domains.surgery.timeline import clock, interval_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
 
@@ -28,7 +30,7 @@ _NAMED = "What the model named, moment by moment. White: not recorded, or could 
 
 
 def render(reader: OperationReader, results: Results, write: str, out: Path) -> Rendering:
-    """Write ``phases.csv``, ``timeline.png``, one table a task, and other groups' text forms.
+    """Write tables, the timeline, segments with chapters, and other groups' text forms.
 
     Args:
         reader: the open operation.
@@ -51,9 +53,42 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
         *(_write_totals(answer, results, step, out) for answer in results.answers),
         Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),
     ]
+    for ending, answer in of_each(results):
+        segments = segments_of(answer, times, step)
+        artefacts += write_runs(reader.name, results, answer, segments, ending, out)
     if write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
     return Rendering(artefacts, _facts(reader, results))
+
+
+def of_each(results: Results) -> list[tuple[str, Answer]]:
+    """Answers of exclusive classes, with what hangs behind the names of their files.
+
+    Nothing where there is one such task, else a hyphen and its name.
+    """
+    exclusive = [answer for answer in results.answers if answer.task.exclusive]
+    several = len(exclusive) > 1
+    return [(f"-{answer.task.name}" if several else "", answer) for answer in exclusive]
+
+
+def write_runs(
+    name: str,
+    results: Results,
+    answer: Answer,
+    segments: Sequence[Segment],
+    ending: str,
+    out: Path,
+) -> Sequence[Artefact]:
+    """Segments to edit, and chapters for players."""
+    write_segments(out / f"segments{ending}.json", results.source.id, name, answer, segments)
+    write_text(out / f"chapters{ending}.vtt", as_webvtt(segments))
+    write_text(out / f"chapters{ending}.srt", as_subrip(segments))
+    said = {
+        f"segments{ending}.json": ("Segments", "To edit, and to give back as labels."),
+        f"chapters{ending}.vtt": ("Chapters", "WebVTT, for players and browsers."),
+        f"chapters{ending}.srt": ("Chapters", "SubRip, for players."),
+    }
+    return [Artefact(file, "data", title, text) for file, (title, text) in said.items()]
 
 
 def by_second(results: Results) -> pa.Table:

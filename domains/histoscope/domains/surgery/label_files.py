@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
 from histoscope.core.tables.spreadsheet import read_sheet
-from histoscope.domains.surgery.labels import FrameLabels, Span
-from histoscope.domains.surgery.phase_text import clock_s, read_phases
+from histoscope.domains.surgery.labels import FrameLabels, Span, in_order
+from histoscope.domains.surgery.phase_text import read_phases, seconds_of
 from histoscope.domains.surgery.phases import (
     CLASS_ORDERS,
     PHASES,
@@ -21,6 +20,7 @@ from histoscope.domains.surgery.phases import (
     phase_name,
     tool_name,
 )
+from histoscope.domains.surgery.segments import phases_in, segment_files
 from histoscope.domains.surgery.tool_text import read_tools
 from histoscope.domains.surgery.video_files import Key, natural_key, video_files
 
@@ -68,8 +68,9 @@ class LabelFiles:
     """Where the labels of operations lie.
 
     Args:
-        place: a folder with ``phase_annotations/`` and ``tool_annotations/`` (or one of them), or a
-            CSV ``case,start,end,phase``; None: no phases.
+        place: a folder with ``phase_annotations/`` and ``tool_annotations/`` (or one of them), or
+            one below which ``segments.json`` of predict lie; such a file itself, or a CSV
+            ``case,start,end,phase``; None: no phases.
         tools_csv: CSV ``case,second`` and one 0/1 column a tool, instead of the folder's tool
             files; None when there is none.
         class_order: whose ids phase files hold.
@@ -94,6 +95,8 @@ class LabelFiles:
         self._tool_names: tuple[str, ...] = TOOLS
         if place is not None and place.is_dir():
             self._find(place)
+        elif place is not None and place.suffix.lower() == ".json":
+            self._take_segments([place])
         elif place is not None:
             self._spans, self._classes = _read_spans(place)
         if tools_csv is not None:
@@ -163,8 +166,26 @@ class LabelFiles:
             self._phases = _by_key(video_files(folder / PHASE_FOLDER, "phase"))
         if (folder / TOOL_FOLDER).is_dir():
             self._tools = _by_key(video_files(folder / TOOL_FOLDER, "tool"))
-        if not self._phases and not self._tools:
-            raise DataError(f"{folder}: neither {PHASE_FOLDER}/ nor {TOOL_FOLDER}/ in it")
+        if self._phases or self._tools:
+            return
+        files = segment_files(folder)
+        if not files:
+            raise DataError(
+                f"{folder}: neither {PHASE_FOLDER}/ nor {TOOL_FOLDER}/ in it, and no segments.json "
+                "below it"
+            )
+        self._take_segments(files)
+
+    def _take_segments(self, files: Sequence[Path]) -> None:
+        spans, classes = phases_in(files)
+        names = dict(zip(classes, _canonical(classes, phase_name), strict=True))
+        self._spans = {
+            operation: [replace(one, phase=names[one.phase]) for one in some]
+            for operation, some in spans.items()
+            if some
+        }
+        found = tuple(dict.fromkeys(names.values()))
+        self._classes = PHASES if set(found) <= set(PHASES) else found
 
 
 def _by_key(files: Mapping[str, Path]) -> dict[Key, Path]:
@@ -186,13 +207,7 @@ def _read_spans(path: Path) -> tuple[dict[str, list[Span]], tuple[str, ...]]:
             raise DataError(f"{where}: an end after its start and a phase are expected")
         out.setdefault(row["case"], []).append(span)
     for case, spans in out.items():
-        spans.sort(key=lambda span: span.start_s)
-        for one, other in pairwise(spans):
-            if other.start_s < one.end_s:
-                raise DataError(
-                    f"{path}: {case}: {other.phase} begins at {other.start_s:g} s, before "
-                    f"{one.phase} ends at {one.end_s:g} s; a moment has one phase"
-                )
+        out[case] = in_order(spans, f"{path}: {case}")
     return out, PHASES if set(names) <= set(PHASES) else tuple(sorted(set(names)))
 
 
@@ -221,16 +236,3 @@ def _read_seconds(
         case = out.setdefault(row["case"], {})
         case[int(row["second"])] = [known[value] for value in values]
     return out, tuple(_canonical(columns, tool_name))
-
-
-def seconds_of(text: str, where: str) -> float:
-    """``90``, ``90.5``, ``1:30`` is refused as unclear, ``0:01:30`` is 90 seconds.
-
-    Raises:
-        DataError: neither seconds nor HH:MM:SS.
-    """
-    word = text.strip().replace(",", ".")
-    try:
-        return float(word) if (clock := clock_s(word)) is None else clock
-    except ValueError:
-        raise DataError(f"{where}: {text!r} is neither seconds nor HH:MM:SS") from None

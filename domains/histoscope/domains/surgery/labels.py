@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,22 @@ class Span:
     start_s: float
     end_s: float
     phase: str
+
+
+def in_order(spans: Sequence[Span], where: str) -> list[Span]:
+    """Spans in order of time.
+
+    Raises:
+        DataError: two overlap; a moment has one phase.
+    """
+    ordered = sorted(spans, key=lambda span: span.start_s)
+    for one, other in pairwise(ordered):
+        if other.start_s < one.end_s:
+            raise DataError(
+                f"{where}: {other.phase} begins at {other.start_s:g} s, before "
+                f"{one.phase} ends at {one.end_s:g} s; a moment has one phase"
+            )
+    return ordered
 
 
 @dataclass(frozen=True)

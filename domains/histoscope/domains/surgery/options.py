@@ -106,7 +106,7 @@ class PrepareOptions(ReadOptions):
     labels: Path | None = Field(
         None,
         description="folder with phase_annotations/ and tool_annotations/ (default: the one beside "
-        "videos/), or a CSV case,start,end,phase",
+        "videos/), a CSV case,start,end,phase, or segments.json of predict, or a folder of these",
     )
     label_rate: float | None = Field(
         None,

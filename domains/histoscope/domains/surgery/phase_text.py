@@ -141,6 +141,19 @@ def clock_s(text: str) -> float | None:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
 
+def seconds_of(text: str, where: str) -> float:
+    """``90``, ``90.5``, ``1:30`` is refused as unclear, ``0:01:30`` is 90 seconds.
+
+    Raises:
+        DataError: neither seconds nor HH:MM:SS.
+    """
+    word = text.strip().replace(",", ".")
+    try:
+        return float(word) if (clock := clock_s(word)) is None else clock
+    except ValueError:
+        raise DataError(f"{where}: {text!r} is neither seconds nor HH:MM:SS") from None
+
+
 def _malformed(path: Path, number: int, found: str) -> DataError:
     return DataError(
         f"{path}, line {number}: {found} where a frame number or HH:MM:SS.ffffff and a phase "
