@@ -23,6 +23,7 @@ from histoscope.domains.surgery.chapters import as_subrip, as_webvtt
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
 from histoscope.domains.surgery.segments import Segment, segments_of, write_segments
+from histoscope.domains.surgery.storyboard import draw_storyboard, longest
 from histoscope.domains.surgery.timeline import clock, interval_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
 
@@ -56,6 +57,7 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
     for ending, answer in of_each(results):
         segments = segments_of(answer, times, step)
         artefacts += write_runs(reader.name, results, answer, segments, ending, out)
+        artefacts += write_storyboard(reader, results, segments, f"storyboard{ending}.jpg", out)
     if write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
     return Rendering(artefacts, _facts(reader, results))
@@ -89,6 +91,23 @@ def write_runs(
         f"chapters{ending}.srt": ("Chapters", "SubRip, for players."),
     }
     return [Artefact(file, "data", title, text) for file, (title, text) in said.items()]
+
+
+def write_storyboard(
+    reader: OperationReader, results: Results, segments: Sequence[Segment], file: str, out: Path
+) -> Sequence[Artefact]:
+    """A still where each of the longest segments begins."""
+    shown = longest(segments)
+    if not shown:
+        return []
+    frames = results.rows.column("frame").to_pylist()
+    missing = draw_storyboard(reader, frames, shown, out / file)
+    of = f"The {len(shown)} longest of {len(segments)}" if len(shown) < len(segments) else "All"
+    said = f"{of} segments in order of time: the first frame of each, when it begins, how long it "
+    said += "lasts, and what the model named it."
+    if missing:
+        said += f" {missing} could not be read again and are grey."
+    return [Artefact(file, "picture", "Storyboard", said)]
 
 
 def by_second(results: Results) -> pa.Table:

@@ -8,13 +8,15 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import CorruptSample, Plan, PlanLabels, Sample, Scalar
+from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery.labels import FrameLabels
 from histoscope.domains.surgery.marks import marks_of
 from histoscope.domains.surgery.options import FrameSampling
-from histoscope.domains.surgery.picture import Measured, to_square
+from histoscope.domains.surgery.picture import Measured, to_square, to_width
 from histoscope.domains.surgery.readers.movie import Movie
 from histoscope.domains.surgery.scope import Circle, Kept, kept_of
 from histoscope.domains.surgery.timeline import moments
@@ -106,6 +108,27 @@ class OperationReader:
         places = np.searchsorted(self._movie.numbers, frames)
         found = dict(self._movie.glance(np.unique(places).tolist()))
         return [self._shown(found[place]) for place in places.tolist()]
+
+    def stills(
+        self, frames: Sequence[int], width_px: int
+    ) -> Iterator[NDArray[np.uint8] | CorruptSample]:
+        """Frames made small, of which one at a time is held at the recording's own size.
+
+        Args:
+            frames: their numbers, increasing, few.
+            width_px: of a still; it keeps its sides' ratio.
+        """
+        left = np.searchsorted(self._movie.numbers, frames).tolist()
+        while left:
+            try:
+                for _, answer in self._movie.glance(list(left)):
+                    left.pop(0)
+                    shown = self._shown(answer)
+                    yield shown if isinstance(shown, CorruptSample) else to_width(shown, width_px)
+                break
+            except (UnreadableSource, OSError, FFmpegError) as fault:  # of this one; go on behind
+                left.pop(0)
+                yield CorruptSample(f"unreadable ({fault})")
 
     def _shown(self, answer: NDArray[np.uint8] | str) -> NDArray[np.uint8] | CorruptSample:
         if isinstance(answer, str):

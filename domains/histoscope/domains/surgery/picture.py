@@ -53,6 +53,15 @@ def to_square(picture: Picture, size_px: int) -> Picture:
     return np.asarray(cv2.resize(picture, (size_px, size_px), interpolation=how), np.uint8)
 
 
+def to_width(picture: Picture, width_px: int) -> Picture:
+    """Shrink by area until it is so wide; a narrower one is as it is."""
+    height, width = picture.shape[:2]
+    if width <= width_px:
+        return picture
+    size = (width_px, max(1, round(height * width_px / width)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 class Measured:
     """Numbers on each image of a video in turn; keeps a thumbnail of the one before.
 
