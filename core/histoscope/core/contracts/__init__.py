@@ -9,6 +9,8 @@ torch, no pyarrow, no reader.
 """
 
 from histoscope.core.contracts.domain import (
+    Beside,
+    Comparing,
     Domain,
     Labelling,
     Movable,
@@ -55,8 +57,10 @@ __all__ = [
     "UNCERTAIN",
     "Answer",
     "Artefact",
+    "Beside",
     "CloseUp",
     "Column",
+    "Comparing",
     "CorruptSample",
     "Domain",
     "Export",

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from histoscope.core.config import Spec
 from histoscope.core.contracts.export import Export
 from histoscope.core.contracts.reader import CorruptSample, LocationField, Reader
-from histoscope.core.contracts.results import Artefact, CloseUp, Rendering, Results, Zoom
+from histoscope.core.contracts.results import (
+    Artefact,
+    CloseUp,
+    Column,
+    Rendering,
+    Results,
+    Zoom,
+)
 from histoscope.core.contracts.source import Roots, Sampling, Scalar, Source, Split, Unused
 
 if TYPE_CHECKING:
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
+    from histoscope.core.work.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -248,4 +256,61 @@ class Labelling(Protocol):
 
         Raises:
             DataError: it is not what it should be, or speaks of no source of these.
+        """
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What each class takes of the sources of a folder, beside the others there; of one task.
+
+    Attributes:
+        task: whose classes.
+        title: heading for a person, as "Minutes of each phase".
+        file: name of the CSV in the folder that has all of it.
+        columns: of ``rows``: the class first, then its amount.
+        rows: by id of a source one a class, as text; empty where nothing is.
+        marks: by id of a source, class to how it differs, in a word; only what stands out.
+        usual: by class the median over sources, as text.
+        said: what must be known to read it, a sentence each.
+    """
+
+    task: str
+    title: str
+    file: str
+    columns: Sequence[Column]
+    rows: Mapping[str, Sequence[Sequence[str]]]
+    marks: Mapping[str, Mapping[str, str]]
+    usual: Mapping[str, str]
+    said: Sequence[str]
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """What a domain has beside the rest that asks how much of a source a class takes.
+
+    Attributes:
+        amount_unit: in what that is said, as ``min``.
+    """
+
+    amount_unit: str
+
+    def amount(self, rows: pa.Table) -> float:
+        """How much one sample of a source stands for.
+
+        Args:
+            rows: all samples of the source, in reading order, with the columns of their location.
+        """
+
+    def set_beside(
+        self, directory: Path, about: Mapping[str, Any], outcomes: Sequence[Outcome]
+    ) -> Sequence[Beside]:
+        """Write tables of a folder of results, and say what the report shows of them.
+
+        Args:
+            directory: what ``predict`` wrote, complete or not.
+            about: what ``predict.json`` says.
+            outcomes: of its sources.
+
+        Returns:
+            One a task of which it can be said; the same files give the same.
         """

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Task
+from histoscope.core.contracts import Comparing, Task
+from histoscope.core.contracts.installed import load_domain
 from histoscope.core.data.examples import (
     Context,
     Examples,
@@ -23,6 +25,7 @@ from histoscope.core.data.selection import select
 from histoscope.core.data.store import Store
 from histoscope.core.data.units import digest_units
 from histoscope.core.errors import DataError
+from histoscope.core.evaluation.amounts import amount_errors
 from histoscope.core.evaluation.cautions import cautions_of
 from histoscope.core.evaluation.intervals import Ends, bootstrap
 from histoscope.core.evaluation.measure import Scores, Thresholds, measure
@@ -55,7 +58,7 @@ SUMMARY = (
     ),
     *("cautions", "balanced_accuracy", "auc", "recall"),
     *("mean_average_precision", "mean_average_precision_by_unit", "average_precision"),
-    *("finding", "certain"),
+    *("finding", "certain", "amounts"),
 )
 
 
@@ -124,9 +127,26 @@ def evaluate(
     for place, test in tests.items():
         head = package.info.heads[place]
         measured = measured_of(head, test, scores[place], head.thresholds or [])
-        body["tasks"][head.task] = {**measured, "cautions": cautions[place]}
+        off = _amounts(store, test, scores[place])
+        body["tasks"][head.task] = {**measured, **off, "cautions": cautions[place]}
     write_evaluation(out, body, [(test, scores[place]) for place, test in tests.items()])
     return body
+
+
+def _amounts(store: Store, test: Examples, scores: Scores) -> dict[str, Any]:
+    """Under ``amounts`` what :func:`amount_errors` says of the draw that predicts, with its unit.
+
+    Nothing where the domain does not ask for amounts.
+    """
+    domain = load_domain(store.domain)
+    if not (isinstance(domain, Comparing) and test.task.exclusive and test.task.level == "sample"):
+        return {}
+    of = store.index.column("source")
+    each = {
+        name: domain.amount(store.index.filter(pc.equal(of, name)))
+        for name in sorted(set(test.sources))
+    }
+    return {"amounts": {"unit": domain.amount_unit, **amount_errors(test, scores[0], each)}}
 
 
 def write_evaluation(
