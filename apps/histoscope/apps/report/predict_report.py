@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from histoscope.apps.report.beside import of_source, overview
 from histoscope.apps.report.package import in_words, package_lines, quality_of
 from histoscope.apps.report.page import TEMPLATES, write_page
 from histoscope.apps.report.sources import PICTURES_BYTES, bytes_for, view_source
@@ -18,6 +19,7 @@ from histoscope.core import __version__
 from histoscope.core.contracts.results import UNCERTAIN, UNCERTAIN_COLOUR
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of, digest_of_bytes
+from histoscope.core.stages.beside import set_beside
 from histoscope.core.stages.predict import RESULTS, read_results
 from histoscope.core.work.outcome import DONE, Outcome
 
@@ -47,6 +49,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
     paged, most = tally["done"] > ONE_PAGE, bytes_for(tally["done"])
     wrong, wanted = known_false_calls(about, heads), suspicion(about, heads)
     zooms = write_zoom_pages(directory, outcomes)
+    beside = set_beside(directory, about, outcomes)
     sources = list[dict[str, Any]]()
     for outcome in outcomes:
         folder = directory / RESULTS / outcome.source.id
@@ -55,10 +58,13 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         if not (paged and outcome.status == "done"):
             (folder / "report.html").unlink(missing_ok=True)  # of an earlier outcome
         if paged and outcome.status == "done":
-            source = _on_its_page(directory, outcome, wrong, zooms.get(outcome.source.id), anew)
+            its = of_source(beside, outcome.source.id)
+            zoom = zooms.get(outcome.source.id)
+            source = _on_its_page(directory, outcome, wrong, zoom, its, anew)
         else:
             base = f"{RESULTS}/{outcome.source.id}/"
             source = view_source(directory / RESULTS, outcome, most, wrong, base)
+            source["beside"] = of_source(beside, outcome.source.id)
         sources.append({**source, "zoom": zooms.get(outcome.source.id, "")})
     if wanted:
         sources.sort(key=lambda one: -one["suspicious"]["score"] if one["suspicious"] else 1.0)
@@ -78,6 +84,7 @@ def write_predict_report(directory: Path, *, anew: bool = False) -> Path:
         samples=sum(outcome.samples for outcome in outcomes),
         corrupt=sum(outcome.corrupt for outcome in outcomes),
         wanted=wanted,
+        compared=overview(beside, sources, heads),
         several_roots=len({outcome.source.root for outcome in outcomes}) > 1,
         paged=paged,
         provenance={
@@ -95,17 +102,19 @@ def _on_its_page(
     outcome: Outcome,
     wrong: Mapping[str, Mapping[str, str]],
     zoom: str | None,
+    beside: Sequence[Mapping[str, Any]],
     anew: bool,
 ) -> dict[str, Any]:
     """Write the page of a source, unless there is one of it; what the index shows."""
     results = directory / RESULTS
     folder = results / outcome.source.id
-    told = json.dumps([wrong, zoom], sort_keys=True).encode()
+    rows = [[one["title"], one["rows"]] for one in beside]  # they change with the other sources
+    told = json.dumps([wrong, zoom, *rows], sort_keys=True).encode()
     made_of = digest_of_bytes([_program(), told, content_of(folder / DONE)])
     page = folder / "report.html"
     if anew or not _is_of(page, made_of):
         source = view_source(results, outcome, PICTURES_BYTES, wrong)
-        source["zoom"] = f"../../{zoom}" if zoom else ""
+        source |= {"zoom": f"../../{zoom}" if zoom else "", "beside": beside}
         write_page(page, "source.html.j2", source=source, made_of=made_of)
     view = view_source(results, outcome, 0, wrong)
     return {**view, "page": f"{RESULTS}/{outcome.source.id}/report.html"}

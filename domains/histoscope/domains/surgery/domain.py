@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from histoscope.core.config import Spec
     from histoscope.core.contracts import (
         Artefact,
+        Beside,
         CloseUp,
         CorruptSample,
         Export,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
+    from histoscope.core.work.outcome import Outcome
 
 LONGEST_S = 10.0  # a moment later than this is no context any more
 LOCATION = (
@@ -75,6 +77,7 @@ class SurgeryDomain:
     }
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
     naming: Naming = NAMING
+    amount_unit: str = "min"
     checks: Mapping[str, str] = {"av": "av:__version__", "decord2": "decord:__version__"}
 
     def find(self, roots: Roots, options: Spec) -> Iterator[Source | Unused]:
@@ -219,6 +222,20 @@ class SurgeryDomain:
         from histoscope.domains.surgery.timeline import gaps
 
         return gaps(rows.column("at_s").to_numpy())
+
+    def amount(self, rows: pa.Table) -> float:
+        """Minutes that a sampled frame stands for."""
+        from histoscope.domains.surgery.durations import minutes_a_frame
+
+        return minutes_a_frame(rows)
+
+    def set_beside(
+        self, directory: Path, about: Mapping[str, Any], outcomes: Sequence[Outcome]
+    ) -> Sequence[Beside]:
+        """Minutes of each phase beside those of the other operations: ``durations.csv``."""
+        from histoscope.domains.surgery.durations import set_beside
+
+        return set_beside(directory, about, outcomes)
 
     def phantom(self, out: Path, seed: int) -> Phantom:
         """Operations of seven phases with tools, as short H.264 videos."""

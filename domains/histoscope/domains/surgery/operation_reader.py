@@ -127,8 +127,9 @@ class OperationReader:
                     yield shown if isinstance(shown, CorruptSample) else to_width(shown, width_px)
                 break
             except (UnreadableSource, OSError, FFmpegError) as fault:  # of this one; go on behind
-                left.pop(0)
-                yield CorruptSample(f"unreadable ({fault})")
+                if left:
+                    left.pop(0)
+                    yield CorruptSample(f"unreadable ({fault})")
 
     def _shown(self, answer: NDArray[np.uint8] | str) -> NDArray[np.uint8] | CorruptSample:
         if isinstance(answer, str):
