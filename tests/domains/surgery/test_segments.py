@@ -233,3 +233,27 @@ def test_two_files_of_one_operation_and_other_tasks_are_refused(
     step.write_text(first.read_text().replace('"task": "phase"', '"task": "step"'))
     assert prepared(predicted, step, tmp_path / "store") == 2
     assert "'histoscope labels STORE" in capsys.readouterr().err
+
+
+def test_the_page_shows_all_of_it_and_report_makes_it_anew(predicted: Path):
+    folder = predicted / "results"
+    page, table = (folder / "report.html").read_text(), (folder / "durations.csv").read_bytes()
+    for said in ("Storyboard", "Minutes of each phase", "Error unknown", "Low confidence of phase"):
+        assert said in page
+    (folder / "durations.csv").unlink()
+    assert command("report", folder) == 0
+    assert (folder / "durations.csv").read_bytes() == table
+    assert (folder / "report.html").read_text() == page
+
+
+def test_predicted_twice_the_files_are_the_same(predicted: Path, tmp_path: Path):
+    by = ("--package", predicted / "package", "--workers", 0)
+    assert command("predict", predicted / "phantom" / "new", *by, "--out", tmp_path) == 0
+    first = {
+        file.relative_to(predicted / "results"): file.read_bytes()
+        for file in (predicted / "results").rglob("*")
+        if file.is_file()
+    }
+    assert {file.name for file in first} >= {"segments.json", "chapters.vtt", "storyboard.jpg"}
+    for name, data in first.items():
+        assert (tmp_path / name).read_bytes() == data, name

@@ -72,7 +72,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=visible,
     )
-    environment.filters.update(colour=safe_colour, count=count, fraction=fraction, share=share)
+    environment.filters.update(
+        breakable=breakable, colour=safe_colour, count=count, fraction=fraction, share=share
+    )
     return environment
 
 
@@ -103,6 +105,12 @@ def safe_colour(value: object) -> str:
     """``#rrggbb``, grey for anything else."""
     text = str(value)
     return text if _COLOUR.fullmatch(text) else NO_COLOUR
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken where a capital or a figure follows a small letter."""
+    parts = re.split(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[_/-])", str(visible(name)))
+    return Markup("<wbr>").join(parts)
 
 
 def count(number: int) -> str:

@@ -13,7 +13,7 @@ from histoscope.apps.report.suspects import gallery
 from histoscope.core.contracts import Column
 from histoscope.core.work.outcome import Outcome
 
-PICTURES_BYTES = 150_000  # of one source, before base64
+PICTURES_BYTES = 300_000  # of one source, before base64
 PAGE_BYTES = 24_000_000  # of all sources
 LEAST_BYTES = 20_000
 GALLERY = 4  # of the bytes of a picture, one of those that show suspicious samples has a part

@@ -266,6 +266,7 @@ class Beside:
     Attributes:
         task: whose classes.
         title: heading for a person, as "Minutes of each phase".
+        unit: of amounts, as ``min``.
         file: name of the CSV in the folder that has all of it.
         columns: of ``rows``: the class first, then its amount.
         rows: by id of a source one a class, as text; empty where nothing is.
@@ -276,6 +277,7 @@ class Beside:
 
     task: str
     title: str
+    unit: str
     file: str
     columns: Sequence[Column]
     rows: Mapping[str, Sequence[Sequence[str]]]

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from histoscope.core.contracts import (
     Answer,
     Artefact,
-    Column,
     Reader,
     Rendering,
     Results,
 )
 from histoscope.core.files import write_csv, write_text
-from histoscope.core.tables.typed import write_typed_csv
 from histoscope.domains.surgery.chapters import as_subrip, as_webvtt
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
 from histoscope.domains.surgery.segments import Segment, segments_of, write_segments
 from histoscope.domains.surgery.storyboard import draw_storyboard, longest
-from histoscope.domains.surgery.timeline import clock, interval_s, moments
+from histoscope.domains.surgery.timeline import clock, interval_s, lasting_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
+from histoscope.domains.surgery.totals import low_facts, write_totals, write_use
 
 _NAMED = "What the model named, moment by moment. White: not recorded, or could not be read. "
 
@@ -40,7 +39,7 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
         out: folder of this source.
     """
     times = results.rows.column("at_s").to_numpy()
-    step = interval_s(times) or 1.0
+    step, each = interval_s(times) or 1.0, lasting_s(times)
     write_csv(out / "phases.csv", by_second(results))
     draw_timeline(results, times, step, out / "timeline.png")
     artefacts = [
@@ -51,16 +50,19 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
             f"{_NAMED if results.answers else ''}The last row shows frames that are black, "
             "repeated, or may show the room and not the patient.",
         ),
-        *(_write_totals(answer, results, step, out) for answer in results.answers),
+        *(write_totals(answer, results, each, out) for answer in results.answers),
         Artefact("phases.csv", "data", "Second by second", "Time, frame, answers and scores."),
     ]
+    phases = [answer for answer in results.answers if answer.task.exclusive]
+    for answer in results.answers:
+        artefacts += [] if answer.task.exclusive else write_use(answer, phases, each, out)
     for ending, answer in of_each(results):
         segments = segments_of(answer, times, step)
         artefacts += write_runs(reader.name, results, answer, segments, ending, out)
         artefacts += write_storyboard(reader, results, segments, f"storyboard{ending}.jpg", out)
     if write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
-    return Rendering(artefacts, _facts(reader, results))
+    return Rendering(artefacts, _facts(reader, results) | low_facts(phases, each))
 
 
 def of_each(results: Results) -> list[tuple[str, Answer]]:
@@ -151,24 +153,6 @@ def _answer_columns(
         scores = answer.probabilities[chosen, place].astype(np.float64).round(6)
         columns[f"p_{name}"] = pa.array(scores, pa.float64(), mask=bad)
     return columns
-
-
-def _write_totals(answer: Answer, results: Results, step_s: float, out: Path) -> Artefact:
-    """When each class first and last holds, and for how long in all."""
-    times = results.rows.column("at_s").to_numpy()
-    held, task = answer.chosen(), answer.task
-    good = max(1, int(_readable(answer).sum()))
-    found = [times[one] for one in held.T]  # of each class
-    columns = {
-        Column("class"): answer.kinds,
-        Column("first"): [clock(one[0]) if len(one) else None for one in found],
-        Column("last"): [clock(one[-1]) if len(one) else None for one in found],
-        Column("total"): [clock(n * step_s) for n in held.sum(axis=0)],
-        Column("share", "share"): (held.sum(axis=0) / good).round(6),
-    }
-    said = "First and last moment, time in all, and its part of what could be read."
-    file = out / f"totals-{task.name}.csv"
-    return write_typed_csv(file, task.name.capitalize(), said, columns, task.name)
 
 
 def _readable(answer: Answer) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from histoscope.core.contracts import Beside, Column
 from histoscope.core.files import write_csv
 from histoscope.core.tables.typed import ARROW
 from histoscope.core.work.outcome import Outcome
-from histoscope.domains.surgery.timeline import interval_s
+from histoscope.domains.surgery.timeline import lasting_s
 
 FILE = "durations.csv"
 FEWEST = 5  # operations, others or evaluated, below which nothing is called an outlier
@@ -45,8 +45,8 @@ class Error:
 
 
 def minutes_a_frame(rows: pa.Table) -> float:
-    """How long a sampled frame stands for, min: the median step between them; of one frame 1 s."""
-    return (interval_s(rows.column("at_s").to_numpy()) or 1.0) / 60
+    """How long a sampled frame stands for, min; see :func:`lasting_s`."""
+    return lasting_s(rows.column("at_s").to_numpy()) / 60
 
 
 def set_beside(
@@ -211,7 +211,7 @@ def _beside(
         for name in classes
     }
     title = f"Minutes of each {task}"
-    return Beside(task, title, FILE, SHOWN, rows, marks, usual, said)
+    return Beside(task, title, "min", FILE, SHOWN, rows, marks, usual, said)
 
 
 def _cell(name: str, value: str | float | None) -> str:
@@ -219,7 +219,8 @@ def _cell(name: str, value: str | float | None) -> str:
         return "unknown" if name.startswith("error") else ""
     if isinstance(value, str):
         return value
-    return f"{value:+.1f}" if name == "off_min" else f"{value:.1f}"
+    tenths = round(value, 1) + 0.0  # of -0.0 nothing is to be seen
+    return f"{tenths:+.1f}" if name == "off_min" and tenths else f"{tenths:.1f}"
 
 
 def sentences(
@@ -231,7 +232,7 @@ def sentences(
     doubted: bool,
 ) -> list[str]:
     """What must be known before the minutes are believed."""
-    said = ["Minutes are sampled frames times the median step between them."]
+    said = ["Minutes are sampled frames times the mean step between them, pauses left out."]
     if lost:
         many = "1 finished operation is" if lost == 1 else f"{lost} finished operations are"
         said.append(f"{many} left out: predictions.parquet cannot be read.")

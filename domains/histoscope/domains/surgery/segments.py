@@ -21,10 +21,10 @@ from histoscope.core.files import read_json, write_json
 from histoscope.domains.surgery.labels import PHASE, Span, in_order
 from histoscope.domains.surgery.marks import runs
 from histoscope.domains.surgery.phase_text import seconds_of
+from histoscope.domains.surgery.timeline import NEAR
 from histoscope.domains.surgery.video_files import NAMING
 
 SEGMENTS = ("histoscope.segments", 1)
-NEAR = 1.5  # times the step; what is further apart does not touch
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ def _draw_words(sheet: Image.Image, one: Segment, left: int, top: int) -> None:
     """A strip in the colour of the class, the time, and its name."""
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((left, top, left + WIDTH_PX - 1, top + STRIP_PX - 1), fill=one.colour)
-    lasts = f"{clock(one.start_s)}  for {clock(one.end_s - one.start_s)}"
+    length_s = one.end_s - one.start_s
+    lasts = f"{clock(one.start_s)}  for "
+    lasts += clock(length_s) if length_s >= 60 else f"{length_s:.3g} s"
     for line, text in enumerate((lasts, " ".join(one.kind.split()))):
         place = left, top + STRIP_PX + 4 + line * (LETTERS_PX + 5)
         draw.text(place, shortened(text, WIDTH_PX), INK, _font())
