@@ -1,4 +1,4 @@
-"""Every command in the README is one that the program understands."""
+"""Every command in the README and the page for researchers is one that the program understands."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from histoscope.apps.cli import main
 HOUSE = Path(__file__).resolve().parents[1]
 
 
-def commands() -> list[list[str]]:
+def commands(page: str = "README.md") -> list[list[str]]:
     """Words of each ``histoscope ...`` line inside the shell blocks."""
-    text = (HOUSE / "README.md").read_text(encoding="utf-8")
+    text = (HOUSE / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     found = []
@@ -41,8 +41,8 @@ def test_the_readme_holds_the_whole_road():
     }
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_command_of_the_readme_is_understood(words: list[str]):
+@pytest.mark.parametrize("words", [*commands(), *commands("docs/cholec80.md")], ids=" ".join)
+def test_a_command_of_the_pages_is_understood(words: list[str]):
     group: click.Group = main
     name, *rest = words
     context = group.make_context("histoscope", [name])
