@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def write_page(
     path: Path,
     template: str,
     sheet: str = "style.css",
-    script: str | None = None,
+    script: str | Sequence[str] = (),
     *,
     beside: bool = False,
     **values: Any,
@@ -42,7 +43,8 @@ def write_page(
         path: of the page, which is returned.
         template: its file.
         sheet: file of the style sheet.
-        script: file of the only script that may run; None: no script may.
+        script: file of the only script that may run, or files that are one together; none: no
+            script may.
         beside: whether pictures that lie beside the page are shown.
         values: what the template names.
     """
@@ -50,8 +52,9 @@ def write_page(
     style = (TEMPLATES / sheet).read_text(encoding="utf-8")
     pictures = "data: 'self' file:" if beside else "data:"
     policy = f"default-src 'none'; img-src {pictures}; style-src {_hash(style)}; "
-    if script is not None:
-        code = (TEMPLATES / script).read_text(encoding="utf-8")
+    files = [script] if isinstance(script, str) else script
+    if files:
+        code = "".join((TEMPLATES / file).read_text(encoding="utf-8") for file in files)
         policy += f"script-src {_hash(code)}; "
         values["script"] = Markup(code)  # noqa: S704 - our own file
     policy += "base-uri 'none'; form-action 'none'"

@@ -14,6 +14,7 @@ from histoscope.core.contracts.results import (
     Artefact,
     CloseUp,
     Column,
+    Course,
     Rendering,
     Results,
     Zoom,
@@ -315,4 +316,39 @@ class Comparing(Protocol):
 
         Returns:
             One a task of which it can be said; the same files give the same.
+        """
+
+
+@runtime_checkable
+class Reviewable(Protocol):
+    """What a domain has beside the rest whose sources are labelled by stretches of time.
+
+    Its options of the command ``review`` say how sources are found, and which labels are known.
+
+    Attributes:
+        reviewed: the task that stretches are labels of, and the last column of their file.
+    """
+
+    reviewed: str
+
+    def called(self, source: Source) -> str:
+        """What files of labels call a source."""
+
+    def course(self, reader: Reader, rows: pa.Table) -> Course:
+        """From when the samples of an open source count, and when it ends.
+
+        Args:
+            reader: of the source.
+            rows: all of its plan.
+        """
+
+    def stills(
+        self, reader: Reader, rows: pa.Table, places: Sequence[int]
+    ) -> Iterator[NDArray[np.uint8] | CorruptSample]:
+        """Samples as they were recorded, RGB, one a place, each read when it is asked for.
+
+        Args:
+            reader: of their source, open.
+            rows: all of its plan.
+            places: rows of some, increasing; any number.
         """

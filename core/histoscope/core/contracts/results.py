@@ -189,6 +189,19 @@ class CloseUp:
 
 
 @dataclass(frozen=True)
+class Course:
+    """A source in time.
+
+    Attributes:
+        starts_s: from when each sample counts, from 0, increasing, (samples,), s.
+        end_s: when the source ends, s.
+    """
+
+    starts_s: NDArray[np.float64]
+    end_s: float
+
+
+@dataclass(frozen=True)
 class Zoom:
     """A source as pictures of every scale, in the layout of Deep Zoom Images.
 

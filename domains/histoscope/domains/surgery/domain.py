@@ -23,6 +23,7 @@ from histoscope.domains.surgery.options import (
     PrepareOptions,
     ReadOptions,
     RelationOptions,
+    ReviewOptions,
 )
 from histoscope.domains.surgery.splits import published_splits
 from histoscope.domains.surgery.video_files import NAMING
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Beside,
         CloseUp,
         CorruptSample,
+        Course,
         Export,
         Reader,
         Rendering,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
+    from histoscope.domains.surgery.operation_reader import OperationReader
     from histoscope.core.work.outcome import Outcome
 
 LONGEST_S = 10.0  # a moment later than this is no context any more
@@ -74,7 +77,9 @@ class SurgeryDomain:
         "predict": PredictOptions,
         "embed": ReadOptions,
         "relations": RelationOptions,
+        "review": ReviewOptions,
     }
+    reviewed: str = "phase"
     splits: Mapping[str, Mapping[str, Split]] = published_splits()
     naming: Naming = NAMING
     amount_unit: str = "min"
@@ -177,11 +182,8 @@ class SurgeryDomain:
     ) -> Iterable[CloseUp | CorruptSample]:
         """Frames at the recording's own size."""
         from histoscope.domains.surgery.closeup import close_ups
-        from histoscope.domains.surgery.operation_reader import OperationReader
 
-        if not isinstance(reader, OperationReader):
-            raise DataError(f"surgery shows what it has opened, not {type(reader).__name__}")
-        return close_ups(reader, rows, places)
+        return close_ups(_opened(reader), rows, places)
 
     def files(self, source: Source, roots: Roots) -> Sequence[Path]:
         """A recording's parts; none of a folder of frames."""
@@ -223,6 +225,24 @@ class SurgeryDomain:
 
         return gaps(rows.column("at_s").to_numpy())
 
+    def called(self, source: Source) -> str:
+        """What label files call an operation."""
+        return str(source.told.name)
+
+    def course(self, reader: Reader, rows: pa.Table) -> Course:
+        """See :func:`~histoscope.domains.surgery.closeup.course`."""
+        from histoscope.domains.surgery.closeup import course
+
+        return course(_opened(reader), rows)
+
+    def stills(
+        self, reader: Reader, rows: pa.Table, places: Sequence[int]
+    ) -> Iterator[NDArray[np.uint8] | CorruptSample]:
+        """Frames at the recording's own size."""
+        from histoscope.domains.surgery.closeup import stills
+
+        return stills(_opened(reader), rows, places)
+
     def amount(self, rows: pa.Table) -> float:
         """Minutes that a sampled frame stands for."""
         from histoscope.domains.surgery.durations import minutes_a_frame
@@ -255,3 +275,12 @@ class SurgeryDomain:
             },
             tasks=["phase", "tools"],
         )
+
+
+def _opened(reader: Reader) -> OperationReader:
+    """A reader of ours. Raises DataError: another domain's."""
+    from histoscope.domains.surgery.operation_reader import OperationReader
+
+    if not isinstance(reader, OperationReader):
+        raise DataError(f"surgery shows what it has opened, not {type(reader).__name__}")
+    return reader

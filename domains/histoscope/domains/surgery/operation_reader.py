@@ -67,6 +67,16 @@ class OperationReader:
     def __exit__(self, *fault: object) -> None:
         """Nothing is held open between two reads."""
 
+    @property
+    def fps(self) -> float:
+        """Moments a second."""
+        return self._sampling.fps
+
+    @property
+    def length_s(self) -> float:
+        """From the first frame to the end of the last; of extracted frames, to the next moment."""
+        return max(float(self._movie.facts["duration_s"] or 0), float(self._movie.times_s[-1]))
+
     def plan(self) -> Plan:
         """One row a moment, with labels joined by the source's frame number."""
         movie, places = self._movie, self._places
@@ -108,6 +118,14 @@ class OperationReader:
         places = np.searchsorted(self._movie.numbers, frames)
         found = dict(self._movie.glance(np.unique(places).tolist()))
         return [self._shown(found[place]) for place in places.tolist()]
+
+    def whole_pictures(
+        self, frames: NDArray[np.int64]
+    ) -> Iterator[NDArray[np.uint8] | CorruptSample]:
+        """As :meth:`pictures`, of any number of frames, increasing: one at a time, in one pass."""
+        places = np.searchsorted(self._movie.numbers, frames)
+        for _, answer in self._movie.read(places.tolist()):
+            yield self._shown(answer)
 
     def stills(
         self, frames: Sequence[int], width_px: int

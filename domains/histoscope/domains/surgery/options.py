@@ -100,8 +100,8 @@ class PredictOptions(ReadOptions):
     )
 
 
-class PrepareOptions(ReadOptions):
-    """Options of ``prepare``: how to read, and where labels are."""
+class ReviewOptions(ReadOptions):
+    """Options of ``review``: how to read, and where labels of phases are."""
 
     labels: Path | None = Field(
         None,
@@ -116,10 +116,15 @@ class PrepareOptions(ReadOptions):
         description="numbers a second in label files: 1 where they count seconds; by itself they "
         "count the frames of the source",
     )
-    tools_csv: Path | None = Field(None, description="CSV case,second and one 0/1 column a tool")
     class_order: ClassOrder = Field(
         "cholec80", description="which phase an id stands for, in label files that have ids"
     )
+
+
+class PrepareOptions(ReviewOptions):
+    """Options of ``prepare``: how to read, and where labels are."""
+
+    tools_csv: Path | None = Field(None, description="CSV case,second and one 0/1 column a tool")
 
 
 def _checked(pattern: str | None, wanted: int, example: str) -> str | None:

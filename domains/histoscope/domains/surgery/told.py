@@ -13,7 +13,7 @@ from histoscope.core.tables.names import listed
 from histoscope.domains.surgery.discovery import Operation, label_folder
 from histoscope.domains.surgery.label_files import LabelFiles, others_of
 from histoscope.domains.surgery.labels import FrameLabels
-from histoscope.domains.surgery.options import PrepareOptions, ReadOptions
+from histoscope.domains.surgery.options import PrepareOptions, ReadOptions, ReviewOptions
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def with_told(
         DataError: label files that were asked for are not what they should be, or speak of no
             operation.
     """
-    prepare = options if isinstance(options, PrepareOptions) else None
-    known = _Known(prepare, found) if prepare else None
+    labelled = options if isinstance(options, ReviewOptions) else None
+    known = _Known(labelled, found) if labelled else None
     any_labels = False
     for source, one in found:
         told = ToldOfOperation(one.name, [part.name for part in one.parts], options)
@@ -57,19 +57,25 @@ def with_told(
             told = replace(told, labels=labels, fault=fault)
         any_labels = any_labels or bool(parts)
         yield replace(source, told=told, given=digest_of_bytes(parts) if parts else "")
-    asked = prepare and (prepare.labels or prepare.tools_csv)
+    asked = labelled and (labelled.labels or tools_of(labelled))
     if asked and not any_labels:
         raise DataError(f"{asked}: speaks of no operation here; label files are named after videos")
     if known is not None:
         yield from known.unused()
 
 
+def tools_of(options: ReviewOptions) -> Path | None:
+    """The CSV of tools, for which ``review`` does not ask."""
+    return options.tools_csv if isinstance(options, PrepareOptions) else None
+
+
 class _Known:
     """Label files of all operations, each place opened once."""
 
-    def __init__(self, options: PrepareOptions, found: Sequence[tuple[Source, Operation]]) -> None:
+    def __init__(self, options: ReviewOptions, found: Sequence[tuple[Source, Operation]]) -> None:
         self._options = options
-        self._asked = options.labels or options.tools_csv
+        self._tools = tools_of(options)
+        self._asked = options.labels or self._tools
         self._opened = dict[Path | None, LabelFiles | str]()
         self._operations = dict[Path | None, list[tuple[str, str | None]]]()
         self._without = dict[Path | None, list[str]]()
@@ -79,7 +85,7 @@ class _Known:
     def of(self, one: Operation, case: str | None) -> tuple[FrameLabels | None, list[bytes], str]:
         """Labels by an operation's name, or its case; all that speaks of it; and a fault."""
         place = self._place(one)
-        if place is None and self._options.tools_csv is None:
+        if place is None and self._tools is None:
             return None, [], ""
         if place not in self._opened:
             self._opened[place] = self._open(place)
@@ -112,7 +118,7 @@ class _Known:
         """The fault where those found beside the videos are not what they should be."""
         options = self._options
         try:
-            return LabelFiles(place, options.tools_csv, options.class_order, options.label_rate)
+            return LabelFiles(place, self._tools, options.class_order, options.label_rate)
         except DataError as fault:
             if self._asked:
                 raise
