@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "choose a recipe of pretraining on a store and its few labels",
     "finetune": "turn an encoder and a few labels into a model package",
     "suggest": "choose the samples most worth a label, with a page to label them",
+    "review": "pages to label operations by time, beginning with what a package says",
     "labels": "take labels given by hand into a store",
     "evaluate": "score a package on labelled samples that it has not seen",
     "compare": "compare two evaluations draw by draw",

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from histoscope.core.tables.names import Naming
     from histoscope.core.views.plan import ViewPlan
     from histoscope.core.views.spec import ViewsSpec
-    from histoscope.domains.surgery.operation_reader import OperationReader
     from histoscope.core.work.outcome import Outcome
+    from histoscope.domains.surgery.operation_reader import OperationReader
 
 LONGEST_S = 10.0  # a moment later than this is no context any more
 LOCATION = (

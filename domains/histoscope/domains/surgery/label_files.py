@@ -10,7 +10,7 @@ import numpy as np
 
 from histoscope.core.errors import DataError
 from histoscope.core.files import content_of
-from histoscope.core.tables.spreadsheet import read_sheet
+from histoscope.core.tables.spreadsheet import Sheet, read_sheet
 from histoscope.domains.surgery.labels import FrameLabels, Span, in_order
 from histoscope.domains.surgery.phase_text import read_phases, seconds_of
 from histoscope.domains.surgery.phases import (
@@ -68,9 +68,9 @@ class LabelFiles:
     """Where the labels of operations lie.
 
     Args:
-        place: a folder with ``phase_annotations/`` and ``tool_annotations/`` (or one of them), or
-            one below which ``segments.json`` of predict lie; such a file itself, or a CSV
-            ``case,start,end,phase``; None: no phases.
+        place: a folder with ``phase_annotations/`` and ``tool_annotations/`` (or one of them), one
+            below which ``segments.json`` of predict lie, or a folder of CSVs
+            ``case,start,end,phase``; one such file itself; None: no phases.
         tools_csv: CSV ``case,second`` and one 0/1 column a tool, instead of the folder's tool
             files; None when there is none.
         class_order: whose ids phase files hold.
@@ -98,7 +98,7 @@ class LabelFiles:
         elif place is not None and place.suffix.lower() == ".json":
             self._take_segments([place])
         elif place is not None:
-            self._spans, self._classes = _read_spans(place)
+            self._spans, self._classes = _read_spans([place], place)
         if tools_csv is not None:
             self._seconds, self._tool_names = _read_seconds(tools_csv)
             self._tools = {}  # one question, one source of answers: their classes may differ
@@ -168,13 +168,16 @@ class LabelFiles:
             self._tools = _by_key(video_files(folder / TOOL_FOLDER, "tool"))
         if self._phases or self._tools:
             return
-        files = segment_files(folder)
-        if not files:
+        if files := segment_files(folder):
+            self._take_segments(files)
+            return
+        tables = [file for file in sorted(folder.iterdir()) if file.suffix.lower() == ".csv"]
+        if not tables:
             raise DataError(
-                f"{folder}: neither {PHASE_FOLDER}/ nor {TOOL_FOLDER}/ in it, and no segments.json "
-                "below it"
+                f"{folder}: neither {PHASE_FOLDER}/ nor {TOOL_FOLDER}/ in it, no segments.json "
+                "below it, nor CSVs case,start,end,phase"
             )
-        self._take_segments(files)
+        self._spans, self._classes = _read_spans(tables, folder)
 
     def _take_segments(self, files: Sequence[Path]) -> None:
         spans, classes = phases_in(files)
@@ -193,22 +196,35 @@ def _by_key(files: Mapping[str, Path]) -> dict[Key, Path]:
     return {natural_key(name): file for name, file in files.items()}
 
 
-def _read_spans(path: Path) -> tuple[dict[str, list[Span]], tuple[str, ...]]:
-    """Spans by case, and the phases: Cholec80's order where all are its, else sorted."""
-    sheet = read_sheet(path)
-    for column in ("case", "start", "end", "phase"):
-        sheet.column(column)
-    names = _canonical([row["phase"] for _, row in sheet.rows], phase_name)
+def _read_spans(
+    files: Sequence[Path], place: Path
+) -> tuple[dict[str, list[Span]], tuple[str, ...]]:
+    """Spans by case of all files, and the phases: Cholec80's order where all are its, else sorted.
+
+    Args:
+        files: CSVs; what one says of a case may go on in another.
+        place: what a person gave, for messages.
+    """
+    told = [
+        (f"{path}, line {line}", row) for path in files for line, row in _rows_of_spans(path).rows
+    ]
+    names = _canonical([row["phase"] for _, row in told], phase_name)
     out: dict[str, list[Span]] = {}
-    for (line, row), name in zip(sheet.rows, names, strict=True):
-        where = f"{path}, line {line}"
+    for (where, row), name in zip(told, names, strict=True):
         span = Span(seconds_of(row["start"], where), seconds_of(row["end"], where), name)
         if not 0 <= span.start_s < span.end_s < np.inf or not name:
             raise DataError(f"{where}: an end after its start and a phase are expected")
         out.setdefault(row["case"], []).append(span)
     for case, spans in out.items():
-        out[case] = in_order(spans, f"{path}: {case}")
+        out[case] = in_order(spans, f"{place}: {case}")
     return out, PHASES if set(names) <= set(PHASES) else tuple(sorted(set(names)))
+
+
+def _rows_of_spans(path: Path) -> Sheet:
+    sheet = read_sheet(path)
+    for column in ("case", "start", "end", "phase"):
+        sheet.column(column)
+    return sheet
 
 
 def _canonical(names: Sequence[str], known: Callable[[str], str]) -> list[str]:
