@@ -18,7 +18,9 @@ OPTIONS = (
     *("--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe"),
 )
 WAIT_S = 900
-CODES = {"Enter": 13, "Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39}
+CODES = {"Enter": 13, "Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39, "Delete": 46}
+CODES |= {",": 188, ".": 190, "Home": 36, "End": 35, "Tab": 9}
+MODIFIERS = {"Alt": 1, "Control": 2, "Shift": 8}
 
 
 class Tab:
@@ -38,13 +40,24 @@ class Tab:
         return answer["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        """Press keys one after the other, as a person does."""
-        for key in keys:
-            more = {"text": key} if len(key) == 1 else {}
+        """Press keys one after the other, as a person does; ``Alt+Shift+ArrowLeft`` holds two."""
+        for word in keys:
+            *held, key = word.split("+")
+            more = {"text": key} if len(key) == 1 and not held else {}
             code = CODES.get(key) or ord(key.upper())
-            common = {"key": key, "windowsVirtualKeyCode": code}
+            modifiers = sum(MODIFIERS[one] for one in held)
+            common = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
             self._send("Input.dispatchKeyEvent", type="keyDown", **common, **more)
             self._send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        """Press the mouse at the first point, move it over the others, and let it go."""
+        held = {"button": "left", "buttons": 1, "clickCount": 1}
+        for place, (x, y) in enumerate(points):
+            kind = "mouseMoved" if place else "mousePressed"
+            self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
+        x, y = points[-1]
+        self._send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left")
 
     def load(self, page: Path) -> None:
         """Open a local page and wait until it is drawn."""
