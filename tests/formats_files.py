@@ -319,6 +319,8 @@ def write_operations(given: Path, out: Path) -> None:
     results = out / "predictions-of-operations"
     forms = ("--write", "cholec80", "--suspicious", "Hook")
     command(0, "predict", phantom / "new", *forms, "--out", results, *by)
+    told = ("--results", results, "--workers", 0, "--out", out / "reviews")
+    command(0, "review", phantom / "new", *told)
     command(0, "embed", phantom / "new", "--out", out / "features-of-operations", *by)
     by = ("--package", package, "--task", "tools", "--count", 3)
     suggested = out / "suggestions-of-operations"

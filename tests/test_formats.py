@@ -75,6 +75,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "annotations": ("Annotations", "pathology"),
     "tissue": ("Tissue", "pathology"),
     "suggestions-of-operations": ("Suggestions", "surgery"),
+    "reviews": ("Reviews", "surgery"),
     "mask-sheet": ("Sheet of masks", "pathology"),
     "scores": ("Scores", "surgery"),
     "scores-of-two": ("Scores", "surgery"),

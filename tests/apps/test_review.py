@@ -170,6 +170,7 @@ def test_wrong_use_is_refused_in_one_line(film, package, pictures, tmp_path, cap
         (("--results", tmp_path / "none"), "no results here"),
         (("--domain", "surgery", "--classes", "a", "--start", "answers"), "give --package or"),
         (("--domain", "surgery", "--classes", "a", "--device", "cpu"), "without --package"),
+        (("--domain", "surgery", "--classes", "a", "--shortest", 2), "speaks of answers"),
         (("--package", package, "--task", "steps"), "give --task with one of: phase"),
         (("--domain", "surgery", "--classes", ",".join(map(str, range(40)))), "40 classes"),
     ]:

@@ -28,7 +28,7 @@ from histoscope.core.work.said import say_found, write_unused
 
 REVIEW = ("histoscope.review", 1)
 PAGES = "pages"  # folder of the records; the pages lie beside it
-THEN = "histoscope prepare {} --labels {} --out STORE"
+THEN = "histoscope prepare INPUTS --domain {} --labels {} --out STORE"
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ReviewJob:
             review = open_review(domain, source, reader, self.asked, turn.beat)
             facts = dict(reader.facts)
         page, saved_as = self.out.path / f"{stem}.html", f"{stem}.csv"
-        write_review_page(page, review, saved_as, THEN.format("INPUTS", saved_as))
+        write_review_page(page, review, saved_as, THEN.format(self.opening.domain, saved_as))
         more = {"review": {**told(review), "page": page.name, "saves": saved_as}}
         shown, missing = review.stills.shown, review.stills.missing
         reason = f"{len(missing)} stills could not be read ({missing[0][1]})" if missing else ""

@@ -27,6 +27,7 @@ from histoscope.core.errors import DataError, UsageError, printable, writing
 _FIRST_OR_LAST = (
     *("settings.json", "store.json", "predict.json", "embed.json", "package.json"),
     *("encoder.json", "metrics.json", "suggest.json", "annotations.json", "tissue.json"),
+    "review.json",
 )
 _OUR_FORMAT = re.compile(rb'"format"\s*:\s*"histoscope\.')
 _HEAD_BYTES = 256

@@ -146,6 +146,10 @@ def test_a_number_with_an_exponent_is_a_number(road, call, tmp_path):
             ["Missing argument 'INPUTS...'", "prepare --help"],
         ),
         (["prepare", "--domain", "pathology", "x", "--out"], ["'--out' requires an argument"]),
+        (
+            ["review", "x", "--domain", "pathology", "--classes", "a", "--out", "y"],
+            ["review: sources of pathology have no time to label them by"],
+        ),
         (["compare", "x", "y", "z"], ["several pairs: name the one", "--primary ONE:OTHER"]),
         (
             ["prepare", "--domain", "pathology", "x", "--out", "y", "--encoding", "jpg"],

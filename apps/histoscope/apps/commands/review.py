@@ -44,9 +44,7 @@ PREDICTED = "predicted"  # folder of the results of --package
     "--domain", "domain_name", help="whose files  [default: the package's, or the only one]"
 )
 @click.option("--task", help="what the stretches answer  [default: the domain's own]")
-@click.option(
-    "--classes", help="its classes, as a line of CSV; behind those of the package and the labels"
-)
+@click.option("--classes", help="its classes, as a line of CSV; behind those of the package")
 @click.option(
     "--start",
     type=click.Choice(["auto", "labels", "answers", "nothing"]),
@@ -100,7 +98,14 @@ def command(
     A page is one file that loads nothing: stills, a timeline, keys, and what a package said, open
     where it was least certain. It saves a CSV of intervals, which prepare --labels reads.
     """
-    from histoscope.apps.reviewing import claim, predict_first, reviewable, said, write_reviews
+    from histoscope.apps.reviewing import (
+        THEN,
+        claim,
+        predict_first,
+        reviewable,
+        said,
+        write_reviews,
+    )
     from histoscope.core.contracts.installed import find_sources, load_domain
     from histoscope.core.labelling.task import class_names
     from histoscope.core.stages.review import Asked, model_of
@@ -143,7 +148,7 @@ def command(
             click.echo(said(outcome, out))
     click.echo(
         f"{out}: {counts['done']} pages, {counts['failed']} failed; open them in a browser, save, "
-        f"then: histoscope prepare INPUTS --labels SAVED --out STORE"
+        f"then: {THEN.format(domain.name, 'SAVED')}"
     )
     return int(counts["failed"] > 0)
 
@@ -171,6 +176,8 @@ def _check(info: Any, runs: bool, domain_name: str | None, start: str) -> None:
         raise UsageError(f"--domain {domain_name}: the package is of {info.encoder.domain}")
     if info is None and start == "answers":
         raise UsageError("--start answers: give --package or --results")
+    if info is None and given_flags({"least_s": None}):
+        raise UsageError("--shortest: speaks of answers; give --package or --results")
     asked = given_flags({"device": None, "precision": None})
     if asked and not runs:
         raise UsageError(f"{flag_of(next(iter(asked)))}: no network runs without --package")

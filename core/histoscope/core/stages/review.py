@@ -74,7 +74,8 @@ class Asked:
         column: of their file that holds the class.
         classes: their classes, as far as they are known before a source is opened.
         model: whose answers are shown, None without one.
-        every_s: from still to still; None: chosen for each source.
+        every_s: from still to still, but no less than from sample to sample; None: chosen for each
+            source.
         start: what the stretches are at first: ``auto`` takes labels where there are some, else
             the model's answers, else nothing.
         least_s: of the model's answers shorter stretches join a neighbour.
@@ -307,7 +308,7 @@ def _stills(
 ) -> Stills:
     starts = course.starts_s
     usual_s = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
-    every_s = every_s or fitting_step(course.end_s, usual_s)
+    every_s = max(every_s, usual_s) if every_s else fitting_step(course.end_s, usual_s)
     places = chosen_places(starts, every_s)
     answers = _heard(domain.stills(reader, rows, places.tolist()), beat)
     stills = take_stills(answers, starts[places].tolist(), every_s)
