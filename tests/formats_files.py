@@ -300,7 +300,7 @@ def write_operations(given: Path, out: Path) -> None:
     from histoscope.domains.surgery.phantom import write_phantom
 
     phantom = out / "demo-of-operations" / "phantom"
-    write_phantom(phantom, train=2, valid=0, test=1, new=1, seconds=60)
+    write_phantom(phantom, train=2, valid=0, test=1, new=1, seconds=60, spread_s=0)
     cut = ("prepare", "--domain", "surgery", "--size-px", 32, "--workers", 0)
     store, package = out / "store-of-operations", out / "package-of-operations"
     command(0, *cut, phantom / "labelled", "--out", store)

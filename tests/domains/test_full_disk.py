@@ -17,7 +17,7 @@ from histoscope.domains.surgery.phantom.videos import write_phantom as write_ope
 from tests.full_disk import no_room, no_room_for
 
 SLIDES = {"train": 1, "valid": 0, "test": 0, "new": 1, "side_px": 256}
-OPERATIONS = {"train": 1, "valid": 0, "test": 0, "new": 0, "seconds": 8}
+OPERATIONS = {"train": 1, "valid": 0, "test": 0, "new": 0, "seconds": 8, "spread_s": 0}
 
 
 @pytest.mark.parametrize(

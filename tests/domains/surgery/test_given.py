@@ -33,7 +33,7 @@ class Hearing(Silent):
 @pytest.fixture(scope="module")
 def operations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("operations")
-    write_phantom(out, 0, train=2, valid=0, test=0, new=0, seconds=20)
+    write_phantom(out, 0, train=2, valid=0, test=0, new=0, seconds=20, spread_s=0)
     return out / "labelled" / "train"
 
 

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from histoscope.apps.cli import run
+from histoscope.core.contracts import Task
 from histoscope.core.data.store import Store
+from histoscope.core.evaluation.predictions import read_predictions
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.package import open_package
@@ -33,7 +35,7 @@ def command(*words: object) -> int:
 def operations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four to learn from, two to test on, and one more; of the first a stretch has no phase."""
     out = tmp_path_factory.mktemp("operations")
-    write_phantom(out, 0, train=4, valid=0, test=2, new=1, seconds=60)
+    write_phantom(out, 0, train=4, valid=0, test=2, new=1, seconds=60, spread_s=0)
     file = out / "labelled" / "train" / "phase_annotations" / "video01-phase.txt"
     rows = file.read_text().splitlines()
     kept = [row for row in rows if not row[0].isdigit() or int(row.split()[0]) not in UNKNOWN]
@@ -74,10 +76,10 @@ def test_a_stretch_without_phases_has_no_label_and_is_read_all_the_same(
     assert (head.kind, head.settings) == ("mstcn", [{"causal": True}])
 
 
-def test_it_is_scored_on_other_operations_and_tells_more_than_single_frames_do(
+def test_it_is_scored_on_other_operations_and_changes_its_mind_less_than_single_frames_do(
     operations: Path, package: Path
 ) -> None:
-    """It works, no more: made operations are alike in length and order, a clock would do."""
+    """That it knows more, ``tests/benchmarks/phases.py`` tells, on more operations."""
     found = {}
     probe = operations / "probe"
     learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW)
@@ -87,8 +89,9 @@ def test_it_is_scored_on_other_operations_and_tells_more_than_single_frames_do(
         assert command("evaluate", one, operations / "store", "--record", "--out", out) == 0
         body = json.loads((out / "metrics.json").read_text())["tasks"]["phase"]
         assert (body["samples"], body["units"]) == (120, 2)
-        found[one.name] = body["balanced_accuracy"]["value"]
-    assert found["package"] > found["probe"] + 0.3
+        (scores,) = read_predictions(out, Task("phase", PHASES), 1).scores
+        found[one.name] = np.count_nonzero(np.diff(scores.argmax(axis=1)))
+    assert 1 < found["package"] < 0.8 * found["probe"]
 
 
 def test_new_operations_are_answered_as_its_head_does_in_order(

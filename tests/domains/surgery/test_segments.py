@@ -160,7 +160,7 @@ def command(*words: object) -> int:
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A phantom, a package, and what it says of three operations."""
     out = tmp_path_factory.mktemp("segments")
-    write_phantom(out / "phantom", 0, train=2, valid=0, test=1, new=3, seconds=60)
+    write_phantom(out / "phantom", 0, train=2, valid=0, test=1, new=3, seconds=60, spread_s=0)
     cut = ("--domain", "surgery", "--size-px", 32, "--workers", 0)
     assert command("prepare", *cut, out / "phantom" / "labelled", "--out", out / "store") == 0
     few = ("--encoder", "colour", "--task", "phase", "--fraction", 1, "--draws", 1)

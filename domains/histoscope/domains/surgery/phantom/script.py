@@ -22,8 +22,25 @@ USE = np.array(
         (0.45, 0.05, 0.06, 0.02, 0.02, 0.08, 0.35),
     ]
 )
-SHARES = np.array([0.10, 0.26, 0.12, 0.24, 0.10, 0.10, 0.08])
-SKIPS_CLEANING = 0.2
+# How likely a phase begins an operation, and which follow each (rows and columns as PHASES): two or
+# three of six, so that what came before tells something; many lead back, so the time tells little.
+FIRST = np.array([0.70, 0.20, 0, 0, 0, 0.10, 0])
+NEXT = np.array(
+    [
+        (0, 0.65, 0, 0.15, 0, 0.20, 0),
+        (0, 0, 0.60, 0.20, 0, 0.20, 0),
+        (0, 0.40, 0, 0.40, 0, 0.20, 0),
+        (0, 0.20, 0.20, 0, 0.60, 0, 0),
+        (0, 0, 0, 0.25, 0, 0.45, 0.30),
+        (0, 0.30, 0, 0.35, 0, 0, 0.35),
+        (0, 0, 0, 0, 0.50, 0.50, 0),
+    ]
+)
+STOPS = np.array([0, 0, 0, 0, 0.15, 0.10, 0.60])  # chance that an operation ends with a phase
+SEGMENTS = (4, 9)  # fewest and most in an operation
+LENGTHS = np.array([0.10, 0.16, 0.10, 0.16, 0.12, 0.10, 0.12])  # of a segment, median, in parts
+SPREAD = 0.7  # deviation of the logarithm of a segment's length: one in three doubles or halves
+SHORTEST = 0.02  # of the operation
 CHANGE_S = 12.0  # a tool stays in or out about this long
 OUTSIDE_S, BLACK_S, FROZEN_S = 6.0, 1.0, 2.0
 
@@ -54,8 +71,8 @@ def write_script(seed: int, operation: int, frames: int, fps: float) -> Script:
         frames: how many.
         fps: frames a second.
     """
+    phases = _phases(frames, generator(seed, "surgery/course", operation))
     rng = generator(seed, "surgery/script", operation)
-    phases = _phases(frames, rng)
     tools = np.stack([_in_and_out(USE[phases, t], fps, rng) for t in range(len(TOOLS))], axis=1)
     outside, black, frozen = (np.zeros(frames, np.bool_) for _ in range(3))
     black[: round(BLACK_S * fps)] = True
@@ -67,15 +84,24 @@ def write_script(seed: int, operation: int, frames: int, fps: float) -> Script:
     return Script(phases, tools, outside, black, frozen & ~outside & ~black)
 
 
+def length_s(seed: int, operation: int, seconds: int, spread_s: int) -> int:
+    """How long an operation lasts: whole seconds, any within ``spread_s`` of ``seconds``."""
+    rng = generator(seed, "surgery/length", operation)
+    return int(rng.integers(seconds - spread_s, seconds + spread_s, endpoint=True))
+
+
 def _phases(frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    shares = SHARES * rng.uniform(0.6, 1.4, len(PHASES))
-    order = list(range(len(PHASES)))
-    if rng.random() < SKIPS_CLEANING:
-        order.remove(5)
-    elif rng.random() < 0.5:  # cleaning before packaging or after
-        order[4], order[5] = order[5], order[4]
-    ends = np.cumsum(shares[order]) / shares[order].sum() * frames
-    return np.asarray(order, np.int64)[np.searchsorted(ends, np.arange(frames), side="right")]
+    """A walk from phase to phase; its segments fill the operation."""
+    order = [int(rng.choice(len(PHASES), p=FIRST))]
+    while len(order) < SEGMENTS[1]:
+        if len(order) >= SEGMENTS[0] and rng.random() < STOPS[order[-1]]:
+            break
+        order.append(int(rng.choice(len(PHASES), p=NEXT[order[-1]])))
+    lengths = LENGTHS[order] * np.exp(SPREAD * rng.standard_normal(len(order)))
+    lengths = np.maximum(lengths, SHORTEST * lengths.sum())
+    ends = np.cumsum(lengths) / lengths.sum() * frames
+    places = np.searchsorted(ends[:-1], np.arange(frames), side="right")
+    return np.asarray(order, np.int64)[places]
 
 
 def _in_and_out(

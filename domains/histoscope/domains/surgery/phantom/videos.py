@@ -19,10 +19,10 @@ from histoscope.core.errors import DataError
 from histoscope.core.files import plain_path, read_json, write_json, write_text
 from histoscope.domains.surgery.label_files import PHASE_FOLDER, TOOL_FOLDER
 from histoscope.domains.surgery.phantom.camera import film
-from histoscope.domains.surgery.phantom.script import Script, write_script
+from histoscope.domains.surgery.phantom.script import Script, length_s, write_script
 from histoscope.domains.surgery.phases import PHASES, TOOLS
 
-PHANTOM = ("histoscope.surgery-phantom", 1)
+PHANTOM = ("histoscope.surgery-phantom", 2)
 PARTS = ("train", "valid", "test", "new")
 SOURCE_FPS = 5
 FPS = 1.0
@@ -36,7 +36,7 @@ class PhantomSize:
 
     Attributes:
         train, valid, test, new: operations; those of ``new`` are for ``predict``.
-        seconds: length of an operation.
+        seconds, spread_s: an operation lasts ``seconds``, or up to ``spread_s`` more or less.
         width_px, height_px: of a frame.
     """
 
@@ -45,6 +45,7 @@ class PhantomSize:
     test: int = 7
     new: int = 3
     seconds: int = 240
+    spread_s: int = 90
     width_px: int = 192
     height_px: int = 108
 
@@ -98,7 +99,8 @@ def _write_operation(
     folder: Path, truth: Path, seed: int, operation: int, size: PhantomSize
 ) -> str:
     """Write one operation and its labels; returns the digest of frames and labels."""
-    script = write_script(seed, operation, size.seconds * SOURCE_FPS, SOURCE_FPS)
+    lasts_s = length_s(seed, operation, size.seconds, size.spread_s)
+    script = write_script(seed, operation, lasts_s * SOURCE_FPS, SOURCE_FPS)
     frames = film(seed, operation, script, (size.width_px, size.height_px), SOURCE_FPS)
     digest = hashlib.sha256(script.phases.tobytes() + script.tools.tobytes())
     name = f"video{operation + 1:02d}"
