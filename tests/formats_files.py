@@ -317,7 +317,7 @@ def write_operations(given: Path, out: Path) -> None:
     command(0, "evaluate", package, store, *scored)
     by = ("--package", package, "--workers", 0)
     results = out / "predictions-of-operations"
-    forms = ("--write", "cholec80", "--suspicious", "Hook")
+    forms = ("--write", "cholec80", "--suspicious", "Hook", "--least-segment-s", 5)
     command(0, "predict", phantom / "new", *forms, "--out", results, *by)
     told = ("--results", results, "--workers", 0, "--out", out / "reviews")
     command(0, "review", phantom / "new", *told)

@@ -54,6 +54,8 @@ class Answer:
             the answer is ``uncertain``. 0: there is always a class.
         weights: of a source, how much each sample that could be read counted, (samples,), summing
             to 1; None where its head does not say.
+        settled: of exclusive classes, the class that its domain gave each row from all of them,
+            (rows,), -1 of a corrupt one; None: the one with the highest probability.
     """
 
     task: Task
@@ -62,6 +64,7 @@ class Answer:
     thresholds: NDArray[np.float32]
     least: float = 0.0
     weights: NDArray[np.floating] | None = None
+    settled: NDArray[np.intp] | None = None
 
     @property
     def doubts(self) -> bool:
@@ -79,7 +82,11 @@ class Answer:
         return (*self.colours, *([UNCERTAIN_COLOUR] if self.doubts else []))
 
     def best(self) -> NDArray[np.intp]:
-        """The class with the highest probability, whatever it is, (rows,); -1 of corrupt ones."""
+        """The class of each row, however low its score, (rows,); -1 of corrupt ones."""
+        return self.highest() if self.settled is None else self.settled
+
+    def highest(self) -> NDArray[np.intp]:
+        """The class with the highest probability, (rows,); -1 of corrupt ones."""
         import numpy as np
 
         best = np.nan_to_num(self.probabilities, nan=-1).argmax(axis=1)

@@ -152,8 +152,8 @@ class SurgeryDomain:
 
         if not isinstance(reader, OperationReader):
             raise DataError(f"surgery draws what it has opened, not {type(reader).__name__}")
-        write = options.write if isinstance(options, PredictOptions) else "none"
-        return render(reader, results, write, out)
+        chosen = options if isinstance(options, PredictOptions) else PredictOptions()
+        return render(reader, results, chosen, out)
 
     def export(self, options: Spec, encoder: str, sampling: Sampling) -> Export:
         """One array an operation, under its id, with the moment of each row."""

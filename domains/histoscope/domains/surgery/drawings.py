@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from histoscope.core.files import write_csv, write_text
 from histoscope.domains.surgery.chapters import as_subrip, as_webvtt
 from histoscope.domains.surgery.labels import PHASE, TOOL
 from histoscope.domains.surgery.operation_reader import OperationReader
+from histoscope.domains.surgery.options import PredictOptions
 from histoscope.domains.surgery.segments import Segment, segments_of, write_segments
+from histoscope.domains.surgery.smoothing import merged_facts, smoothed
 from histoscope.domains.surgery.storyboard import draw_storyboard, longest
 from histoscope.domains.surgery.timeline import clock, interval_s, lasting_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
@@ -29,16 +32,21 @@ from histoscope.domains.surgery.totals import low_facts, write_totals, write_use
 _NAMED = "What the model named, moment by moment. White: not recorded, or could not be read. "
 
 
-def render(reader: OperationReader, results: Results, write: str, out: Path) -> Rendering:
+def render(
+    reader: OperationReader, results: Results, options: PredictOptions, out: Path
+) -> Rendering:
     """Write tables, the timeline, segments with chapters, and other groups' text forms.
 
     Args:
         reader: the open operation.
         results: what the package says of it.
-        write: ``cholec80`` also writes NAME-phase.txt and NAME-tool.txt.
+        options: ``write`` (``cholec80`` also writes NAME-phase.txt and NAME-tool.txt) and
+            ``least_segment_s``, below which no segment is left.
         out: folder of this source.
     """
     times = results.rows.column("at_s").to_numpy()
+    answers = smoothed(results.answers, times, options.least_segment_s)
+    results = replace(results, answers=answers)
     step, each = interval_s(times) or 1.0, lasting_s(times)
     write_csv(out / "phases.csv", by_second(results))
     draw_timeline(results, times, step, out / "timeline.png")
@@ -60,9 +68,10 @@ def render(reader: OperationReader, results: Results, write: str, out: Path) -> 
         segments = segments_of(answer, times, step)
         artefacts += write_runs(reader.name, results, answer, segments, ending, out)
         artefacts += write_storyboard(reader, results, segments, f"storyboard{ending}.jpg", out)
-    if write == "cholec80":
+    if options.write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
-    return Rendering(artefacts, _facts(reader, results) | low_facts(phases, each))
+    told = _facts(reader, results) | low_facts(phases, each)
+    return Rendering(artefacts, told | merged_facts(phases, options.least_segment_s, each))
 
 
 def of_each(results: Results) -> list[tuple[str, Answer]]:
@@ -144,6 +153,9 @@ def _answer_columns(
     if task.exclusive:
         names = np.array(answer.kinds, dtype=object)[held.argmax(axis=1)]
         columns = {task.name: pa.array(names, pa.string(), mask=bad)}
+        if answer.settled is not None:
+            best = np.array(task.classes, dtype=object)[answer.highest()[chosen]]
+            columns[f"{task.name}_by_score"] = pa.array(best, pa.string(), mask=bad)
     else:
         columns = {
             name: pa.array(held[:, place].astype(np.int64), mask=bad)

@@ -98,6 +98,14 @@ class PredictOptions(ReadOptions):
     write: Literal["none", "cholec80"] = Field(
         "none", description="also write NAME-phase.txt and NAME-tool.txt, which 'score' reads"
     )
+    least_segment_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        exclude_if=lambda least_s: not least_s,  # results made without it are as they were
+        description="shortest segment of phases, s: shorter ones are merged by their scores, which "
+        "looks at later frames; 0 merges none",
+    )
 
 
 class ReviewOptions(ReadOptions):

@@ -34,7 +34,7 @@ class Segment:
     Attributes:
         start_s, end_s: from the first frame, s; the next segment may begin where it ends.
         kind: the class, or ``uncertain``.
-        confidence: mean of the best score over its frames, 0 to 1.
+        confidence: mean score of the class over its frames, of ``uncertain`` of the best; 0 to 1.
         row: of its first frame.
         colour: ``#rrggbb`` of the class.
     """
@@ -93,14 +93,15 @@ def segments_of(answer: Answer, times_s: NDArray[np.float64], step_s: float) -> 
         step_s: how long one row stands for.
     """
     chosen, out = answer.chosen(), list[Segment]()
-    best = np.nan_to_num(answer.probabilities.max(axis=1).astype(np.float64))
+    scores = np.nan_to_num(answer.probabilities.astype(np.float64))
+    scores = np.column_stack([scores, scores.max(axis=1)])  # the last is of what is uncertain
     far = np.append(np.diff(times_s) > NEAR * step_s, True)  # behind each row
     ends_s = np.where(far, times_s + step_s, np.append(times_s[1:], 0.0))
     for place, kind in enumerate(answer.kinds):
         for begin, end in runs(chosen[:, place]):
             cuts = np.flatnonzero(far[begin : end - 1]) + begin + 1
             for first, last in pairwise([begin, *cuts.tolist(), end]):
-                mean = round(float(best[first:last].mean()), 6)
+                mean = round(float(scores[first:last, place].mean()), 6)
                 start_s, end_s = float(times_s[first]), round(float(ends_s[last - 1]), 6)
                 colour = answer.kind_colours[place]
                 out.append(Segment(start_s, end_s, kind, mean, first, colour))
