@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -142,3 +143,44 @@ def test_tools_are_no_question_for_it(
     few = ("--task", "tools", *FEW[2:], *LEARN, "--out", tmp_path / "p")
     assert command("finetune", operations / "store", "--encoder", ENCODER, *few) == 2
     assert "answers tasks of one class a sample only; use probe" in capsys.readouterr().err
+
+
+def cut_off(video: Path, out: Path, end_s: float) -> None:
+    """The packets of a film before the first picture that stands for itself at or after a time."""
+    out.parent.mkdir()
+    with av.open(str(video)) as whole, av.open(str(out), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            late = packet.pts is not None and packet.pts * packet.time_base >= end_s
+            if packet.dts is None or (packet.is_keyframe and late):
+                break
+            packet.stream = stream
+            part.mux(packet)
+
+
+def scores_of(package: Path, videos: Path, out: Path) -> dict[float, list[float]]:
+    """What predict says of each frame, by its time."""
+    assert command("predict", videos, "--package", package, "--workers", 0, "--out", out) == 0
+    (file,) = (out / "results").glob("*/predictions.parquet")
+    rows = pq.read_table(file).to_pylist()
+    return {row["at_s"]: [row[f"p:phase:{name}"] for name in PHASES] for row in rows}
+
+
+def test_what_comes_later_changes_no_answer_of_a_causal_head_by_a_bit(
+    operations: Path, package: Path, tmp_path: Path
+) -> None:
+    (video,) = (operations / "new" / "videos").iterdir()
+    cut_off(video, tmp_path / "cut" / video.name, 25.0)
+    both = tmp_path / "both"
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW, *LEARN)
+    few = ("--set", "mstcn.causal=false", "--set", "mstcn.steps=5", "--out", both)
+    assert command(*learn, *few) == 0
+    same = {}
+    for name, one in (("causal", package), ("both", both)):
+        whole = scores_of(one, operations / "new", tmp_path / f"{name}-whole")
+        part = scores_of(one, tmp_path / "cut", tmp_path / f"{name}-part")
+        assert 25 <= len(part) < len(whole) == 60
+        assert set(part) <= set(whole)
+        same[name] = [whole[at_s] == told for at_s, told in part.items()]
+    assert all(same["causal"])
+    assert not any(same["both"])

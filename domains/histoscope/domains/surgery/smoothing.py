@@ -90,7 +90,7 @@ def smoothed(
 
 def _settled(answer: Answer, times_s: NDArray[np.float64], least_s: float) -> NDArray[np.intp]:
     """The class of each row, -1 where it could not be read."""
-    good = ~np.isnan(answer.probabilities).any(axis=1)
+    good = np.asarray(~np.isnan(answer.probabilities).any(axis=1))
     out = np.full(len(good), -1, np.intp)
     out[good] = without_short(answer.probabilities[good], times_s[good], least_s)
     return out
