@@ -26,7 +26,7 @@ from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.drawings import render
 from histoscope.domains.surgery.label_files import PHASE_FOLDER
 from histoscope.domains.surgery.labels import PHASE
-from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
+from histoscope.domains.surgery.options import FrameSampling, PredictOptions, PrepareOptions
 from histoscope.domains.surgery.phases import PHASES
 from tests.domains.surgery.clips import encode_some
 
@@ -141,7 +141,7 @@ def test_a_timeline_without_answers_claims_none(tmp_path: Path):
         rows = reader.plan().rows
         judged = rows.append_column("status", pa.array(["ok"] * len(rows)))
         judged = judged.append_column("mark", pa.array([None] * len(rows), pa.string()))
-        found = render(reader, Results(source, judged, ()), "none", tmp_path / "out")
+        found = render(reader, Results(source, judged, ()), PredictOptions(), tmp_path / "out")
     (picture,) = (one for one in found.artefacts if one.kind == "picture")
     assert (tmp_path / "out" / picture.file).is_file()
     assert "What the model named" not in picture.caption

@@ -85,7 +85,8 @@ def write_script(seed: int, operation: int, frames: int, fps: float) -> Script:
 
 
 def length_s(seed: int, operation: int, seconds: int, spread_s: int) -> int:
-    """How long an operation lasts: whole seconds, any within ``spread_s`` of ``seconds``."""
+    """How long an operation lasts: whole seconds, within ``spread_s`` or half of ``seconds``."""
+    spread_s = min(spread_s, seconds // 2)
     rng = generator(seed, "surgery/length", operation)
     return int(rng.integers(seconds - spread_s, seconds + spread_s, endpoint=True))
 

@@ -36,7 +36,8 @@ class PhantomSize:
 
     Attributes:
         train, valid, test, new: operations; those of ``new`` are for ``predict``.
-        seconds, spread_s: an operation lasts ``seconds``, or up to ``spread_s`` more or less.
+        seconds, spread_s: an operation lasts ``seconds``, or up to ``spread_s``, at most half of
+            that, more or less.
         width_px, height_px: of a frame.
     """
 
