@@ -14,7 +14,13 @@ from histoscope.apps.cli import run
 from histoscope.apps.report import predict_report
 from histoscope.core import files, registry
 from histoscope.core.runtime import threads
-from tests.faults.made import TILE_PX, write_colour_package, write_slides
+from tests.faults.made import (
+    TILE_PX,
+    write_colour_package,
+    write_operation_package,
+    write_operations,
+    write_slides,
+)
 
 OUT = "OUT"
 _atomic_path = files.atomic_path
@@ -104,9 +110,9 @@ def preload() -> None:
 
 
 def subjects(base: Path) -> list[Subject]:
-    """Commands over one folder of slides, made below ``base``.
+    """Commands over one folder of slides and one of operations, made below ``base``.
 
-    The last makes anew the pages of a report that has one for each source.
+    ``report`` makes anew the pages of a report that has one for each source.
     """
     slides, package = write_slides(base / "slides"), write_colour_package(base / "package")
     here = ("--workers", "0", "--out", OUT)
@@ -114,11 +120,14 @@ def subjects(base: Path) -> list[Subject]:
     cut = ("--size-px", str(TILE_PX), "--min-tissue", "0", "--encoding", "lossless")
     clam = ("--package", str(package), "--layout", "clam")
     predict.run(base / "predicted")
+    films, phases = write_operations(base / "films"), write_operation_package(base / "phases")
+    of_films = ("predict", str(films), "--package", str(phases), "--write", "cholec80", *here)
     return [
         predict,
         Subject("prepare", ("prepare", "--domain", "pathology", str(slides), *cut, *here)),
         Subject("embed", ("embed", str(slides), *clam, *here)),
         Subject("report", ("report", OUT), base / "predicted", code=0, one_page=0),
+        Subject("operations", of_films),
     ]
 
 
