@@ -90,6 +90,18 @@ def test_what_only_has_a_films_suffix_is_no_film(tmp_path: Path):
     assert list(open_all(tmp_path)) == ["a.mp4"]
 
 
+def test_a_transport_stream_whose_start_is_lost_is_a_film(tmp_path: Path):
+    """It is no text, and nothing that was given is left out in silence."""
+    frames = list(numbered(50))
+    encode_some(tmp_path / "a.ts", frames, "libx264", FAST, container_format="mpegts")
+    data = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(bytes(100) + data[100:])
+    (tmp_path / "b.ts").write_bytes(data[60:])
+    (tmp_path / "umlaut.ts").write_text("ä" * 1000)
+    (tmp_path / "umlauts.ts").write_text("a" + "ä" * 1000)  # a letter lies across the 1024th byte
+    assert list(open_all(tmp_path)) == ["a.ts", "b.ts"]
+
+
 def write_dicom(path: Path, data: bytes, syntax: str, frames: int = 50, parts: int = 1) -> Path:
     """A DICOM file whose pixel data are ``data`` in fragments."""
     from pydicom.dataset import Dataset, FileMetaDataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -24,8 +25,10 @@ SPLITS: Mapping[str, Split] = {"train": "train", "valid": "valid", "val": "valid
 VIDEO_WORDS = ("video", "operation")  # what CSV files call such a file
 VIDEO, PARTS, FRAMES, CLOSED = "video", "parts", "frames", "closed"
 FEWEST_FRAMES = 2
-# first bytes of suffixes that other files have, too: a programming language's, a module's
-STARTS: Mapping[str, bytes] = {".ts": b"\x47", ".mod": b"\0\0\1"}
+# suffixes that other files have, too: music's, which begin otherwise, and a programming language's
+STARTS: Mapping[str, bytes] = {".mod": b"\0\0\1"}
+OF_TEXTS = frozenset({".ts"})
+LOOKED_AT = 1024  # bytes, by which a text is told
 
 
 @dataclass(frozen=True)
@@ -176,13 +179,22 @@ def _is_video(path: Path) -> bool:
     try:
         if suffix in DICOM_SUFFIXES:
             return is_dicom(path) and may_hold_a_film(path)
-        start = STARTS.get(suffix, b"")
-        if not start:
+        if suffix not in STARTS.keys() | OF_TEXTS:
             return True
         with path.open("rb") as handle:
-            return handle.read(len(start)) in (b"", start)
+            start = handle.read(LOOKED_AT)
+        return not start or (not _is_text(start) and start.startswith(STARTS.get(suffix, b"")))
     except OSError:
         return suffix in VIDEO_SUFFIXES  # a source all the same, so that its reason is reported
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether a file begins as a text in UTF-8 does: a video has zeros, also a damaged one."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in start
 
 
 def _split_of(relative: Path) -> Split | None:

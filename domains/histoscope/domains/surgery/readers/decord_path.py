@@ -27,9 +27,20 @@ Read = Callable[[Path, Listing, Sequence[int]], Iterator[Answer]]
 def read_by_decord(path: Path, listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
     """Frames by index. Arguments and answers as in :func:`~.decoding.read_in_one_pass`.
 
+    From where decord fails, which spoils frames that are whole, the rest is read in one pass.
+
     Raises:
         UnreadableSource: decord does not open the file, or counts other frames than there are.
     """
+    for read, answer in enumerate(_by_index(path, listing, wanted)):
+        if isinstance(answer[1], str):
+            yield from read_in_one_pass(path, listing, wanted[read:])
+            return
+        yield answer
+
+
+def _by_index(path: Path, listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
+    """As decord has them, in any order."""
     import decord
 
     try:
@@ -69,8 +80,8 @@ def agrees_and_is_quicker(path: Path, listing: Listing, seed: int = 0) -> bool:
     truth, once = _timed(read_in_one_pass, path, listing, wanted)
     shuffled = generator(seed, "surgery/decord-order").permutation(wanted).tolist()
     try:
-        found, taken = _timed(read_by_decord, path, listing, shuffled)
-        again, _ = _timed(read_by_decord, path, listing, wanted)
+        found, taken = _timed(_by_index, path, listing, shuffled)
+        again, _ = _timed(_by_index, path, listing, wanted)
     except UnreadableSource:
         return False
     return taken < once and all(

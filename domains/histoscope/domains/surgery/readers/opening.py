@@ -15,6 +15,8 @@ from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery.readers.clock import Restart
 from histoscope.domains.surgery.readers.dicom_film import dicom_film, is_dicom
 
+# av's errors need not be of Python's kinds that their names speak of: its EOFError is no OSError
+FAULTS = (av.error.FFmpegError, OSError, ValueError)
 STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 STILL_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp"})
 
@@ -49,7 +51,7 @@ class Film:
         for place in count():
             try:
                 packet = next(packets)
-            except (StopIteration, OSError, ValueError):  # av's errors are of either kind
+            except (StopIteration, *FAULTS):
                 return
             moved = moves.get(place, moved)
             if moved:
@@ -80,7 +82,7 @@ def open_film(path: Path) -> Film:
         if not path.stat().st_size:
             raise UnreadableSource("the file is empty")
         container = _opened(path)
-    except (OSError, ValueError) as fault:  # av's errors are of either kind
+    except FAULTS as fault:
         raise UnreadableSource(_why(fault)) from None
     try:
         stream = choose_track(path, container.streams.video)
@@ -132,6 +134,6 @@ def _is_picture(path: Path, stream: Any) -> bool:
 def _why(fault: BaseException) -> str:
     if isinstance(fault, FileNotFoundError):
         return "no such file"
-    if isinstance(fault, av.error.InvalidDataError):
+    if isinstance(fault, av.error.InvalidDataError | av.error.EOFError):
         return "not a video, or cut short (no header was found); copy it again"
     return f"cannot be opened ({getattr(fault, 'strerror', None) or type(fault).__name__})"
