@@ -74,7 +74,7 @@ gpu-check: setup ## images a second on one GPU, beside lightly's loop; appended 
 stain-sheet: setup ## draw docs/stain.jpg anew from the real test data
 	$(BIN)/python -m tests.stain_sheet
 
-faults: setup ## what must not go wrong, tried at length: videos, kills, slides (or PART=one of them)
+faults: setup ## what must not go wrong, tried at length: videos, kills, slides, operations (or PART=one of them)
 	$(BIN)/python -m tests.faults $(PART)
 
 image: ## build the container image with docker, podman or IMAGE_TOOL

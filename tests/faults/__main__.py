@@ -1,6 +1,7 @@
-"""``python -m tests.faults [videos|kills|slides]``: what must not go wrong, tried at length.
+"""``python -m tests.faults [videos|kills|slides|operations]``: what must not go wrong.
 
-Each prints what was tried and what came of it. Exit code 1 when a promise is broken.
+Each is tried at length, and prints what was tried and what came of it. Exit code 1 when a promise
+is broken.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = ("videos", "kills", "slides")
+PARTS = ("videos", "kills", "slides", "operations")
 
 
 def main(words: list[str]) -> int:

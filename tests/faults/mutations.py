@@ -1,20 +1,37 @@
-"""Damage to the bytes of a slide, by a seed, and which bytes it touched."""
+"""Damage to the bytes of a file, by a seed, and which bytes it touched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
-from tests.faults.slide_files import Range, Whole
-
+Range = tuple[int, int]
 SHORT = (1, 512)  # bytes of a small piece
 LONG = (64, 4096)
 
 
 @dataclass(frozen=True)
+class Whole:
+    """An undamaged file.
+
+    Attributes:
+        name: of it.
+        data: its bytes.
+        pixels: where in the file pixels lie, first and behind the last; the rest is structure.
+        sizes: where it says how long a piece of it is.
+    """
+
+    name: str
+    data: bytes
+    pixels: Sequence[Range]
+    sizes: Sequence[Range] = ()
+
+
+@dataclass(frozen=True)
 class Mutant:
-    """A damaged slide.
+    """A damaged file.
 
     Attributes:
         whole: what it was.
@@ -23,7 +40,7 @@ class Mutant:
         touched: which of the former bytes are others now, or gone.
     """
 
-    whole: Whole
+    whole: Any  # a Whole, or more
     kind: str
     data: bytes
     touched: Sequence[Range]
@@ -37,7 +54,7 @@ class Mutant:
         )
 
     def _pieces(self) -> list[Range]:
-        """What was touched, cut where pixels of one tile end."""
+        """What was touched, cut where pieces of pixels end."""
         edges = sorted({edge for piece in self.whole.pixels for edge in piece})
         out = list[Range]()
         for first, last in self.touched:
@@ -46,15 +63,10 @@ class Mutant:
             out += zip(starts, [*inside, last], strict=True)
         return out
 
-    def touches(self, tile: int) -> bool:
-        """Whether bytes of a tile of level 0 were touched."""
-        start, stop = self.whole.tiles[tile]
+    def touches(self, piece: Range) -> bool:
+        """Whether bytes of a piece of the file were touched."""
+        start, stop = piece
         return any(first < stop and start < last for first, last in self.touched)
-
-    def bytes_of(self, tile: int) -> bytes:
-        """What the file has now where a tile of level 0 was."""
-        start, stop = self.whole.tiles[tile]
-        return self.data[start:stop]
 
 
 def _flipped(data: bytes, places: Sequence[int], draw: Random) -> tuple[bytes, list[Range]]:
@@ -83,10 +95,10 @@ def flip_structure(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutan
 
 
 def flip_pixels(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
-    """One to four bits of one tile."""
+    """One to four bits of one piece of pixels."""
     start, stop = draw.choice(whole.pixels)
     places = [draw.randrange(start, stop) for _ in range(draw.randint(1, 4))]
-    return Mutant(whole, "bits of a tile", *_flipped(whole.data, places, draw))
+    return Mutant(whole, "bits of pixels", *_flipped(whole.data, places, draw))
 
 
 def cut(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
@@ -106,7 +118,7 @@ def scramble(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
 
 
 def swap_heads(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
-    """It begins as another slide does."""
+    """It begins as another file does."""
     other = draw.choice([one for one in others if one is not whole])
     size = min(draw.randint(4, SHORT[1]), len(whole.data), len(other.data))
     data = other.data[:size] + whole.data[size:]
@@ -127,6 +139,25 @@ def swap_pieces(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
     return Mutant(whole, "pieces swapped", bytes(data), touched)
 
 
+def lose(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
+    """A piece is gone, and what stood behind it follows."""
+    size = min(draw.randint(*LONG), len(whole.data) // 2)
+    start = draw.randrange(len(whole.data) - size)
+    data = whole.data[:start] + whole.data[start + size :]
+    return Mutant(whole, "a piece lost", data, [(start, len(whole.data))])
+
+
+def resize(whole: Whole, others: Sequence[Whole], draw: Random) -> Mutant:
+    """It says of a piece that it is of another length: none, a little more or less, or any."""
+    start, stop = draw.choice(whole.sizes)
+    most = 256 ** (stop - start) - 1
+    said = int.from_bytes(whole.data[start:stop], "big")
+    near = (said + draw.randint(-16, 16)) % most
+    wrong = draw.choice([0, 1, near, most, most // 2, draw.randrange(most)])
+    data = whole.data[:start] + wrong.to_bytes(stop - start, "big") + whole.data[stop:]
+    return Mutant(whole, "a wrong size", data, [(start, stop)])
+
+
 def _overwritten(whole: Whole, kind: str, draw: Random, by: object) -> Mutant:
     size = min(draw.randint(*LONG), len(whole.data) // 2)
     start = draw.randrange(len(whole.data) - size)
@@ -140,11 +171,15 @@ KINDS = (
 )
 
 
-def mutants(wholes: Sequence[Whole], count: int, seed: int) -> list[Mutant]:
+def mutants(
+    wholes: Sequence[Whole], count: int, seed: int, kinds: Sequence[Any] = KINDS
+) -> list[Mutant]:
     """So many, over formats and kinds in turn; one that is as it was is drawn again."""
     out = list[Mutant]()
     draw = Random(seed)  # noqa: S311 - no secret
-    pairs = [(whole, kind) for kind in KINDS for whole in wholes]
+    pairs = [
+        (whole, kind) for kind in kinds for whole in wholes if whole.sizes or kind is not resize
+    ]
     draw.shuffle(pairs)
     while len(out) < count:
         whole, kind = pairs[len(out) % len(pairs)]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.faults.made import MPP
+from tests.faults.mutations import Range, Whole
 
 SIZE = (256, 192)  # px, width and height
 FILE_TILE = 64  # px, side of the tiles that files are made of
@@ -26,31 +27,24 @@ _USUAL = re.compile(
     r"Corrupt JPEG data: ([1-9]|1[0-6]) extraneous bytes before marker 0xd9|Invalid SOS parameters"
 )
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-Range = tuple[int, int]
 Complains = Callable[[bytes], str]
 
 
-@dataclass(frozen=True)
-class Whole:
+@dataclass(frozen=True, kw_only=True)
+class WholeSlide(Whole):
     """An undamaged slide.
 
     Attributes:
-        name: of its file.
-        data: its bytes.
         tiles: where in the file each tile of level 0 lies, row by row, first and behind the last.
         wide, tall: their sides, px; a picture that is stored in one piece is one tile.
-        pixels: where in the file pixels of any level lie; the rest is structure.
         complains: what a strict decoder has to say against the bytes of a tile, empty where
             nothing; None where OpenSlide reads the slide and is asked itself.
     """
 
-    name: str
-    data: bytes
     tiles: Sequence[Range]
     wide: int
     tall: int
-    pixels: Sequence[Range]
-    complains: Complains | None
+    complains: Complains | None = None
 
     def under(self, x: int, y: int, side: int) -> list[int]:
         """Numbers of the file's tiles under a square, level-0 px."""
@@ -102,7 +96,7 @@ def _png_fault(data: bytes) -> str:
     return ""
 
 
-def _tiff(path: Path, complains: Complains | Literal["tables"] | None = None) -> Whole:
+def _tiff(path: Path, complains: Complains | Literal["tables"] | None = None) -> WholeSlide:
     """A TIFF that was written; ``tables``: of JPEG that share their tables."""
     data, pixels = path.read_bytes(), list[Range]()
     with tifffile.TiffFile(path) as tiff:
@@ -114,7 +108,9 @@ def _tiff(path: Path, complains: Complains | Literal["tables"] | None = None) ->
             complains = _jpeg_fault(first.jpegtables or b"")
         tall, wide = first.chunks[:2]
         tiles = pixels[: len(first.dataoffsets)]
-    return Whole(path.name, data, tiles, wide, tall, pixels, complains)
+    return WholeSlide(
+        path.name, data, pixels, tiles=tiles, wide=wide, tall=tall, complains=complains
+    )
 
 
 def _write_tiff(path: Path, levels: int = 1, **more: Any) -> Path:
@@ -142,7 +138,7 @@ def _write_ome(path: Path, **more: Any) -> Path:
     return path
 
 
-def _write_dicom(path: Path) -> Whole:
+def _write_dicom(path: Path) -> WholeSlide:
     """A DICOM slide of one level of JPEG frames, as OpenSlide reads it."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
@@ -180,15 +176,19 @@ def _write_dicom(path: Path) -> Whole:
     for frame in frames:
         at = data.index(frame, at)
         tiles.append((at, at + len(frame)))
-    return Whole(path.name, data, tiles, FILE_TILE, FILE_TILE, tiles, None)
+    return WholeSlide(path.name, data, tiles, tiles=tiles, wide=FILE_TILE, tall=FILE_TILE)
 
 
-def _write_picture(path: Path, mark: bytes, complains: Complains, **more: Any) -> Whole:
+def _write_picture(path: Path, mark: bytes, complains: Complains, **more: Any) -> WholeSlide:
     """A picture, whose pixels begin behind a mark."""
     Image.fromarray(picture()).save(path, **more)
     data = path.read_bytes()
     pixels = [(data.index(mark), len(data))]
-    return Whole(path.name, data, [(0, len(data))], *SIZE, pixels, complains)
+    wide, tall = SIZE
+    tiles = [(0, len(data))]
+    return WholeSlide(
+        path.name, data, pixels, tiles=tiles, wide=wide, tall=tall, complains=complains
+    )
 
 
 APERIO = f"Aperio Image Library v11.2.1\r\n{SIZE[0]}x{SIZE[1]} (64x64) |AppMag = 20|MPP = {MPP}"
@@ -197,7 +197,7 @@ YCBCR = {**JPEG, "photometric": "ycbcr", "subsampling": (2, 2)}
 RGB = {**JPEG, "compressionargs": {"level": 90, "outcolorspace": "rgb"}}
 
 
-def write_all(folder: Path) -> list[Whole]:
+def write_all(folder: Path) -> list[WholeSlide]:
     """One slide of each format, and who is asked about damage: OpenSlide where it reads them."""
     named: dict[str, Any] = {"levels": 1, "description": APERIO}
     strips: dict[str, Any] = {"rowsperstrip": 32}

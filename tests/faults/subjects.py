@@ -121,7 +121,8 @@ def subjects(base: Path) -> list[Subject]:
     clam = ("--package", str(package), "--layout", "clam")
     predict.run(base / "predicted")
     films, phases = write_operations(base / "films"), write_operation_package(base / "phases")
-    of_films = ("predict", str(films), "--package", str(phases), "--write", "cholec80", *here)
+    more = ("--write", "cholec80", "--video-reader", "sequential")  # auto asks the clock
+    of_films = ("predict", str(films), "--package", str(phases), *more, *here)
     return [
         predict,
         Subject("prepare", ("prepare", "--domain", "pathology", str(slides), *cut, *here)),

@@ -9,10 +9,11 @@ import pytest
 
 from histoscope.core.contracts import Source
 from histoscope.core.work.outcome import Outcome
+from tests.faults.damaged import Found, lines
 from tests.faults.made import MPP, TILE_PX
 from tests.faults.mutations import Mutant
 from tests.faults.slide_files import SIZE, write_all
-from tests.faults.slides import Found, broken, check, lines
+from tests.faults.slides import broken, check
 
 FILE = Path("folder") / "mutant.tif"
 
@@ -59,7 +60,8 @@ def test_a_promise_that_is_not_kept_is_found(scrambled):
     """Of each kind, by results that are made up."""
 
     def found(rows: list[dict[str, object]], *outcomes: Outcome) -> list[str]:
-        return list(broken(scrambled, FILE, Found(outcomes, rows), whole_rows()))
+        whole = Found([], whole_rows(), {})
+        return list(broken(scrambled, FILE, Found(outcomes, rows, {}), whole))
 
     good, corrupt = whole_rows(), {"status": "unreadable (x)"}
     nothing = dict.fromkeys(("class:tissue", "p:tissue:stroma", "p:tissue:tumour"))

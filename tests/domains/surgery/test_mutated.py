@@ -1,0 +1,136 @@
+"""Damaged operations: each a row, no crash, no hang, no half result. The rest: ``make faults``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from histoscope.core.contracts import Source
+from histoscope.core.errors import UnreadableSource
+from histoscope.core.work.outcome import Outcome
+from histoscope.domains.surgery.readers.decoding import read_in_one_pass
+from histoscope.domains.surgery.readers.decord_path import (
+    agrees_and_is_quicker,
+    read_by_decord,
+)
+from histoscope.domains.surgery.readers.listing import list_frames
+from tests.domains.surgery.clips import cut_short, write_clip
+from tests.faults.damaged import Found, lines
+from tests.faults.mutations import Mutant
+from tests.faults.operation_files import WholeOperation
+from tests.faults.operations import broken, check
+
+FILE = Path("folder") / "mutant.mp4"
+ANSWERS = {"class:phase": "Preparation", "p:phase:Preparation": 1.0}
+
+
+@pytest.mark.filterwarnings("ignore")  # what libraries say of damaged files
+def test_twenty_damaged_operations_keep_every_promise():
+    said = list[str]()
+    tally, faults = check(20, 7, said.append)
+    assert faults == 0, "\n".join([*said, *lines(tally)])
+    assert sum(tally.values()) == 2 * 20  # by format and by damage
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of 100 frames of one group, of which the packet of the 95th shown is zeros."""
+    path, _ = write_clip(tmp_path_factory.mktemp("spoiled"), "25", 4)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [one for one in container.demux(stream) if one.size]
+        wanted = sorted(one.pts for one in packets)[94]
+        (packet,) = (one for one in packets if one.pts == wanted)
+        data[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
+    path.write_bytes(data)
+    return path
+
+
+def test_where_decord_fails_only_the_frame_that_is_damaged_is_missing(spoiled: Path):
+    listing, wanted = list_frames(spoiled), list(range(60, 100, 2))
+    found = list(read_by_decord(spoiled, listing, wanted))
+    truth = list(read_in_one_pass(spoiled, listing, wanted))
+    assert [number for number, _ in found] == wanted
+    assert [number for number, one in found if isinstance(one, str)] == [94]
+    for (_, one), (_, other) in zip(found, truth, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_decord_is_not_taken_where_it_fails_on_probes(spoiled: Path):
+    listing = list_frames(spoiled)
+    only = replace(listing, keys=np.array([94]))  # probes stand around key frames
+    assert not agrees_and_is_quicker(spoiled, only)
+
+
+def test_a_video_that_ends_in_its_head_says_so(tmp_path: Path):
+    whole, _ = write_clip(tmp_path, "mkv", 1)
+    cut = cut_short(whole, tmp_path / "cut.mkv", 45 / whole.stat().st_size)
+    with pytest.raises(UnreadableSource, match=r"not a video, or cut short"):
+        list_frames(cut)
+
+
+def outcome(samples: int, corrupt: int = 0, reason: str = "", status: str = "done") -> Outcome:
+    source = Source("0" * 16, FILE.name)
+    facts = {"duration_s": 1.0}
+    return Outcome(source, status, samples, corrupt, reason, facts)  # type: ignore[arg-type]
+
+
+def rows_of(*answers: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table, a fifth of a second from each to the next."""
+    return [
+        {"pts": place, "at_s": place / 5, "status": "ok", **one}
+        for place, one in enumerate(answers)
+    ]
+
+
+FILES = {"done.json": b"{}", "predictions.csv": b"a,b\n1,2\n", "predictions.parquet": b""}
+GOOD = rows_of(*[ANSWERS] * 4)
+NONE = dict.fromkeys(ANSWERS)
+
+
+def promises(rows: list[dict[str, Any]], *outcomes: Outcome, **files: bytes) -> list[str]:
+    """What is found of results that are made up, where bytes of the third of four are others."""
+    needs = {place: (10 * place, 10 * place + 10) for place in range(4)}
+    whole = WholeOperation("25.mp4", bytes(40), [(0, 40)], needs=needs)
+    mutant = Mutant(whole, "zeroed", bytes(40), [(25, 28)])
+    held = FILES | {name.replace("_", "."): data for name, data in files.items()}
+    return list(broken(mutant, FILE, Found(outcomes, rows, held), Found([], GOOD, FILES)))
+
+
+def test_a_promise_that_is_not_kept_is_found():
+    """Of each kind, by results that are made up."""
+    marked = {**NONE, "status": "unreadable (x)"}
+    assert promises(GOOD, outcome(4)) == []
+    third = [*GOOD[:2], GOOD[2] | marked, GOOD[3]]
+    assert promises(third, outcome(3, 1, "1 sample unreadable (x)")) == []
+    assert promises([*GOOD[:3], GOOD[3] | marked], outcome(3, 1, "1 unreadable (x)")) == []
+    before = promises([GOOD[0], GOOD[1] | marked, *GOOD[2:]], outcome(3, 1, "1 unreadable (x)"))
+    assert "at 0.2 s it is unreadable (x), and all to there is as it was" in before[0]
+    (missing,) = promises([GOOD[0], *GOOD[2:]], outcome(3))
+    assert "at 0.2 s it is missing" in missing
+    other = GOOD[3] | {"p:phase:Preparation": 0.5}
+    (said,) = promises([*GOOD[:3], other], outcome(4))
+    assert "at 0.6 s it has another answer" in said
+    assert promises([]) == ["it has not one row"]
+    assert promises([], outcome(0, status="failed"))[0] == "failed without a reason"
+    hung = "its reader hung: no sample for 60 s (--deadline)"
+    assert promises([], outcome(0, reason=hung, status="failed"))[0] == "its reader hung"
+
+
+def test_half_a_result_is_found():
+    assert promises(GOOD[::-1], outcome(4))[0].startswith("its times do not increase from 0")
+    late = rows_of(*[ANSWERS] * 7)
+    assert "a frame at 1.2 s of 1.0 s" in promises(late, outcome(7))
+    assert promises(GOOD, outcome(4), left_csv=b"a\n") == ["left.csv: there, and not named"]
+    half = promises(GOOD, outcome(4), predictions_csv=b"a,b\n1\n")
+    assert half == ["predictions.csv: cannot be read (rows of [1, 2] cells)"]
+    (said,) = promises(GOOD, outcome(4), done_json=b"{")
+    assert said.startswith("done.json: cannot be read")
+    failed = promises([], outcome(0, reason="no header", status="failed"))
+    assert failed == ["it is failed, and there is predictions.csv, predictions.parquet"]
