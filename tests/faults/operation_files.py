@@ -20,6 +20,7 @@ SECONDS, RATE, FPS = 4, 25, 5
 SAMPLES = SECONDS * FPS
 STEP = RATE // FPS  # frames of the video from one picture of a folder to the next
 DAMAGED = 7  # number of the picture in the folder that is damaged
+HELD_BACK = 8  # packets that parsers look ahead, and frames that decoders lose with a damaged one
 PACKET, SYNC = 188, 0x47  # of a transport stream
 BOXES = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl")  # that hold boxes
 
@@ -64,8 +65,8 @@ def _video(path: Path) -> WholeOperation:
         for place, packet in enumerate(packets):
             group = [key for key in keys if key <= place]
             open_too = group[-2:-1] if packet.pts < packets[group[-1]].pts else group[-1:]
-            # what parsers look ahead is part of it
-            stop = next((one for one in starts[place + 2 :] if one > starts[place]), len(data))
+            behind = starts[place + HELD_BACK :]
+            stop = next((one for one in behind if one > starts[place]), len(data))
             needs[packet.pts] = (starts[(open_too or group)[0]], stop)
             found.append((starts[place], bytes(packet)))
     pixels = list(_of_transport(data) if path.suffix == ".ts" else _pieces(data, found))
