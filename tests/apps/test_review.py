@@ -139,7 +139,7 @@ def test_known_labels_are_what_a_page_begins_with(film, labels, tmp_path, capsys
 
 def test_a_package_says_where_it_was_least_certain(film, package, tmp_path, capsys):
     out = tmp_path / "out"
-    command(0, "review", film, "--package", package, "--shortest", 3, "--out", out, *HERE)
+    command(0, "review", film, "--package", package, "--least-segment-s", 3, "--out", out, *HERE)
     said = capsys.readouterr()
     assert "confidence only ranks: not calibrated (" in said.err
     assert "least certain (mean confidence " in said.out
@@ -170,7 +170,7 @@ def test_wrong_use_is_refused_in_one_line(film, package, pictures, tmp_path, cap
         (("--results", tmp_path / "none"), "no results here"),
         (("--domain", "surgery", "--classes", "a", "--start", "answers"), "give --package or"),
         (("--domain", "surgery", "--classes", "a", "--device", "cpu"), "without --package"),
-        (("--domain", "surgery", "--classes", "a", "--shortest", 2), "speaks of answers"),
+        (("--domain", "surgery", "--classes", "a", "--least-segment-s", 2), "speaks of answers"),
         (("--package", package, "--task", "steps"), "give --task with one of: phase"),
         (("--domain", "surgery", "--classes", ",".join(map(str, range(40)))), "40 classes"),
     ]:
@@ -293,7 +293,7 @@ def test_an_operation_is_labelled_by_keyboard_and_read_back_to_the_second(
 def test_work_is_kept_edges_are_dragged_and_the_page_fits(chromium, film, package, tmp_path):
     out, down = tmp_path / "out", tmp_path / "down"
     down.mkdir()
-    command(0, "review", film, "--package", package, "--shortest", 3, "--out", out, *HERE)
+    command(0, "review", film, "--package", package, "--least-segment-s", 3, "--out", out, *HERE)
     page = out / "video07.html"
     doubt = data_of(page)["model"]["doubts"][0]
     with open_tab(chromium, down) as tab:

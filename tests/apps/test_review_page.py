@@ -52,7 +52,11 @@ def test_a_page_of_forty_minutes_of_pure_noise_is_below_20_mb(tmp_path):
     few = take_stills_as_of(answers, starts[places][:12].tolist(), len(places))
     whole = Stills(every_s, [few.shown[place % 12] for place in range(480)])
     scores = Answers(
-        starts, starts.astype(np.int64) % 7, starts % 1, [Doubt(3.0, 33.0, 0.5, ("a",))]
+        starts,
+        starts.astype(np.int64) % 7,
+        starts % 1,
+        starts.astype(np.int64) % 7,
+        [Doubt(3.0, 33.0, 0.5, ("a",))],
     )
     review = review_of(tuple("abcdefg"), whole, 2400.0, scores)
     write_review_page(tmp_path / "page.html", review, "x.csv", "then")

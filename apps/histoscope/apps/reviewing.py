@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import cast
 
 from histoscope.apps.report.page import visible
-from histoscope.apps.report.review_page import check_keys, clock, file_stem, write_review_page
+from histoscope.apps.report.review_page import (
+    check_keys,
+    clock,
+    file_stem,
+    told_least,
+    write_review_page,
+)
 from histoscope.core import __version__
 from histoscope.core.config import Spec, build
 from histoscope.core.contracts import Domain, Reviewable, Roots, Source
@@ -165,11 +171,6 @@ def write_reviews(
     outcomes = work_through("review", found.sources, job, engine, progress)
     write_unused(folder.path, found.unused)
     return outcomes
-
-
-def told_least(least_s: float) -> str:
-    """What became of short answers, in words; empty where nothing did."""
-    return f" (those shorter than {least_s:g} s joined to a neighbour)" if least_s else ""
 
 
 def said(outcome: Outcome, out: Path) -> str:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
-from histoscope.core.labelling.course import (
-    Doubt,
-    Stretch,
-    joined,
-    least_certain,
-    runs,
-    without_short,
-)
-
-
-def spelt(stretches):
-    """A letter a second, ``-`` where there is no label."""
-    return "".join(
-        (one.name or "-") * round(one.end_s - one.start_s) for one in stretches if one is not None
-    )
+from histoscope.core.labelling.course import Doubt, Stretch, least_certain, runs
 
 
 def test_samples_of_one_name_are_one_stretch_and_gaps_are_no_label():
@@ -36,34 +20,6 @@ def test_samples_of_one_name_are_one_stretch_and_gaps_are_no_label():
 
 def test_before_the_first_sample_there_is_no_label():
     assert runs(["a"], np.array([2.0]), 3.0) == [Stretch(0.0, 2.0, None), Stretch(2.0, 3.0, "a")]
-
-
-@pytest.mark.parametrize(
-    ("before", "least_s", "after"),
-    [
-        ("aaaaabaaaa", 2, "aaaaaaaaaa"),
-        ("aaaabbaaaa", 2, "aaaabbaaaa"),
-        ("aaaabcccccc", 2, "aaaaccccccc"),
-        ("aaaabcccc", 2, "aaaaacccc"),  # of two as long the one before
-        ("abcdefgh", 100, "bbbbbbbb"),
-        ("baaaa", 2, "aaaaa"),
-        ("aaaab", 2, "aaaaa"),
-        ("aaaab", 0, "aaaab"),
-    ],
-)
-def test_short_stretches_join_the_longer_neighbour(before, least_s, after):
-    stretches = joined([Stretch(n, n + 1.0, name) for n, name in enumerate(before)])
-    assert spelt(without_short(stretches, least_s)) == after
-
-
-def test_nothing_short_is_left_and_no_time_is_lost():
-    random = np.random.default_rng(4)
-    names = random.choice(["a", "b", "c", None], 200)
-    found = without_short(runs(names.tolist(), np.arange(200.0), 200.0), 4.0)
-    assert all(one.end_s - one.start_s >= 4 for one in found)
-    assert all(one.name != other.name for one, other in pairwise(found))
-    assert [one.end_s for one in found[:-1]] == [one.start_s for one in found[1:]]
-    assert (found[0].start_s, found[-1].end_s) == (0.0, 200.0)
 
 
 def test_the_least_certain_window_is_that_of_a_loop():

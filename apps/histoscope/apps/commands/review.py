@@ -53,12 +53,13 @@ PREDICTED = "predicted"  # folder of the results of --package
     help="what pages begin with; auto: labels that are known, else the package's answers",
 )
 @click.option(
-    "--shortest",
+    "--least-segment-s",
     "least_s",
     default=5.0,
     show_default=True,
     type=click.FloatRange(min=0),
-    help="of the package's answers stretches under so many seconds join a neighbour; 0: none",
+    help="the package's answers are merged by their scores so that no stretch lasts less; 0: none "
+    "is merged",
 )
 @click.option(
     "--every",
@@ -177,7 +178,7 @@ def _check(info: Any, runs: bool, domain_name: str | None, start: str) -> None:
     if info is None and start == "answers":
         raise UsageError("--start answers: give --package or --results")
     if info is None and given_flags({"least_s": None}):
-        raise UsageError("--shortest: speaks of answers; give --package or --results")
+        raise UsageError("--least-segment-s: speaks of answers; give --package or --results")
     asked = given_flags({"device": None, "precision": None})
     if asked and not runs:
         raise UsageError(f"{flag_of(next(iter(asked)))}: no network runs without --package")

@@ -97,9 +97,12 @@ def stills_in_words(review: Review) -> str:
 
 def begun_in_words(review: Review) -> str:
     """What the stretches are at first."""
-    least_s = review.asked.least_s
-    short = f" (those shorter than {least_s:g} s joined to a neighbour)" if least_s else ""
-    return CHOSEN[review.begun_by].format(short)
+    return CHOSEN[review.begun_by].format(told_least(review.asked.least_s))
+
+
+def told_least(least_s: float) -> str:
+    """What became of short answers, in words; empty where nothing did."""
+    return f" (merged by their scores, none below {least_s:g} s)" if least_s else ""
 
 
 def file_stem(name: str) -> str:

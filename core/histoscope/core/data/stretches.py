@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoscope.core.contracts import Domain, Sequential
+from histoscope.core.contracts import Domain, Reviewable, Sequential
 
 
-def stretches(domain: Domain, rows: pa.Table) -> NDArray[np.int64]:
+def stretches(domain: Domain | Reviewable, rows: pa.Table) -> NDArray[np.int64]:
     """Where each stretch begins, and the end, (stretches + 1,); one where the domain tells nothing.
 
     Args:

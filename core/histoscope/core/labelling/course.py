@@ -54,45 +54,6 @@ def runs(names: Sequence[str | None], starts_s: NDArray[np.float64], end_s: floa
     return [one for one in found if one.end_s - one.start_s > EXACT_S]
 
 
-def without_short(stretches: Sequence[Stretch], least_s: float) -> list[Stretch]:
-    """Stretches of which none is shorter than ``least_s``, unless it is the only one.
-
-    The shortest goes to the longer of its neighbours, of two as long to the one before, and so on.
-
-    Args:
-        stretches: one behind the other, without a gap.
-        least_s: 0 leaves them as they are.
-    """
-    left = list(stretches)
-    while len(left) > 1:
-        place = min(range(len(left)), key=lambda n: length_of(left[n]))
-        if length_of(left[place]) >= least_s - EXACT_S:
-            break
-        near = [n for n in (place - 1, place + 1) if 0 <= n < len(left)]
-        name = left[max(near, key=lambda n: length_of(left[n]))].name
-        around = left[max(0, place - 1) : place + 2]
-        left[max(0, place - 1) : place + 2] = joined(
-            [Stretch(s.start_s, s.end_s, name if s is left[place] else s.name) for s in around]
-        )
-    return left
-
-
-def length_of(stretch: Stretch) -> float:
-    """Its length, s."""
-    return stretch.end_s - stretch.start_s
-
-
-def joined(stretches: Sequence[Stretch]) -> list[Stretch]:
-    """Neighbours of one name as one."""
-    found = list[Stretch]()
-    for one in stretches:
-        if found and found[-1].name == one.name:
-            found[-1] = Stretch(found[-1].start_s, one.end_s, one.name)
-        else:
-            found.append(one)
-    return found
-
-
 def least_certain(
     scores: NDArray[np.floating],
     classes: Sequence[str],

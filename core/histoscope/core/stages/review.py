@@ -21,10 +21,12 @@ from histoscope.core.contracts import (
     Source,
     Task,
 )
+from histoscope.core.data.stretches import stretches
 from histoscope.core.data.units import sample_keys
 from histoscope.core.errors import DataError, UnreadableSource, UsageError
 from histoscope.core.files import read_table
-from histoscope.core.labelling.course import Doubt, Stretch, least_certain, runs, without_short
+from histoscope.core.labelling.course import Doubt, Stretch, least_certain, runs
+from histoscope.core.labelling.smoothing import without_short
 from histoscope.core.labelling.stills import (
     Stills,
     chosen_places,
@@ -78,7 +80,7 @@ class Asked:
             source.
         start: what the stretches are at first: ``auto`` takes labels where there are some, else
             the model's answers, else nothing.
-        least_s: of the model's answers shorter stretches join a neighbour.
+        least_s: the model's answers are merged by their scores, so that none lasts less.
     """
 
     task: str
@@ -109,12 +111,14 @@ class Answers:
         starts_s: from when each sample counts, (samples,).
         best: id of the class of the largest score, -1 where a sample could not be read, (samples,).
         confidence: that score, 0 where there is none, (samples,).
+        settled: as ``best``, without stretches that are too short, (samples,).
         doubts: of which stretches it was least certain, the least certain first.
     """
 
     starts_s: NDArray[np.float64]
     best: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    settled: NDArray[np.int64]
     doubts: Sequence[Doubt]
 
 
@@ -220,7 +224,8 @@ def open_review(
         raise UnreadableSource("no class is known of it: give --classes A,B,C")
     answers = None
     if asked.model is not None:
-        answers = _answers(asked.model, source, plan.rows, course, classes)
+        scores = _scores(asked.model, source, plan.rows)
+        answers = _answers(asked, scores, domain, plan.rows, course, classes)
     begun_by, begun = _begun(asked, truth, answers, classes, course)
     stills = _stills(domain, reader, plan.rows, course, asked.every_s, beat)
     return Review(
@@ -244,9 +249,8 @@ def labels_of(plan: Plan, task: str) -> tuple[Task, list[str | None]]:
     return Task(task, told.classes), told.values.to_pylist()
 
 
-def _answers(
-    model: Model, source: Source, rows: pa.Table, course: Course, classes: Sequence[ClassInfo]
-) -> Answers:
+def _scores(model: Model, source: Source, rows: pa.Table) -> NDArray[np.float64]:
+    """What the model said of each sample, NaN where it could not be read, (samples, classes)."""
     file = model.results / RESULTS / source.id / "predictions.parquet"
     if not file.is_file():
         raise UnreadableSource(
@@ -263,16 +267,36 @@ def _answers(
         )
     names = [one.name for one in model.head.classes]
     columns = [table.column(f"p:{model.head.task}:{name}") for name in names]
-    scores = np.stack([_numbers(one) for one in columns], axis=1)
+    return np.stack([_numbers(one) for one in columns], axis=1)
+
+
+def _answers(
+    asked: Asked,
+    scores: NDArray[np.float64],
+    domain: Reviewable,
+    rows: pa.Table,
+    course: Course,
+    classes: Sequence[ClassInfo],
+) -> Answers:
+    assert asked.model is not None
+    names, starts_s = [one.name for one in asked.model.head.classes], course.starts_s
     ids = {one.name: one.id for one in classes}
     of_model = np.array([ids[name] for name in names], np.int64)
     known = np.asarray(~np.isnan(scores).any(axis=1))
     filled = np.where(known[:, None], scores, 0.0)
-    doubts = least_certain(
-        scores, names, course.starts_s, course.end_s, window_s=WINDOW_S, count=DOUBTS
-    )
+    doubts = least_certain(scores, names, starts_s, course.end_s, window_s=WINDOW_S, count=DOUBTS)
     best = np.where(known, of_model[filled.argmax(axis=1)], -1)
-    return Answers(course.starts_s, best, filled.max(axis=1), doubts)
+    settled = best.copy()
+    if asked.least_s and known.any():
+        cuts = stretches(domain, rows.filter(pa.array(known)))[1:-1]
+        told = scores[known], starts_s[known], asked.least_s, _usual_step(starts_s), cuts
+        settled[known] = of_model[without_short(*told)]
+    return Answers(starts_s, best, filled.max(axis=1), settled, doubts)
+
+
+def _usual_step(starts_s: NDArray[np.float64]) -> float:
+    """From sample to sample, s; 1 of a single one."""
+    return float(np.median(np.diff(starts_s))) if len(starts_s) > 1 else 1.0
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
@@ -292,9 +316,8 @@ def _begun(
     if start in ("auto", "labels") and labelled:
         return "labels", runs(truth, course.starts_s, course.end_s)
     if start in ("auto", "answers") and answers is not None:
-        named = [classes[one].name if one >= 0 else None for one in answers.best.tolist()]
-        every = runs(named, course.starts_s, course.end_s)
-        return "answers", without_short(every, asked.least_s)
+        named = [classes[one].name if one >= 0 else None for one in answers.settled.tolist()]
+        return "answers", runs(named, course.starts_s, course.end_s)
     return "nothing", [Stretch(0.0, course.end_s, None)]
 
 
@@ -307,7 +330,7 @@ def _stills(
     beat: Callable[[], None],
 ) -> Stills:
     starts = course.starts_s
-    usual_s = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
+    usual_s = _usual_step(starts)
     every_s = max(every_s, usual_s) if every_s else fitting_step(course.end_s, usual_s)
     places = chosen_places(starts, every_s)
     answers = _heard(domain.stills(reader, rows, places.tolist()), beat)
