@@ -15,12 +15,11 @@ from histoscope.core.errors import HistoscopeError
 from tests.formats_comparison import Comparison
 from tests.formats_files import (
     METHODS,
-    OF_OPERATIONS,
     write_by_commands,
     write_demo,
     write_inputs,
-    write_operations,
 )
+from tests.formats_operations import OF_OPERATIONS, write_operations
 from tests.formats_page import DOMAINS, GIVEN, Page
 from tests.formats_rows import TABLE, rewritten
 
