@@ -181,6 +181,7 @@ def test_named_cases_are_drawn_kept_and_told(store, tmp_path):
     for how, error, said in [
         ({"subsets": "none.csv"}, DataError, "--subsets: none.csv: no such file$"),
         ({"subsets": [["c0"]], "draws": 3}, UsageError, "has 1 draws; leave --draws out"),
+        ({"subsets": [["c0"]], "draws": 5}, UsageError, "has 1 draws; leave --draws out"),
         ({"subsets": [["c9"]]}, DataError, "no sample of c9 has a label"),
         ({"subsets": [["c4"]]}, DataError, "no sample of c4 has a label"),  # not of train
     ]:

@@ -25,7 +25,7 @@ def with_subsets(spec: FinetuneSpec, store: Store) -> FinetuneSpec:
     if given is None:
         return spec
     found = given if not isinstance(given, str) else _found(given, store)
-    if spec.draws not in (len(found), FinetuneSpec.model_fields["draws"].default):
+    if "draws" in spec.model_fields_set and spec.draws != len(found):
         raise UsageError(
             f"--draws {spec.draws}: --subsets {given} has {len(found)} draws; leave --draws out"
         )
