@@ -17,6 +17,7 @@ from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.mstcn import (
     StagesFitter,
+    at_a_pace,
     class_weights,
     loss_of,
     new_stages,
@@ -201,7 +202,7 @@ def test_what_is_unknown_teaches_nothing(causal):
     before, after = reach(1, 2, causal)
     other = rows.copy()
     other[20 + after : 45 - before] = 100
-    told = {"stages": 1, "layers": 2, "maps": 8, "steps": 12, "causal": causal}
+    told = {"stages": 1, "layers": 2, "maps": 8, "steps": 12, "causal": causal, "stretch": 1}
     draw = drawn(rows, labels, [60])
     same = Draw(draw.truth, draw.units, Bags.of_one(other), DIM, draw.centre)
     one, two = fitted(draw, **told), fitted(same, **told)
@@ -248,8 +249,57 @@ def test_sources_are_taken_in_turn():
     assert len(order) == 10
 
 
+@pytest.mark.parametrize("stretch", [1, 1.6, 3])
+def test_a_source_is_seen_at_many_paces_in_order_and_as_a_whole(stretch):
+    draw, labels = np.random.default_rng(0), np.zeros(60, np.int64)
+    counts = []
+    for _ in range(200):
+        seen = at_a_pace(labels, stretch, draw)
+        steps, pace = np.diff(seen), 60 / len(seen)
+        assert steps.min() >= 0
+        assert seen[0] <= pace
+        assert 59 - seen[-1] <= pace
+        assert np.all(np.abs(steps - pace) < 1.1)  # evenly, but for the rounding to rows
+        counts.append(len(seen))
+    assert min(counts) >= round(60 / stretch)
+    assert max(counts) <= round(60 * stretch)
+    if stretch == 1:
+        assert seen.tolist() == [*range(60)]
+    else:
+        assert np.median(np.log(counts)) == pytest.approx(np.log(60), abs=0.2 * np.log(stretch))
+        assert (min(counts), max(counts)) != (60, 60)
+
+
+def test_no_pace_leaves_out_every_label():
+    labels = np.full(60, -1)
+    labels[31] = 2
+    several = np.full((60, 2), -1)
+    several[31, 1] = 0
+    for told in (labels, several):
+        for seed in range(30):
+            assert 31 in at_a_pace(told, 3, np.random.default_rng(seed))
+
+
+def test_paces_that_no_source_has_are_learnt_from_those_that_sources_have():
+    features, labels, sizes = told_by_what_was_before(12, 1)
+    test, truth, lengths = told_by_what_was_before(12, 2)
+    starts = np.cumsum([0, *lengths])
+    slow = np.repeat(np.arange(len(test)), 2)  # all last twice as long
+    told = {"layers": 6, "maps": 32, "steps": 400, "causal": False}
+    right = [
+        recall(
+            fitted(drawn(features, labels, sizes), stretch=stretch, **told).probabilities(
+                Bags(test[slow], 2 * starts)
+            ),
+            truth[slow],
+        ).mean()
+        for stretch in (1, 2)
+    ]
+    assert right[1] > right[0]
+
+
 def test_a_step_is_one_of_adam_on_a_whole_source():
-    weights, told = stages(dropout=0, steps=1)
+    weights, told = stages(dropout=0, steps=1, stretch=1)
     start = {name: one.detach().clone() for name, one in weights.items()}
     rows, labels = rows_of(30), RNG.integers(0, CLASSES, 30)
     exact = {name: one.clone().requires_grad_() for name, one in start.items()}

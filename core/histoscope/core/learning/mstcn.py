@@ -33,9 +33,9 @@ class StagesFitter(Fitter):
 
     Farha and Gall 2019, section 3.3: of each stage the cross-entropy and the smoothing loss, summed
     over the stages; Adam. Differs: a constant number of steps, the rate on a cosine to 0; losses
-    are of labelled samples only; a source with gaps is taken stretch by stretch; features are taken
-    at unit length about the mean of unlabelled ones, as the probe's. ``balanced`` weighs classes as
-    Czempiel et al. 2020 do.
+    are of labelled samples only; a source with gaps is taken stretch by stretch, each time at
+    another pace, see :func:`at_a_pace`; features are taken at unit length about the mean of
+    unlabelled ones, as the probe's. ``balanced`` weighs classes as Czempiel et al. 2020 do.
     """
 
     settings: ClassVar[type[FinetuneSpec]] = StagesSpec
@@ -100,8 +100,8 @@ def train(
         weights: that move, see :func:`new_stages`.
         bags: sources or stretches of them, their rows scaled.
         labels: of each row, -1 unknown, (rows,).
-        told: steps, rate, dropout and losses.
-        seed: of the order and of dropout.
+        told: steps, rate, dropout, paces and losses.
+        seed: of the order, of paces and of dropout.
         classes: weight of each in the cross-entropy; None: all the same.
     """
     optimiser = torch.optim.Adam(weights.values(), lr=told.learning_rate)
@@ -109,16 +109,39 @@ def train(
     known = [(labels[start:end] >= 0).any() for start, end in pairwise(bags.starts)]
     taught = np.flatnonzero(known)
     rows, truth = torch.from_numpy(bags.features), torch.from_numpy(labels)
+    paces = generator(seed, "mstcn/paces")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for place in taught[order_of(len(taught), told.steps, seed)].tolist():
-            part = slice(bags.starts[place], bags.starts[place + 1])
+            start, end = bags.starts[place : place + 2].tolist()
+            part = start + torch.from_numpy(at_a_pace(labels[start:end], told.stretch, paces))
             logits = logits_of(rows[part], weights, told.causal, told.dropout)
             loss = loss_of(logits, truth[part], told.smoothing, told.limit, classes)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+
+
+def at_a_pace(labels: Labels, stretch: float, draw: np.random.Generator) -> NDArray[np.int64]:
+    """Which rows of a source are seen, as if it had lasted longer or shorter.
+
+    Few sources have few paces, which stages learn by heart; from many they learn what follows what.
+    The pace is log-uniform between 1 / stretch and stretch: above 1 rows are left out, below 1
+    repeated. Where that would leave out every label, rows are as they are.
+
+    Args:
+        labels: of its rows, -1 unknown.
+        stretch: the greatest pace; 1: rows as they are.
+        draw: of the pace.
+
+    Returns:
+        Places of rows, in order.
+    """
+    count, pace = len(labels), stretch ** draw.uniform(-1, 1)
+    middles = np.arange(max(1, round(count / pace))) + 0.5
+    seen = np.minimum((middles * pace).astype(np.int64), count - 1)
+    return seen if (labels[seen] >= 0).any() else np.arange(count)
 
 
 def order_of(count: int, steps: int, seed: int) -> NDArray[np.int64]:

@@ -233,10 +233,11 @@ class TopKSpec(FinetuneSpec):
 
 
 class StagesStepsSpec(Spec):
-    """MS-TCN: two stages as TeCNO has them, rate and dropout of MS-TCN's code, fifty passes of 20.
+    """MS-TCN: two stages as TeCNO has them, dropout of MS-TCN's code, fifty passes of 20.
 
     A constant number of steps, whatever the number of labels. Causal by default, so that what it
-    scores is what it can say while a source still grows.
+    scores is what it can say while a source still grows. Rate and stretch were chosen on made
+    sources (``docs/decisions/0008``).
     """
 
     causal: bool = Field(
@@ -260,7 +261,14 @@ class StagesStepsSpec(Spec):
         4.0, gt=0, description="change of a log probability above which it counts no more"
     )
     steps: int = Field(1000, ge=1, description="optimiser steps, a whole source each")
-    learning_rate: float = Field(5e-4, gt=0, description="Adam, cosine to 0")
+    stretch: float = Field(
+        1.6,
+        ge=1,
+        allow_inf_nan=False,
+        description="each step sees its source as if it had lasted up to so many times longer or "
+        "shorter; 1: as it is",
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="Adam, cosine to 0")
 
 
 class StagesSpec(FinetuneSpec):
