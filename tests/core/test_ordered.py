@@ -206,3 +206,23 @@ def test_sources_of_which_nothing_can_be_read_have_no_answers(toy, store, tmp_pa
         "corrupt.npy": "failed",
         "none.npy": "empty",
     }
+
+
+def test_from_twenty_cases_on_scores_over_time_are_calibrated(toy, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for seed in range(21):
+        toy.write_stack(folder / f"c{seed}-train.npy", 6, seed)
+    many = prepared_by_case(toy, folder, tmp_path / "of-many")
+    heads = {}
+    for name, fraction in (("all", 1.0), ("few", 0.5)):
+        how = {"method": "mstcn", "fraction": fraction, "draws": 1, "draw_by": "case"}
+        spec = build(FinetuneSpec, {**how, "mstcn": {"steps": 5, "layers": 2}}, "test")
+        package = finetune(many, "colour", spec, tmp_path / name, progress=Silent())
+        (heads[name],) = package.info.heads
+    assert heads["all"].calibration["kind"] == "temperature"
+    (told,) = heads["all"].settings
+    assert told["held_out"] == "cases"
+    assert told["temperature"] > 0
+    assert heads["few"].calibration["reason"].endswith("fewer than 100; scores only rank")
+    assert heads["few"].settings == [{"causal": True}]

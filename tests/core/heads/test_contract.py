@@ -60,11 +60,12 @@ def of_part(kind, labels):
     return LayerHead(head if kind is LinearHead else kind(head), 2, 5)
 
 
-def staged(causal):
+def staged(causal, exclusive=True):
     """One of two stages of three layers, on what comes before or also after."""
     told = StagesStepsSpec(layers=3, maps=5)
     stages = {name: one.detach().numpy() for name, one in new_stages(6, 3, told, 0).items()}
-    return StagesHead(FEATURES.mean(axis=0), stages, causal)
+    cut = None if exclusive else np.array([0.3, 0.5, 1.0], np.float32)
+    return StagesHead(FEATURES.mean(axis=0), stages, causal, exclusive, cut)
 
 
 def fitted():
@@ -81,6 +82,7 @@ def fitted():
         "topk, several": TopKHead(Probe(1.0).fit_with_thresholds(FEATURES, PRESENT, 3)[0], 0.25),
         "mstcn, exclusive": staged(causal=True),
         "mstcn of both sides, exclusive": staged(causal=False),
+        "mstcn, several": staged(causal=True, exclusive=False),
         "mean, exclusive": MeanHead(Probe(1.0, centre).fit(FEATURES, CLASSES, 3)[0]),
         "layer, exclusive": of_part(LinearHead, CLASSES),
         "layer, several": of_part(LinearHead, PRESENT),

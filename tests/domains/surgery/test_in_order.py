@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,7 +21,7 @@ from histoscope.core.inference.runner import Runner
 from histoscope.core.packages.package import open_package
 from histoscope.core.runtime.device import AUTO
 from histoscope.domains.surgery.phantom import write_phantom
-from histoscope.domains.surgery.phases import PHASES
+from histoscope.domains.surgery.phases import PHASES, TOOLS
 
 UNKNOWN = range(60, 120)  # of 300 in an operation: 12 s without a phase
 ENCODER = "random:test_resnet"
@@ -54,14 +55,14 @@ def package(operations: Path) -> Path:
     return out
 
 
-def answers(package: Path, store: Store, source: str) -> np.ndarray:
+def answers(package: Path, store: Store, source: str, place: int = 0) -> np.ndarray:
     """What the head says of an operation, from the images of the store."""
     opened = open_package(package)
     runner, index = Runner.of(opened.encoder(), AUTO), store.index.to_pylist()
     rows = [place for place, row in enumerate(index) if row["source"] == source]
     assert all(one["at_s"] < two["at_s"] for one, two in pairwise(index[place] for place in rows))
     features = runner.features(store.reader.image(row) for row in rows)
-    return opened.head(0).probabilities(Bags.of_one(features))
+    return opened.head(place).probabilities(Bags.of_one(features))
 
 
 def test_a_stretch_without_phases_has_no_label_and_is_read_all_the_same(
@@ -137,12 +138,88 @@ def test_it_is_scored_by_folds_and_says_what_to_label(
     assert len(rows) == 4
 
 
-def test_tools_are_no_question_for_it(
-    operations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def of_both(operations: Path) -> Path:
+    """A package of phases and tools, where no operation says anything of the last tool."""
+    unknown = operations / "store" / "labels" / "tools.parquet"
+    kept = unknown.read_bytes()
+    table = pq.read_table(unknown)
+    names = table.column_names
+    nothing = pa.nulls(len(table), table.schema.field(names[-1]).type)
+    pq.write_table(
+        table.set_column(len(names) - 1, table.schema.field(names[-1]), nothing), unknown
+    )
+    out = operations / "package-of-both"
+    tasks = ("--task", "phase", "--task", "tools", *FEW[2:])
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *tasks, *LEARN)
+    assert command(*learn, "--set", "mstcn.steps=60", "--out", out) == 0
+    unknown.write_bytes(kept)
+    return out
+
+
+def test_tools_are_learnt_beside_phases_with_thresholds_of_held_out_operations(
+    operations: Path, of_both: Path, tmp_path: Path
 ) -> None:
-    few = ("--task", "tools", *FEW[2:], *LEARN, "--out", tmp_path / "p")
-    assert command("finetune", operations / "store", "--encoder", ENCODER, *few) == 2
-    assert "answers tasks of one class a sample only; use probe" in capsys.readouterr().err
+    opened = open_package(of_both)
+    phase, tools = opened.info.heads
+    assert (phase.kind, tools.kind, tools.exclusive) == ("mstcn", "mstcn", False)
+    assert phase.settings == [{"causal": True}]
+    assert phase.calibration["reason"] == "a class has 2 labels, fewer than 10; scores only rank"
+    assert tools.settings == [{"causal": True, "held_out": "cases"}]
+    assert tools.calibration["kind"] == "none"
+    assert tools.thresholds is not None
+    (cut,) = tools.thresholds
+    assert cut[-1] == 1
+    assert any(one not in (0.5, 1) for one in cut)
+    alone = tmp_path / "alone"
+    learn = ("finetune", operations / "store", "--encoder", ENCODER, *FEW, *LEARN)
+    assert command(*learn, "--set", "mstcn.steps=60", "--out", alone) == 0
+    other = open_package(alone).head(0).tensors()
+    for name, values in opened.head(0).tensors().items():
+        assert np.array_equal(values, other[name])
+
+
+def test_tools_are_scored_and_kept_in_the_package(
+    operations: Path, of_both: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "evaluation"
+    assert command("evaluate", of_both, operations / "store", "--record", "--out", out) == 0
+    body = json.loads((out / "metrics.json").read_text())["tasks"]["tools"]
+    assert (body["samples"], body["units"]) == (120, 2)
+    kept = open_package(of_both).info.heads[1].evaluation
+    assert kept is not None
+    assert kept["mean_average_precision"] == body["mean_average_precision"]
+
+
+def test_tools_of_new_operations_are_answered_as_its_head_does_in_order(
+    operations: Path, of_both: Path, tmp_path: Path
+) -> None:
+    by = ("--package", of_both, "--workers", 0)
+    told = ("--write", "cholec80", "--out", tmp_path / "results")
+    assert command("predict", operations / "new", *by, *told) == 0
+    (file,) = (tmp_path / "results" / "results").glob("*/predictions.parquet")
+    found = pq.read_table(file)
+    scores = np.stack([found.column(f"p:tools:{name}").to_numpy() for name in TOOLS], axis=1)
+    held = np.stack([found.column(f"class:tools:{name}").to_numpy(False) for name in TOOLS], axis=1)
+    cut = ("--domain", "surgery", "--size-px", 32, "--fps", 1, "--workers", 0)
+    again = tmp_path / "store"
+    lossless = ("--encoding", "lossless", "--out", again)
+    assert command("prepare", operations / "new", *cut, *lossless) == 0
+    wanted = answers(of_both, Store(again), file.parent.name, 1)
+    assert np.allclose(scores, wanted, atol=1e-6)
+    head = open_package(of_both).head(1)
+    assert np.array_equal(held, scores >= head.cut)
+    assert (scores[:, -1] == 0.5).all()  # of the tool without labels
+    assert not held[:, -1].any()
+    use = (file.parent / "use-tools.csv").read_text().splitlines()
+    told_s = [row.split(",")[:2] for row in use[1:]]
+    assert [name.strip('"') for name, _ in told_s] == [*TOOLS]
+    assert [float(seen) for _, seen in told_s] == held.sum(axis=0).tolist()
+    assert len((file.parent / "phases.csv").read_text().splitlines()) == 61
+    asked = ("--package", of_both, "--task", "tools", "--count", 3)
+    assert command("suggest", again, *asked, "--out", tmp_path / "suggested") == 0
+    assert command("report", tmp_path / "results") == 0
+    assert "Tools by phase" in (tmp_path / "results" / "report.html").read_text()
 
 
 def cut_off(video: Path, out: Path, end_s: float) -> None:

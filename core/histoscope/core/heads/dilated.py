@@ -55,7 +55,11 @@ def shapes_of_stage(
 
 
 def logits_of(
-    rows: Tensor, tensors: Mapping[str, Tensor], causal: bool, dropout: float = 0.0
+    rows: Tensor,
+    tensors: Mapping[str, Tensor],
+    causal: bool,
+    dropout: float = 0.0,
+    exclusive: bool = True,
 ) -> list[Tensor]:
     """Logits of each sample by each stage, the last of which is the answer, (rows, classes) each.
 
@@ -65,21 +69,27 @@ def logits_of(
     apart. Around the sample that is answered as there; or, causal, up to it, as Czempiel et al.
     2020 ("TeCNO: Surgical Phase Recognition with Multi-Stage Temporal Convolutional Networks") have
     it. Outside of the source there are zeros. So an answer reads 2 · (2^layers - 1) samples for
-    each stage, all before its own or half of them on either side. Differs: nothing.
+    each stage, all before its own or half of them on either side. Differs: nothing where one class
+    holds; where several may, of which both papers know nothing, each stage reads a sigmoid of each
+    logit in place of the softmax.
 
     Args:
         rows: of one source, in order, (rows, dim).
         tensors: see :func:`shapes_of`.
         causal: whether nothing is read that comes after.
         dropout: part of each layer's output that is dropped in training.
+        exclusive: whether exactly one class holds.
     """
-    from torch.nn.functional import softmax
+    from torch import sigmoid, softmax
+
+    def said(logits: Tensor) -> Tensor:
+        return softmax(logits, dim=1) if exclusive else sigmoid(logits)
 
     told, stage = list[Any](), 0
     while f"stages.{stage}.out.bias" in tensors:
         start = f"stages.{stage}."
         own = {n.removeprefix(start): one for n, one in tensors.items() if n.startswith(start)}
-        seen = softmax(told[-1], dim=1) if told else rows
+        seen = said(told[-1]) if told else rows
         told.append(_stage(seen, own, causal, dropout))
         stage += 1
     return told

@@ -1,4 +1,4 @@
-"""Folds inside a draw: whole cases are held out, where every class is of two or more."""
+"""Folds: whole cases are held out, in a draw where every class is of two or more."""
 
 from __future__ import annotations
 
@@ -51,3 +51,29 @@ def folds_of(kinds: Labels, units: Units = None) -> Folds:
 
 def _whole(kinds: Labels, fit: NDArray[np.int64]) -> bool:
     return len(np.unique(kinds[fit])) == len(np.unique(kinds))
+
+
+def dealt(order: Sequence[str], holds: NDArray[np.bool_], folds: int) -> dict[str, int]:
+    """The fold of each case: the rarest class first, each where least of it is, then of all.
+
+    Args:
+        order: the cases; of equals the first is dealt first.
+        holds: which classes each has, (cases, classes).
+        folds: how many there are, at most as many as cases.
+    """
+    out, sizes = dict[str, int](), np.zeros(folds, int)
+    most = -(-len(order) // folds)
+    holds = np.hstack([holds, ~holds.any(axis=1, keepdims=True)])  # what holds nothing comes last
+    for place in [*np.argsort(holds[:, :-1].sum(axis=0), kind="stable"), holds.shape[1] - 1]:
+        held = np.zeros(folds, int)
+        for unit, its in zip(order, holds, strict=True):
+            if its[place] and unit in out:
+                held[out[unit]] += 1
+        for unit, its in zip(order, holds, strict=True):
+            if its[place] and unit not in out:
+                free = np.flatnonzero(sizes < most)
+                fold = int(min(free, key=lambda at: (held[at], sizes[at], at)))
+                out[unit] = fold
+                held[fold] += 1
+                sizes[fold] += 1
+    return out

@@ -252,7 +252,9 @@ class StagesStepsSpec(Spec):
     maps: int = Field(64, ge=1, description="width of the layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="in each layer, in training")
     balanced: bool = Field(
-        False, description="whether rare classes weigh more in the loss, by median frequency"
+        False,
+        description="whether rare classes weigh more in the loss, by median frequency; where "
+        "several may hold, of each the rarer of present and absent",
     )
     smoothing: float = Field(
         0.15, ge=0, description="weight of the loss on changes from sample to sample"
@@ -272,7 +274,7 @@ class StagesStepsSpec(Spec):
 
 
 class StagesSpec(FinetuneSpec):
-    """Samples among the others of their source in order; of tasks of exclusive classes only."""
+    """Samples among the others of their source in order; of tasks of samples only."""
 
     method: str = Field("mstcn", description="this one")
     mstcn: StagesStepsSpec = Field(StagesStepsSpec(), description="how it is trained")

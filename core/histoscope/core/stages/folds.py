@@ -24,6 +24,7 @@ from histoscope.core.inference.runner import Runner
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Fitter
 from histoscope.core.learning.fit import Asked, FittedHeads, fit_heads
+from histoscope.core.learning.folds import dealt
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.info import HeadInfo, PackageInfo
 from histoscope.core.progress import Progress
@@ -259,24 +260,4 @@ def deal(tests: Sequence[Examples], folds: int, seed: int) -> dict[str, int]:
         many = unit_name(list(holds))
         raise DataError(f"--folds {folds}: the labels are of {len(holds)} {many} only")
     order = generator(seed, "folds").permutation(sorted(holds)).tolist()
-    return _dealt(order, np.array([holds[unit] for unit in order]), folds)
-
-
-def _dealt(order: Sequence[str], holds: NDArray[np.bool_], folds: int) -> dict[str, int]:
-    """Cases of the rarest class first, each into the fold that has least of it, then of all."""
-    out, sizes = dict[str, int](), np.zeros(folds, int)
-    most = -(-len(order) // folds)
-    holds = np.hstack([holds, ~holds.any(axis=1, keepdims=True)])  # what holds nothing comes last
-    for place in [*np.argsort(holds[:, :-1].sum(axis=0), kind="stable"), holds.shape[1] - 1]:
-        held = np.zeros(folds, int)
-        for unit, its in zip(order, holds, strict=True):
-            if its[place] and unit in out:
-                held[out[unit]] += 1
-        for unit, its in zip(order, holds, strict=True):
-            if its[place] and unit not in out:
-                free = np.flatnonzero(sizes < most)
-                fold = int(min(free, key=lambda at: (held[at], sizes[at], at)))
-                out[unit] = fold
-                held[fold] += 1
-                sizes[fold] += 1
-    return out
+    return dealt(order, np.array([holds[unit] for unit in order]), folds)
