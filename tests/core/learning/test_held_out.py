@@ -8,6 +8,7 @@ import pytest
 from histoscope.core.contracts import Task
 from histoscope.core.data.truth import Truth
 from histoscope.core.heads.contract import Bags
+from histoscope.core.learning import held_out
 from histoscope.core.learning.calibration import best_temperature
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.held_out import (
@@ -37,7 +38,7 @@ def draw_of(cases, exclusive=True, rows=6, seed=0, classes=3):
         labels[last], units[last] = -1, ""
     features = rng.normal(size=(count, DIM)).astype(np.float32)
     bags = Bags(features, np.arange(0, count + 1, rows))
-    truth = Truth(Task("made", tuple("abcdef"[:classes]), exclusive), labels)
+    truth = Truth(Task("made", tuple("abcdefghijkl"[:classes]), exclusive), labels)
     return Draw(truth, units, bags, DIM, np.zeros(DIM, np.float32))
 
 
@@ -102,6 +103,24 @@ def test_a_threshold_needs_ten_rows_on_either_side(present, choosable):
     labels[order[:present]] = 1
     folds = folds_of(replace(draw, truth=Truth(draw.truth.task, labels)))
     assert folds.choosable.tolist() == [choosable]
+
+
+def of_few_cases(seed):
+    """Twelve cases, of which two or three, by chance, show each of twelve classes."""
+    rng = np.random.default_rng(seed)
+    draw = draw_of([*"abcdefghijkl"], exclusive=False, classes=12)
+    labels = np.where(draw.truth.values >= 0, 0, -1).reshape(12, 6, 12)
+    for place in range(12):
+        shown = rng.permutation(12)[: 2 + place % 2]
+        labels[shown, :, place] = np.minimum(1, 1 + 2 * labels[shown, :, place])
+    return replace(draw, truth=Truth(draw.truth.task, labels.reshape(72, 12)))
+
+
+def test_cases_are_dealt_in_another_order_where_one_would_leave_a_class_out(monkeypatch):
+    draws = [of_few_cases(seed) for seed in range(40)]
+    assert all(folds_of(draw).choosable.all() for draw in draws)
+    monkeypatch.setattr(held_out, "SHUFFLES", 1)
+    assert not all(folds_of(draw).choosable.all() for draw in draws)
 
 
 def heads_of(draw, folds, learn):

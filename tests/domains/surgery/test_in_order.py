@@ -129,9 +129,14 @@ def test_it_is_scored_by_folds_and_says_what_to_label(
     operations: Path, package: Path, tmp_path: Path
 ) -> None:
     store = operations / "store"
-    few = ("--set", "mstcn.steps=3", "--folds", 2, "--out", tmp_path / "folds")
-    learn = ("finetune", store, "--encoder", ENCODER, *FEW, *LEARN)
-    assert command(*learn, *few) == 0
+    few = ("--set", "mstcn.steps=3", "--folds", 2, "--out")
+    learn = ("finetune", store, "--encoder", ENCODER, *FEW[2:], *LEARN)
+    assert command(*learn, "--task", "phase", *few, tmp_path / "folds") == 0
+    of_tools = ("--task", "tools", "--set", "mstcn.balanced=true", *few, tmp_path / "of-tools")
+    assert command(*learn, *of_tools) == 0
+    tools = json.loads((tmp_path / "of-tools" / "metrics.json").read_text())["tasks"]["tools"]
+    assert tools["samples"] == 360
+    assert set(tools["average_precision"]) == set(TOOLS)
     asked = ("--package", package, "--task", "phase", "--count", 3)
     assert command("suggest", store, *asked, "--out", tmp_path / "suggested") == 0
     rows = (tmp_path / "suggested" / "suggested.csv").read_text().splitlines()

@@ -15,7 +15,7 @@ from histoscope.core.data.truth import Truth
 from histoscope.core.heads.contract import EVEN, NEVER, Rows
 from histoscope.core.learning.calibration import why_not
 from histoscope.core.learning.contract import Draw
-from histoscope.core.learning.folds import FOLDS, dealt
+from histoscope.core.learning.folds import FOLDS, SHUFFLES, dealt
 from histoscope.core.learning.probe import LEAST, best_threshold
 from histoscope.core.randomness import generator
 
@@ -53,6 +53,8 @@ class CaseFolds:
     ) -> CaseFolds:
         """Deal cases so that every fold has of each class, and of its absence, as many as others.
 
+        Of ten ways the one that leaves the most of these outside of each fold, too.
+
         Args:
             truth: of each row.
             units: case (else source or sample) of each row with a label.
@@ -65,19 +67,17 @@ class CaseFolds:
         names, place = np.unique(cases, return_inverse=True)
         sides = known.holds if truth.task.exclusive else np.hstack([known.holds, known.denied])
         holds = np.stack([sides[place == case].any(axis=0) for case in range(len(names))])
-        order = generator(seed, "held out/folds").permutation(len(names))
-        count = min(FOLDS, len(names))
-        fold_of = dealt(names[order].tolist(), holds[order], count)
-        fold = np.array([fold_of[name] for name in names.tolist()])[place]
-        return cls(known, rows, cases, fold, count)
+        count, draw = min(FOLDS, len(names)), generator(seed, "held out/folds")
+        ways = [_dealt(holds, draw.permutation(len(names)), count) for _ in range(SHUFFLES)]
+        fold = max(ways, key=lambda way: _outside(holds, way, count).sum())  # the first of equals
+        return cls(known, rows, cases, fold[place], count)
 
     @property
     def uncalibrated(self) -> str | None:
         """Why no temperature can be chosen on held-out rows; None where one can."""
         if few := why_not(self.truth, self.cases.tolist()):
             return few
-        held = self.truth.holds
-        if not all(held[self.fold != fold].any(axis=0).all() for fold in range(self.count)):
+        if not _outside(self.truth.holds, self.fold, self.count).all():
             return "a class is in too few cases to hold them out; scores only rank"
         return None
 
@@ -87,11 +87,22 @@ class CaseFolds:
 
         Of those with ten rows on either side, and both sides outside of each fold.
         """
-        sides = np.stack([self.truth.holds, self.truth.denied])
-        enough = (sides.sum(axis=1) >= LEAST).all(axis=0)
-        for fold in range(self.count):
-            enough &= sides[:, self.fold != fold].any(axis=1).all(axis=0)
-        return np.asarray(enough)
+        sides = self.truth.holds, self.truth.denied
+        enough = [
+            (side.sum(axis=0) >= LEAST) & _outside(side, self.fold, self.count) for side in sides
+        ]
+        return np.asarray(enough[0] & enough[1])
+
+
+def _dealt(holds: NDArray[np.bool_], order: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """The fold of each case, dealt in an order, (cases,). See :func:`dealt`."""
+    fold_of = dealt([*map(str, order.tolist())], holds[order], folds)
+    return np.array([fold_of[str(case)] for case in range(len(order))])
+
+
+def _outside(holds: NDArray[np.bool_], fold: NDArray[np.int64], folds: int) -> NDArray[np.bool_]:
+    """Which columns hold of something outside of each fold, (columns,)."""
+    return np.all([holds[fold != one].any(axis=0) for one in range(folds)], axis=0)
 
 
 def _joined(units: NDArray[np.str_], bags: NDArray[np.int64]) -> NDArray[np.str_]:
