@@ -157,7 +157,7 @@ def test_samples_without_labels_teach_nothing_beyond_what_an_answer_reads(causal
     before, after = reach(1, 2, causal)
     other = rows.copy()
     other[20 + after : 45 - before] = 100
-    told = {"stages": 1, "layers": 2, "causal": causal}
+    told = {"stages": 1, "layers": 2, "causal": causal, "stretch": 1}
     one, two = (fitted(drawn(its, labels, [60]), **told).head for its in (rows, other))
     for name, values in one.tensors().items():
         assert np.array_equal(values, two.tensors()[name])
@@ -273,7 +273,7 @@ def told_by_what_was_before(count, seed):
 def test_what_no_sample_tells_by_itself_is_told_by_those_before_it():
     features, labels, sizes = told_by_what_was_before(24, 1)
     draw = drawn(features, labels, sizes, [*"abc"] * 8)
-    told = {"layers": 6, "maps": 24, "steps": 200, "learning_rate": 5e-3, "dropout": 0.1}
+    told = {"layers": 6, "maps": 24, "steps": 300, "learning_rate": 5e-3, "dropout": 0.1}
     head = fitted(draw, **told).head
     test, truth, lengths = told_by_what_was_before(10, 2)
     right = (head.probabilities(Bags(test, np.cumsum([0, *lengths]))) >= head.cut) == truth
