@@ -121,7 +121,7 @@ def subjects(base: Path) -> list[Subject]:
     clam = ("--package", str(package), "--layout", "clam")
     predict.run(base / "predicted")
     films, phases = write_operations(base / "films"), write_operation_package(base / "phases")
-    more = ("--write", "cholec80", "--video-reader", "sequential")  # auto asks the clock
+    more = ("--write", "cholec80")
     of_films = ("predict", str(films), "--package", str(phases), *more, *here)
     return [
         predict,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from histoscope.core.contracts import Source
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.work.outcome import Outcome
 from histoscope.domains.surgery.readers.decoding import read_in_one_pass
-from histoscope.domains.surgery.readers.decord_path import (
-    agrees_and_is_quicker,
-    read_by_decord,
-)
+from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.listing import list_frames
 from tests.domains.surgery.clips import cut_short, write_clip
 from tests.faults.damaged import Found, lines
@@ -60,12 +56,6 @@ def test_where_decord_fails_only_the_frame_that_is_damaged_is_missing(spoiled: P
     assert [number for number, one in found if isinstance(one, str)] == [94]
     for (_, one), (_, other) in zip(found, truth, strict=True):
         assert np.array_equal(one, other)
-
-
-def test_decord_is_not_taken_where_it_fails_on_probes(spoiled: Path):
-    listing = list_frames(spoiled)
-    only = replace(listing, keys=np.array([94]))  # probes stand around key frames
-    assert not agrees_and_is_quicker(spoiled, only)
 
 
 def test_a_video_that_ends_in_its_head_says_so(tmp_path: Path):

@@ -15,11 +15,7 @@ from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery.discovery import CLOSED, FRAMES
 from histoscope.domains.surgery.options import FrameSampling, ReadOptions, VideoReader
 from histoscope.domains.surgery.readers.decoding import Answer, read_by_seeking, read_in_one_pass
-from histoscope.domains.surgery.readers.decord_path import (
-    agrees_and_is_quicker,
-    may_be_right,
-    read_by_decord,
-)
+from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.frame_folder import FrameFolder
 from histoscope.domains.surgery.readers.listing import Listing, list_frames
 from histoscope.domains.surgery.timeline import interval_s
@@ -76,7 +72,7 @@ class VideoFile:
         self.numbers = np.arange(count, dtype=np.int64)
         self.pts = self._listing.pts
         self.parts = np.zeros(count, np.int64)
-        self._way = choose_way(path, self._listing, how, stride_s)
+        self._way = choose_way(self._listing, how, stride_s)
         self.frame_s = interval_s(self.times_s)
         rate = 1 / self.frame_s if self.frame_s else 0.0
         self.facts: Mapping[str, Scalar] = {
@@ -116,11 +112,11 @@ def _notes(listing: Listing) -> Iterator[str]:
         yield f"its clock starts anew {listing.how_often}; read on in the file's order"
 
 
-def choose_way(path: Path, listing: Listing, how: VideoReader, stride_s: float) -> str:
+def choose_way(listing: Listing, how: VideoReader, stride_s: float) -> str:
     """Decide how a file is read.
 
-    ``auto``: seeking where key frames are no further apart than the wanted frames; else decord
-    where it is right and quicker on this file; else one pass.
+    ``auto``: seeking where key frames are no further apart than the wanted frames, else one pass;
+    decord only where it is asked for.
 
     Raises:
         UnreadableSource: a way is asked for by which some frames cannot be told apart.
@@ -139,8 +135,6 @@ def choose_way(path: Path, listing: Listing, how: VideoReader, stride_s: float) 
     apart_s = listing.key_every * interval_s(listing.times_s)
     if len(listing.pts) > listing.key_every and apart_s <= stride_s * NEARLY:
         return "seek"
-    if may_be_right(listing) and agrees_and_is_quicker(path, listing):
-        return "decord"
     return "sequential"
 
 
