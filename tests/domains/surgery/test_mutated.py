@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from histoscope.core.contracts import Source
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.work.outcome import Outcome
-from histoscope.domains.surgery.readers.decoding import read_in_one_pass
+from histoscope.domains.surgery.readers.decoding import read_in_one_pass, upright
 from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.listing import list_frames
+from histoscope.domains.surgery.readers.opening import Film, open_film
 from tests.domains.surgery.clips import cut_short, write_clip
 from tests.faults.damaged import Found, lines
 from tests.faults.mutations import Mutant
@@ -36,12 +39,16 @@ def test_twenty_damaged_operations_keep_every_promise():
 @pytest.fixture(scope="module")
 def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of 100 frames of one group, of which the packet of the 95th shown is zeros."""
-    path, _ = write_clip(tmp_path_factory.mktemp("spoiled"), "25", 4)
+    return spoil(write_clip(tmp_path_factory.mktemp("spoiled"), "25", 4)[0], 94)
+
+
+def spoil(path: Path, number: int) -> Path:
+    """The video with zeros in place of the packet of a frame by its number as shown."""
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [one for one in container.demux(stream) if one.size]
-        wanted = sorted(one.pts for one in packets)[94]
+        wanted = sorted(one.pts for one in packets)[number]
         (packet,) = (one for one in packets if one.pts == wanted)
         data[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
     path.write_bytes(data)
@@ -56,6 +63,45 @@ def test_where_decord_fails_only_the_frame_that_is_damaged_is_missing(spoiled: P
     assert [number for number, one in found if isinstance(one, str)] == [94]
     for (_, one), (_, other) in zip(found, truth, strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("step", [1, 2, 47])
+def test_behind_a_damage_frames_are_as_if_all_had_been_wanted(spoiled: Path, step: int):
+    listing, truth = list_frames(spoiled), every_frame(spoiled)
+    wanted = range(0, len(listing.pts), step)
+    for number, one in read_in_one_pass(spoiled, listing, wanted):
+        if number == 94:
+            assert isinstance(one, str)
+        else:
+            assert np.array_equal(one, truth[listing.pts[number]])
+
+
+@pytest.mark.parametrize("name", ["short-gop", "open-gop"])
+def test_what_lies_far_before_a_damage_is_not_decoded_again(tmp_path: Path, monkeypatch, name: str):
+    path = spoil(write_clip(tmp_path, name, 10)[0], 194)
+    listing, truth = list_frames(path), every_frame(path)
+    decoded, frames = list[int](), Film.frames
+
+    def noted(film: Film, *told: Any) -> Iterator[Any]:
+        for frame in frames(film, *told):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(Film, "frames", noted)
+    answers = dict(read_in_one_pass(path, listing, range(0, 250, 2)))
+    assert list(answers) == [*range(0, 250, 2)]
+    assert [number for number, one in answers.items() if isinstance(one, str)] == [194]
+    for number, one in answers.items():
+        assert number == 194 or np.array_equal(one, truth[listing.pts[number]])
+    again = set(np.searchsorted(listing.pts, decoded).tolist())
+    assert again > {*range(196, 249)}
+    assert len([number for number in again if number < 90]) <= 4  # key frames
+
+
+def every_frame(path: Path) -> dict[int, Any]:
+    """All frames by their time, of one pass that decodes all."""
+    with open_film(path) as film:
+        return {frame.pts: upright(frame, VideoReformatter()) for frame in film.frames()}
 
 
 def test_a_video_that_ends_in_its_head_says_so(tmp_path: Path):

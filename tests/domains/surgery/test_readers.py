@@ -17,10 +17,12 @@ from histoscope.core.contracts import CorruptSample, Reader, Sample
 from histoscope.core.errors import UnreadableSource
 from histoscope.domains.surgery import DOMAIN
 from histoscope.domains.surgery.options import FrameSampling, PrepareOptions
+from histoscope.domains.surgery.readers import decoding
 from histoscope.domains.surgery.readers.decoding import read_by_seeking, read_in_one_pass
 from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.listing import list_frames
 from histoscope.domains.surgery.readers.movie import choose_way
+from histoscope.domains.surgery.readers.opening import Film
 from histoscope.domains.surgery.timeline import moments
 from tests.domains.surgery.clips import CLIPS, cut_short, number_in, write_clip
 
@@ -61,6 +63,33 @@ def test_one_pass_gives_every_shown_frame_in_order(clip, name: str):
     found = list(read_in_one_pass(path, listing, range(len(listing.pts))))
     assert [place for place, _ in found] == list(range(len(shown)))
     assert [number_in(picture) for _, picture in found] == shown
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_frame_looks_the_same_whichever_others_are_wanted(clip, name: str):
+    path, _ = clip(name)
+    listing = list_frames(path)
+    all_of_them = range(len(listing.pts))
+    truth = dict(read_in_one_pass(path, listing, all_of_them))
+    for start in (0, 11, 12):
+        wanted = all_of_them[start::25]
+        found = dict(read_in_one_pass(path, listing, wanted))
+        assert list(found) == list(wanted)
+        assert all(np.array_equal(found[place], truth[place]) for place in wanted)
+
+
+@pytest.mark.parametrize("name", ["25", "variable", "open-gop", "edit-list", "transport", "mkv"])
+def test_a_frame_that_is_not_wanted_and_that_none_needs_is_not_decoded(clip, monkeypatch, name):
+    path, _ = clip(name)
+    listing = list_frames(path)
+    films, opened = list[Film](), decoding.open_film
+    monkeypatch.setattr(decoding, "open_film", lambda path: films.append(opened(path)) or films[-1])
+    list(read_in_one_pass(path, listing, range(0, len(listing.pts), 25)))
+    assert len(films) == 1  # it is opened once, and nothing is read again
+    with opened(path) as film:
+        times = [one.pts for one in film.needed(listing.pts[::25].tolist())]
+    assert set(times) >= set(listing.pts[::25].tolist())
+    assert len(times) < 0.8 * len(listing.pts)
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -1,5 +1,8 @@
 """Frames out of a video: one sequential pass, or seeking where every frame's time is verified.
 
+A pass decodes all that the wanted frames need. In H.264 each frame says whether others need it; in
+HEVC it says so of its own sub-layer only, and there all are decoded.
+
 Both give upright RGB pictures of the same pixels; frame numbers are places in the listing, which is
 the order in which a sequential pass puts frames out.
 """
@@ -7,10 +10,12 @@ the order in which a sequential pass puts frames out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -21,6 +26,7 @@ Picture = NDArray[np.uint8]
 Answer = tuple[int, Picture | str]  # frame number, and RGB or why it cannot be had
 MISSING = "the decoder gives no picture for it"
 CUT = "the file ends before it"
+TELLS = frozenset({"h264"})  # codecs whose frames say whether another needs them
 DAMAGED = "its picture is damaged"
 
 
@@ -37,7 +43,10 @@ def upright(frame: Any, converter: VideoReformatter) -> Picture:
 
 
 def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
-    """Decode from the start, converting only the wanted frames.
+    """Decode from the start what the wanted frames need, and convert only these.
+
+    From the first damage on, what is left is read by another pass that decodes every frame from
+    a few key frames earlier, so that pictures do not depend on what was left out.
 
     Args:
         path: the video.
@@ -47,26 +56,52 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
     Yields:
         One answer for each wanted number, in order.
     """
+    whole = 0
+    if listing.codec in TELLS and not listing.only_in_order and not listing.decoded:
+        times = frozenset(listing.pts[np.asarray(wanted, np.int64)].tolist())
+        with open_film(path) as film, suppress(FFmpegError):
+            for answer in _wanted_of(film.needed(times), listing, wanted):
+                if isinstance(answer[1], str):
+                    break
+                whole += 1
+                yield answer
+    if whole < len(wanted):
+        since = _before(listing, wanted[whole]) if whole else None
+        with open_film(path) as film:
+            frames = film.frames(listing.restarts, since)
+            yield from _wanted_of(frames, listing, wanted[whole:])
+
+
+def _before(listing: Listing, number: int) -> int | None:
+    """Time of the third key frame before a frame; None where there are fewer.
+
+    The first may begin an open group, whose frames need the one before.
+    """
+    place = int(np.searchsorted(listing.keys, number, side="right")) - 3
+    return int(listing.pts[listing.keys[place]]) if place >= 0 else None
+
+
+def _wanted_of(frames: Iterator[Any], listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
+    """The wanted ones of decoded frames that come in order."""
     number, count, converter = -1, len(listing.pts), VideoReformatter()
     left = iter(wanted)
     next_wanted = next(left, None)
-    with open_film(path) as film:
-        for frame in film.frames(listing.restarts):
-            if next_wanted is None:
-                return
-            if frame.pts is None:
-                continue
-            # of frames that share a time, the next one
-            found = max(number + 1, int(np.searchsorted(listing.pts, frame.pts)))
-            if found >= count or listing.pts[found] != frame.pts:
-                continue
-            number = found
-            while next_wanted is not None and next_wanted < number:
-                yield next_wanted, MISSING
-                next_wanted = next(left, None)
-            if number == next_wanted:
-                yield number, _answer(frame, listing, converter)
-                next_wanted = next(left, None)
+    for frame in frames:
+        if next_wanted is None:
+            return
+        if frame.pts is None:
+            continue
+        # of frames that share a time, the next one
+        found = max(number + 1, int(np.searchsorted(listing.pts, frame.pts)))
+        if found >= count or listing.pts[found] != frame.pts:
+            continue
+        number = found
+        while next_wanted is not None and next_wanted < number:
+            yield next_wanted, MISSING
+            next_wanted = next(left, None)
+        if number == next_wanted:
+            yield number, _answer(frame, listing, converter)
+            next_wanted = next(left, None)
     while next_wanted is not None:
         yield next_wanted, CUT
         next_wanted = next(left, None)

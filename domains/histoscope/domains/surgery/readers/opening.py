@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -59,17 +59,37 @@ class Film:
                 packet.dts = None if packet.dts is None else packet.dts + moved
             yield packet
 
-    def frames(self, restarts: Sequence[Restart] = ()) -> Iterator[Any]:
+    def frames(self, restarts: Sequence[Restart] = (), since: int | None = None) -> Iterator[Any]:
         """Frames in presentation order; a packet that cannot be decoded is stepped over.
 
         Args:
             restarts: as in :meth:`packets`.
+            since: time of a key frame, ticks; of what the file has before it only key frames are
+                decoded. None: all is.
         """
+        context = self.stream.codec_context
         for packet in self.packets(restarts):
+            if since is not None:
+                reached = packet.is_keyframe and packet.pts is not None and packet.pts >= since
+                context.skip_frame = "DEFAULT" if reached else "NONKEY"
+                since = None if reached else since
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
                 continue
+
+    def needed(self, times: Collection[int]) -> Iterator[Any]:
+        """Frames of these times, ticks, and all that others need; no other is decoded.
+
+        Raises:
+            av.error.FFmpegError: at the first damage. What a decoder puts in its place depends on
+                all that it decoded before.
+        """
+        context = self.stream.codec_context
+        context.options = {"err_detect": "explode"}
+        for packet in self.packets():
+            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            yield from packet.decode()
 
 
 def open_film(path: Path) -> Film:
