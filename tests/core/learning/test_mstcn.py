@@ -386,7 +386,14 @@ def test_what_it_cannot_do_is_refused():
         fitter.check(Task("grade", ("a", "b"), True, "source"))
     fitter.check(Task("tools", ("a", "b"), False))
     assert FinetuneSpec.chosen({"method": "mstcn"}) is StagesSpec
-    for wrong in ({"layers": 0}, {"dropout": 1}, {"limit": 0}, {"causual": True}):
+    for wrong in (
+        {"layers": 0},
+        {"dropout": 1},
+        {"limit": 0},
+        {"stretch": 0.9},
+        {"stretch": 5},
+        {"causual": True},
+    ):
         with pytest.raises(ConfigError, match=rf"mstcn\.{next(iter(wrong))}"):
             build(FinetuneSpec, {"method": "mstcn", "mstcn": wrong}, "a")
 

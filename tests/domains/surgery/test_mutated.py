@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from histoscope.core.contracts import Source
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.work.outcome import Outcome
-from histoscope.domains.surgery.readers.decoding import read_in_one_pass, upright
+from histoscope.domains.surgery.readers.decoding import before, read_in_one_pass, upright
 from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.listing import list_frames
 from histoscope.domains.surgery.readers.opening import Film, open_film
@@ -96,6 +96,34 @@ def test_what_lies_far_before_a_damage_is_not_decoded_again(tmp_path: Path, monk
     again = set(np.searchsorted(listing.pts, decoded).tolist())
     assert again > {*range(196, 249)}
     assert len([number for number in again if number < 90]) <= 4  # key frames
+
+
+def test_damage_in_what_is_not_wanted_ends_the_first_pass(tmp_path: Path, monkeypatch):
+    path, _ = write_clip(tmp_path, "no-b-frames", 4)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(container.streams.video[0]) if one.size]
+        start, size = packets[30].pos, packets[30].size
+        data[start + size // 3 : start + size] = bytes(size - size // 3)
+    path.write_bytes(data)
+    listing, truth, passes = list_frames(path), every_frame(path), list[int | None]()
+    frames = Film.frames
+
+    def noted(film: Film, restarts: Any, since: int | None) -> Iterator[Any]:
+        passes.append(since)
+        return frames(film, restarts, since)
+
+    monkeypatch.setattr(Film, "frames", noted)
+    for number, one in read_in_one_pass(path, listing, range(0, 90, 20)):
+        assert np.array_equal(one, truth[listing.pts[number]])
+    assert passes == [None]
+
+
+@pytest.mark.parametrize(("number", "key"), [(0, None), (59, None), (60, 0), (89, 0), (90, 30)])
+def test_another_pass_begins_at_the_third_key_frame_before(tmp_path: Path, number: int, key: Any):
+    listing = list_frames(write_clip(tmp_path, "open-gop", 10)[0])
+    assert listing.keys.tolist()[:4] == [0, 30, 60, 90]
+    assert before(listing, number) == (None if key is None else listing.pts[key])
 
 
 def every_frame(path: Path) -> dict[int, Any]:

@@ -266,7 +266,7 @@ class StagesStepsSpec(Spec):
     stretch: float = Field(
         1.6,
         ge=1,
-        allow_inf_nan=False,
+        le=4,
         description="each step sees its source as if it had lasted up to so many times longer or "
         "shorter; 1: as it is",
     )

@@ -45,8 +45,8 @@ def upright(frame: Any, converter: VideoReformatter) -> Picture:
 def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
     """Decode from the start what the wanted frames need, and convert only these.
 
-    From the first damage on, what is left is read by another pass that decodes every frame from
-    a few key frames earlier, so that pictures do not depend on what was left out.
+    From the first damage on that the decoder tells of, what is left is read by another pass, which
+    decodes every frame from a few key frames earlier.
 
     Args:
         path: the video.
@@ -66,13 +66,13 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
                 whole += 1
                 yield answer
     if whole < len(wanted):
-        since = _before(listing, wanted[whole]) if whole else None
+        since = before(listing, wanted[whole]) if whole else None
         with open_film(path) as film:
             frames = film.frames(listing.restarts, since)
             yield from _wanted_of(frames, listing, wanted[whole:])
 
 
-def _before(listing: Listing, number: int) -> int | None:
+def before(listing: Listing, number: int) -> int | None:
     """Time of the third key frame before a frame; None where there are fewer.
 
     The first may begin an open group, whose frames need the one before.

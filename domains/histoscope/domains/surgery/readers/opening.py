@@ -82,8 +82,8 @@ class Film:
         """Frames of these times, ticks, and all that others need; no other is decoded.
 
         Raises:
-            av.error.FFmpegError: at the first damage. What a decoder puts in its place depends on
-                all that it decoded before.
+            av.error.FFmpegError: at the first damage that the decoder tells of; of a frame that
+                is not wanted and not there at all it does not tell.
         """
         context = self.stream.codec_context
         context.options = {"err_detect": "explode"}
