@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from histoscope.domains.surgery.readers.listing import list_frames
 from histoscope.domains.surgery.readers.movie import choose_way
 from histoscope.domains.surgery.readers.opening import Film
 from histoscope.domains.surgery.timeline import moments
-from tests.domains.surgery.clips import CLIPS, cut_short, number_in, write_clip
+from tests.domains.surgery.clips import CLIPS, Clip, cut_short, number_in, write_clip
 
 EXACT = FrameSampling(size_px=112, fps=1.0)
 
@@ -63,6 +64,18 @@ def test_one_pass_gives_every_shown_frame_in_order(clip, name: str):
     found = list(read_in_one_pass(path, listing, range(len(listing.pts))))
     assert [place for place, _ in found] == list(range(len(shown)))
     assert [number_in(picture) for _, picture in found] == shown
+
+
+def test_h264_in_avi_has_times_only_without_b_frames(tmp_path: Path, monkeypatch):
+    """What is said to be the time of showing is the place in the file."""
+    for name, count in (("plain", "0"), ("reordered", "2")):
+        clip = Clip(".avi", Fraction(25), options={"g": "50", "bf": count, "sc_threshold": "0"})
+        monkeypatch.setitem(CLIPS, name, clip)
+    path, shown = write_clip(tmp_path, "plain", 2)
+    found = read_in_one_pass(path, list_frames(path), range(50))
+    assert [number_in(picture) for _, picture in found] == shown
+    with pytest.raises(UnreadableSource, match="frames without a time; convert it to MP4"):
+        list_frames(write_clip(tmp_path, "reordered", 2)[0])
 
 
 @pytest.mark.parametrize("name", CLIPS)

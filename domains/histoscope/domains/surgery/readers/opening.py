@@ -18,6 +18,7 @@ from histoscope.domains.surgery.readers.dicom_film import dicom_film, is_dicom
 # av's errors need not be of Python's kinds that their names speak of: its EOFError is no OSError
 FAULTS = (av.error.FFmpegError, OSError, ValueError)
 STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+COUNTED = frozenset({"h264", "hevc"})  # codecs whose frames AVI numbers in the order of the file
 STILL_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp"})
 
 
@@ -48,12 +49,16 @@ class Film:
         """
         moves = {one.place: one.moved for one in restarts}
         moved, packets = 0, self.container.demux(self.stream)
+        context, container = self.stream.codec_context, self.container.format.name
+        counted = container == "avi" and context.name in COUNTED and context.has_b_frames
         for place in count():
             try:
                 packet = next(packets)
             except (StopIteration, *FAULTS):
                 return
             moved = moves.get(place, moved)
+            if counted:  # what is said to be the time of showing is the place in the file
+                packet.pts = None
             if moved:
                 packet.pts = None if packet.pts is None else packet.pts + moved
                 packet.dts = None if packet.dts is None else packet.dts + moved
