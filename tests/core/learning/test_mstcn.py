@@ -1,6 +1,4 @@
-"""Heads over ordered samples: their formulas as loops, what they do not see, what they learn."""
-
-from itertools import chain, islice
+"""Learning heads over ordered samples: losses as loops, what teaches nothing, what is learnt."""
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from histoscope.core.data.truth import Truth
 from histoscope.core.errors import ConfigError, UsageError
 from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.dilated import logits_of
-from histoscope.core.heads.mstcn import StagesHead, scaled
 from histoscope.core.learning import FITTERS
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.mstcn import (
@@ -20,39 +17,16 @@ from histoscope.core.learning.mstcn import (
     at_a_pace,
     class_weights,
     loss_of,
-    new_stages,
     order_of,
     train,
     unsteadiness,
 )
 from histoscope.core.learning.probe import ProbeFitter
-from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec, StagesSpec, StagesStepsSpec
+from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec, StagesSpec
+from tests.core.stages import BOTH, CLASSES, DIM, reach, rows_of, stages
 from tests.made import examples
 
-CLASSES, DIM = 3, 4
 RNG = np.random.default_rng(0)
-BOTH = pytest.mark.parametrize("causal", [True, False])
-
-
-def stages(seed=0, **told):
-    """New tensors of two stages of three layers, as a step would move them."""
-    told = StagesStepsSpec(**{"layers": 3, "maps": 5, **told})
-    return new_stages(DIM, CLASSES, told, seed), told
-
-
-def head_of(causal, **told):
-    kept = {name: one.detach().numpy() for name, one in stages(**told)[0].items()}
-    return StagesHead(np.zeros(DIM, np.float32), kept, causal)
-
-
-def rows_of(count, seed=0):
-    return np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-
-
-def reach(stages, layers, causal):
-    """How many samples before and after its own an answer reads."""
-    both = stages * 2 * (2**layers - 1)
-    return (both, 0) if causal else (both // 2, both // 2)
 
 
 def drawn(features, labels, sizes, dim=DIM):
@@ -65,64 +39,6 @@ def drawn(features, labels, sizes, dim=DIM):
 def fitted(draw, seed=0, **told):
     spec = StagesSpec(seed=seed, mstcn=told)
     return StagesFitter(spec).fit(draw).head
-
-
-def stage_by_hand(rows, own, causal):
-    """Logits of one stage, number by number."""
-    count, maps = len(rows), len(own["in.bias"])
-
-    def one_by_one(row, weight, bias):
-        return [
-            sum(w * x for w, x in zip(line, row, strict=True)) + b
-            for line, b in zip(weight.tolist(), bias.tolist(), strict=True)
-        ]
-
-    seen = [one_by_one(row, own["in.weight"], own["in.bias"]) for row in rows]
-    for layer in range(len(own["wide.bias"])):
-        step = 2**layer
-        taps = (-2 * step, -step, 0) if causal else (-step, 0, step)
-        out = []
-        for at in range(count):
-            three = [seen[at + tap] if 0 <= at + tap < count else [0.0] * maps for tap in taps]
-            wide = one_by_one([*chain(*three)], own["wide.weight"][layer], own["wide.bias"][layer])
-            wide = [max(0.0, value) for value in wide]
-            more = one_by_one(wide, own["narrow.weight"][layer], own["narrow.bias"][layer])
-            out.append([a + b for a, b in zip(seen[at], more, strict=True)])
-        seen = out
-    return [one_by_one(row, own["out.weight"], own["out.bias"]) for row in seen]
-
-
-@BOTH
-def test_stages_compute_their_formula(causal):
-    weights, _ = stages()
-    exact = {name: one.detach().double() for name, one in weights.items()}
-    rows = rows_of(20).astype(np.float64)
-    found = logits_of(torch.from_numpy(rows), exact, causal)
-    assert len(found) == 2
-    seen = rows.tolist()
-    for stage, told in enumerate(found):
-        own = {n.split(".", 2)[2]: one for n, one in exact.items() if n.split(".")[1] == str(stage)}
-        wanted = np.array(stage_by_hand(seen, own, causal))
-        assert np.allclose(told.numpy(), wanted, atol=1e-12)
-        powers = np.exp(wanted)
-        seen = (powers / powers.sum(axis=1, keepdims=True)).tolist()
-
-
-def test_a_layer_is_a_dilated_convolution_as_torch_has_it():
-    weights, _ = stages(stages=1, layers=3)
-    own = {name.removeprefix("stages.0."): one.detach() for name, one in weights.items()}
-    seen = rows_of(30) @ own["in.weight"].numpy().T + own["in.bias"].numpy()
-    seen = torch.from_numpy(seen).T[None]
-    for layer in range(3):
-        kernel = own["wide.weight"][layer].reshape(5, 3, 5).transpose(1, 2)
-        wide = torch.nn.functional.conv1d(
-            seen, kernel, own["wide.bias"][layer], padding=2**layer, dilation=2**layer
-        )
-        narrow = own["narrow.weight"][layer][..., None], own["narrow.bias"][layer]
-        seen = seen + torch.nn.functional.conv1d(wide.relu(), *narrow)
-    wanted = seen[0].T @ own["out.weight"].T + own["out.bias"]
-    found = logits_of(torch.from_numpy(rows_of(30)), weights, causal=False)[-1]
-    assert torch.allclose(found, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("limit", [0.3, 4.0])
@@ -168,30 +84,6 @@ def test_the_earlier_of_two_samples_has_no_gradient_and_lone_labels_no_unsteadin
     assert logits.grad[1].abs().max() > 0
     assert unsteadiness(logits, torch.tensor([True, False]), 4.0).item() == 0
     assert unsteadiness(logits[:1], torch.tensor([True]), 4.0).item() == 0
-
-
-@pytest.mark.parametrize("at", [0, 7, 59])
-def test_no_answer_of_a_causal_head_knows_what_comes_after_it(at):
-    head, rows = head_of(True, layers=9, maps=16), rows_of(60)
-    later = rows.copy()
-    later[at + 1 :] = 50 * rows_of(59 - at, 1)
-    found, other = (head.probabilities(Bags.of_one(one)) for one in (rows, later))
-    assert np.array_equal(found[: at + 1], other[: at + 1])
-    assert at == 59 or not np.array_equal(found, other)
-    alone = head.probabilities(Bags.of_one(rows[: at + 1]))
-    assert np.allclose(alone, found[: at + 1], atol=1e-6)
-
-
-@BOTH
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_sample_is_seen_as_far_as_the_layers_reach_and_no_further(causal, count):
-    head, rows, at = head_of(causal, stages=count, layers=2, maps=16), rows_of(61), 30
-    before, after = reach(count, 2, causal)
-    other = rows.copy()
-    other[at] += 3
-    found, moved = (head.logits(one) for one in (rows, other))
-    changed = np.flatnonzero((found != moved).any(axis=1))
-    assert (changed.min(), changed.max()) == (at - after, at + before)
 
 
 @BOTH
@@ -312,12 +204,6 @@ def test_a_step_is_one_of_adam_on_a_whole_source():
         assert torch.allclose(one, wanted, atol=1e-6)
 
 
-def test_features_have_a_centre_and_one_length():
-    found = scaled(np.array([[3.0, 4, 0, 0], [1, 1, 1, 1]], np.float32), np.ones(4, np.float32))
-    assert (found[0] ** 2).mean() == pytest.approx(1)
-    assert found[1].tolist() == [0, 0, 0, 0]
-
-
 def told_by_what_was_before(count, seed):
     """Sources in which a and c look alike: a comes before an event b, whenever that is, c after."""
     rng = np.random.default_rng(seed)
@@ -396,29 +282,3 @@ def test_what_it_cannot_do_is_refused():
     ):
         with pytest.raises(ConfigError, match=rf"mstcn\.{next(iter(wrong))}"):
             build(FinetuneSpec, {"method": "mstcn", "mstcn": wrong}, "a")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"causal": np.array(2)}, "0 or 1"),
-        ({"causal": np.array(1, np.float32)}, "0 or 1"),
-        ({"causal": None}, "tensors"),
-        ({"centre": np.zeros(3, np.float32)}, "tensors"),
-        ({"stages.1.in.weight": np.zeros((5, DIM), np.float32)}, "tensors"),
-        ({"stages.0.wide.bias": np.zeros(5, np.float32)}, "tensors"),
-        ({"stages.1.out.bias": None}, "tensors"),
-        ({"stages.0.in.bias": np.zeros(5, np.int64)}, "of floats"),
-    ],
-)
-def test_tensors_of_no_such_head_are_refused(wrong, said):
-    task, kept = Task("made", ("a", "b", "c")), head_of(True).tensors() | wrong
-    kept = {name: values for name, values in kept.items() if values is not None}
-    with pytest.raises(ValueError, match=said):
-        StagesHead.of(kept, task, DIM, None)
-
-
-def test_no_stage_is_refused():
-    kept = dict(islice(head_of(True).tensors().items(), 2))
-    with pytest.raises(ValueError, match="one stage or more"):
-        StagesHead.of(kept, Task("made", ("a", "b", "c")), DIM, None)
