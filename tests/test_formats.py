@@ -48,6 +48,7 @@ KINDS = {  # what the road leaves: the chapter that speaks of it, and the domain
     "package-of-att-trans": ("Package", "pathology"),
     "package-by-mstcn": ("Package", "surgery"),
     "package-of-one-case": ("Package", "surgery"),
+    "package-of-chance": ("Package", "surgery"),
     "package-of-operations": ("Package", "surgery"),
     "package-of-two-phases": ("Package", "surgery"),
     "tuned": ("Tuning", "pathology"),

@@ -198,7 +198,8 @@ def test_the_threshold_has_the_best_f1_on_held_out_rows():
     assert folds.choosable.tolist() == [True, False, False]
     truth = folds.truth.values
     logits = 3 * truth + np.random.default_rng(3).normal(size=truth.shape) * 2
-    cut = chosen_cut(folds, logits)
+    cut, untold = chosen_cut(folds, logits)
+    assert untold == []
     assert cut.tolist()[1:] == unfitted_cut(draw.truth).tolist()[1:] == [1.0, 0.5]
     known = [(1 / (1 + np.exp(-x)), y) for x, y in zip(logits[:, 0], truth[:, 0], strict=True)]
     known = [(score, label) for score, label in known if label >= 0]
@@ -208,6 +209,11 @@ def test_the_threshold_has_the_best_f1_on_held_out_rows():
         said = sum(score >= at for score, _ in known)
         return 2 * hits / (said + sum(label for _, label in known))
 
+    told, untold = chosen_cut(folds, -logits)
+    assert untold == [folds.truth.task.classes[0]]
+    held = folds.truth.values[:, 0]
+    scores = 1 / (1 + np.exp(logits[held >= 0, 0]))
+    assert (scores >= told[0]).sum() == (held == 1).sum()
     best = max(f1(score) for score, _ in known)
     assert f1(float(cut[0])) == pytest.approx(best, abs=1e-12)
     assert best > f1(0.5) or cut[0] != 0.5

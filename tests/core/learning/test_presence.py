@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score
 
 from histoscope.core.config import build
 from histoscope.core.contracts import Task
@@ -17,7 +17,8 @@ from histoscope.core.evaluation.units import Units
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
-from histoscope.core.learning.probe import Probe, best_threshold
+from histoscope.core.learning.fit import untold_said
+from histoscope.core.learning.probe import Probe
 from histoscope.core.learning.spec import FinetuneSpec
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
@@ -76,17 +77,6 @@ def test_a_class_that_never_or_always_occurs_has_its_frequency():
     assert found == pytest.approx(np.tile([0.5 / 10, 9.5 / 10, 0.5], (9, 1)), abs=1e-6)
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.2, 0.4, 0.7])), min_size=2))
-def test_the_best_threshold_is_that_of_trying_all(pairs):
-    truth = np.array([truth for truth, _ in pairs])
-    scores = np.array([score for _, score in pairs], np.float32)
-    if not truth.any():
-        truth[0] = 1
-    cut = best_threshold(truth, scores)
-    tries = [f1_score(truth, scores >= t) for t in (0.0, 0.15, 0.3, 0.5)]
-    assert f1_score(truth, scores >= cut) == pytest.approx(max(tries))
-
-
 def test_thresholds_are_fitted_inside_the_draw_and_only_on_enough_labels():
     rng = np.random.default_rng(1)
     features = rng.normal(size=(200, 3)).astype(np.float32)
@@ -98,6 +88,20 @@ def test_thresholds_are_fitted_inside_the_draw_and_only_on_enough_labels():
     assert head.cut[0] != 0.5
     again = Probe().fit_with_thresholds(features, truth, 2)[0]
     assert again.cut.tolist() == head.cut.tolist()
+
+
+def test_a_class_whose_scores_tell_nothing_is_named_and_as_frequent_as_in_the_labels():
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(300, 3)).astype(np.float32)
+    truth = np.stack([features[:, 0] > 0.5, rng.random(300) < 0.1], axis=1).astype(np.int64)
+    head, _, untold = Probe().fit_with_thresholds(features, truth, 2)
+    assert untold == [1]
+    said = head.probabilities(Bags.of_samples(features)) >= head.cut
+    assert said[:, 1].mean() == pytest.approx(truth[:, 1].mean(), abs=0.03)
+    assert untold_said("signs", [["b"], [], ["b", "c"]]).startswith(
+        "signs: held-out scores of b (2 of 3 draws), c (1 of 3 draws) are not told from chance"
+    )
+    assert untold_said("signs", [[], []]) == ""
 
 
 def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():

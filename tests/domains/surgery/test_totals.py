@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from histoscope.core.contracts import Answer, Results, Source, Task
 from histoscope.domains.surgery.timeline import lasting_s
-from histoscope.domains.surgery.totals import low_facts, write_totals, write_use
+from histoscope.domains.surgery.totals import low_facts, untold_facts, write_totals, write_use
 
 PHASES, TOOLS = ("a", "b"), ("Hook", "Clipper")
 NAN = float("nan")
@@ -72,6 +73,20 @@ def test_seconds_of_a_tool_in_all_and_in_each_phase(tmp_path: Path):
         "Clipper": {"seen_s": 6, "phase:a": 4, "phase:b": 2},
     }
     assert write_use(tools(), [], 2.0, tmp_path) == []
+
+
+def test_what_the_scores_do_not_tell_is_said_beside_its_time(tmp_path: Path):
+    guessed = replace(tools(), untold=("Clipper",))
+    (told,) = write_use(guessed, [phase()], 2.0, tmp_path)
+    (known,) = write_use(tools(), [phase()], 2.0, tmp_path)
+    assert told.caption.startswith(f"{known.caption} Clipper: when means nothing, ")
+    assert (
+        " Clipper: when means nothing, " in write_totals(guessed, results(), 2.0, tmp_path).caption
+    )
+    assert untold_facts([phase(), guessed]) == {
+        "Not told of tools": "Clipper (scores are not told from chance)"
+    }
+    assert untold_facts([phase(), tools()]) == {}
 
 
 def test_a_frame_stands_for_the_mean_step_without_gaps():

@@ -56,6 +56,8 @@ class Answer:
             to 1; None where its head does not say.
         settled: of exclusive classes, the class that its domain gave each row from all of them,
             (rows,), -1 of a corrupt one; None: the one with the highest probability.
+        untold: classes, of which several may hold, whose scores told nothing of held-out labels:
+            as often there as in the labels, at moments or places that are chance.
     """
 
     task: Task
@@ -65,6 +67,7 @@ class Answer:
     least: float = 0.0
     weights: NDArray[np.floating] | None = None
     settled: NDArray[np.intp] | None = None
+    untold: Sequence[str] = ()
 
     @property
     def doubts(self) -> bool:

@@ -57,11 +57,20 @@ class Draw:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head, what was chosen for it inside its draw, and why it is not calibrated, if so."""
+    """A head, what was chosen for it inside its draw, and why it is not calibrated, if so.
+
+    Attributes:
+        head: that answers.
+        settings: what was chosen, in words and numbers.
+        uncalibrated: why it is not calibrated.
+        untold: which classes' scores told nothing of held-out labels, where several may hold; see
+            :func:`~histoscope.core.learning.thresholds.threshold_of`.
+    """
 
     head: Head
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     uncalibrated: str | None = None
+    untold: Sequence[str] = ()
 
 
 class Fitter:

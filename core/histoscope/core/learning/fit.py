@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -137,7 +138,26 @@ def fit_heads(
             kept.append(answer)
         progress.advance()
     progress.finish()
+    for one, told in zip(asked, fitted.answers, strict=True):
+        if said := untold_said(one.train.task.name, [answer.untold for answer in told]):
+            progress.say(said)
     return fitted
+
+
+def untold_said(task: str, draws: Sequence[Sequence[str]]) -> str:
+    """What a person should know of classes whose scores tell nothing; empty where there are none.
+
+    Args:
+        task: name of the task.
+        draws: which classes these are, in each draw.
+    """
+    counts = Counter(name for names in draws for name in names)
+    of = f"of {len(draws)} draw{'s' * (len(draws) > 1)}"
+    named = ", ".join(f"{name} ({count} {of})" for name, count in counts.items())
+    return bool(named) * (
+        f"{task}: held-out scores of {named} are not told from chance; there a class is said to be "
+        "present as often as in the labels, and when or where means nothing"
+    )
 
 
 def _seen(

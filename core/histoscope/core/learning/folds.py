@@ -28,6 +28,14 @@ class Folds(NamedTuple):
     parts: Parts
     apart: bool
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """In which fold each row is held out, (rows,)."""
+        out = np.zeros(sum(len(held) for _, held in self.parts), np.int64)
+        for fold, (_, held) in enumerate(self.parts):
+            out[held] = fold
+        return out
+
 
 def folds_of(kinds: Labels, units: Units = None) -> Folds:
     """At most five folds; whole units apart, else rows, where a class is of one unit only.

@@ -16,7 +16,8 @@ from histoscope.core.heads.contract import EVEN, NEVER, Rows
 from histoscope.core.learning.calibration import why_not
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.folds import FOLDS, SHUFFLES, dealt
-from histoscope.core.learning.probe import LEAST, best_threshold
+from histoscope.core.learning.probe import LEAST
+from histoscope.core.learning.thresholds import threshold_of
 from histoscope.core.randomness import generator
 
 
@@ -160,16 +161,20 @@ def unfitted_cut(truth: Truth) -> Rows:
     return np.where((truth.holds | truth.denied).any(axis=0), EVEN, NEVER).astype(np.float32)
 
 
-def chosen_cut(folds: CaseFolds, logits: NDArray[np.float64]) -> Rows:
-    """The threshold of each class with the best F1 on held-out rows, where it can be chosen.
+def chosen_cut(folds: CaseFolds, logits: NDArray[np.float64]) -> tuple[Rows, Sequence[str]]:
+    """The threshold of each class on held-out rows, where it can be chosen.
 
     Args:
         folds: of the draw.
         logits: of its labelled rows, see :func:`held_out_logits`.
+
+    Returns:
+        Thresholds, and the classes whose scores tell nothing; see :func:`threshold_of`.
     """
-    cut, truth = unfitted_cut(folds.truth), folds.truth.values
+    cut, truth, untold = unfitted_cut(folds.truth), folds.truth.values, list[str]()
     for place in np.flatnonzero(folds.choosable).tolist():
         known = truth[:, place] >= 0
         scores = 0.5 * (1 + np.tanh(0.5 * logits[known, place]))
-        cut[place] = best_threshold(truth[known, place], scores)
-    return cut
+        cut[place], told = threshold_of(truth[known, place], scores, folds.fold[known])
+        untold += [folds.truth.task.classes[place]] * (not told)
+    return cut, untold

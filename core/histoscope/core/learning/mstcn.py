@@ -108,10 +108,11 @@ class StagesFitter(Fitter):
     def _with_thresholds(self, head: StagesHead, draw: Draw, folds: CaseFolds) -> Fitted:
         settings: dict[str, Scalar] = {"causal": self.spec.mstcn.causal}
         cut, reason = unfitted_cut(draw.truth), draw.uncalibrated or folds.uncalibrated
+        untold: Sequence[str] = ()
         if folds.choosable.any():
-            cut = chosen_cut(folds, held_out_logits(self.learn, draw, folds))
+            cut, untold = chosen_cut(folds, held_out_logits(self.learn, draw, folds))
             settings["held_out"] = unit_name(folds.cases.tolist())
-        return Fitted(replace(head, thresholds=cut), settings, reason)
+        return Fitted(replace(head, thresholds=cut), settings, reason, untold)
 
     def learn(self, draw: Draw) -> StagesHead:
         """The head of a draw or a part of it, neither calibrated nor with thresholds."""

@@ -23,6 +23,7 @@ from histoscope.core.learning.calibration import calibrated
 from histoscope.core.learning.contract import Draw, Fitted, Fitter
 from histoscope.core.learning.folds import Parts, Units, folds_of
 from histoscope.core.learning.spec import CHOOSE, ProbeSpec
+from histoscope.core.learning.thresholds import threshold_of
 
 LEAST = 10  # samples with and without a class, below which no threshold is fitted
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -74,7 +75,7 @@ class ProbeFitter(Fitter):
         return replace(fitted, head=head, settings={"cut": name, **fitted.settings})
 
     def _fit(self, draw: Draw) -> Fitted:
-        (head, strength), task = self.start(draw), draw.truth.task
+        (head, strength, untold), task = self.start(draw), draw.truth.task
         chosen, labels = dict[str, Scalar](strength=strength), draw.truth.values
         if can_choose(labels):
             apart = held_apart(labels, draw.units)
@@ -83,13 +84,17 @@ class ProbeFitter(Fitter):
             probe = Probe(strength, draw.centre)
             held_out = probe.held_out(_rows(draw), labels, len(task.classes), draw.units)
             head, chosen["temperature"] = calibrated(head, held_out, labels)
-        return Fitted(MeanHead(head) if task.level == "source" else head, chosen, draw.uncalibrated)
+        whole = MeanHead(head) if task.level == "source" else head
+        return Fitted(whole, chosen, draw.uncalibrated, untold)
 
-    def start(self, draw: Draw) -> tuple[LinearHead, float]:
-        """The linear head, not calibrated, and its strength."""
+    def start(self, draw: Draw) -> tuple[LinearHead, float, Sequence[str]]:
+        """The linear head, not calibrated, its strength, and see :class:`Fitted` ``untold``."""
         probe, truth = Probe(self.spec.strength, draw.centre), draw.truth
-        fit = probe.fit if truth.task.exclusive else probe.fit_with_thresholds
-        return fit(_rows(draw), truth.values, len(truth.task.classes), draw.units)
+        told = _rows(draw), truth.values, len(truth.task.classes), draw.units
+        if truth.task.exclusive:
+            return *probe.fit(*told), ()
+        head, strength, untold = probe.fit_with_thresholds(*told)
+        return head, strength, [truth.task.classes[place] for place in untold]
 
 
 def chosen_layer(draw: Draw, strength: Strength) -> str:
@@ -152,15 +157,18 @@ class Probe:
 
     def fit_with_thresholds(
         self, features: Rows, labels: Labels, classes: int, units: Units = None
-    ) -> tuple[LinearHead, float]:
-        """As :meth:`fit` for classes that are not exclusive, with the best threshold of each.
+    ) -> tuple[LinearHead, float, Sequence[int]]:
+        """As :meth:`fit` for classes that are not exclusive, with a threshold of each.
 
-        The threshold is the best for F1 on scores from cross-validation in the draw. A class with
-        fewer than ten rows on either side keeps 0.5; one that no row knows of is never said to be
-        present.
+        It is chosen on scores from cross-validation in the draw, see :func:`threshold_of`. A class
+        with fewer than ten rows on either side keeps 0.5; one that no row knows of is never said to
+        be present.
+
+        Returns:
+            The head, its strength, and which classes' scores tell nothing.
         """
         head, strength = self.fit(features, labels, classes, units)
-        cut = head.cut.copy()
+        cut, untold = head.cut.copy(), list[int]()
         for place in range(classes):
             known = labels[:, place] >= 0
             truth = labels[known, place]
@@ -170,8 +178,10 @@ class Probe:
                 fixed = replace(self, strength=strength)
                 own = _among(units, known)
                 logits = fixed.held_out(features[known], truth[:, None], 1, own)[:, 0]
-                cut[place] = best_threshold(truth, 0.5 * (1 + np.tanh(0.5 * logits)))
-        return replace(head, thresholds=cut), strength
+                scores, fold = 0.5 * (1 + np.tanh(0.5 * logits)), folds_of(truth, own).places
+                cut[place], told = threshold_of(truth, scores, fold)
+                untold += [place] * (not told)
+        return replace(head, thresholds=cut), strength, untold
 
     def held_out(
         self, features: Rows, labels: Labels, classes: int, units: Units = None
@@ -307,19 +317,3 @@ def held_apart(truth: Labels, units: Sequence[str]) -> bool:
 def _among(units: Units, rows: NDArray[np.generic]) -> Units:
     """Units of some of the rows."""
     return None if units is None else np.asarray(units, dtype=str)[rows].tolist()
-
-
-def best_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:
-    """The cut, half way between two neighbouring scores, with the best F1 (the lowest if equal).
-
-    Args:
-        truth: 1 or 0, (rows,), at least one 1.
-        scores: (rows,); a row counts as present from the cut on.
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked, hits = scores[order].astype(np.float64), truth[order]
-    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2]
-    starts = np.r_[True, np.diff(ranked) > 0]  # a cut between equal scores is none
-    above = np.cumsum(hits[::-1])[::-1]  # hits from this place on
-    f1 = 2 * above / (np.arange(len(hits), 0, -1) + hits.sum())
-    return float(middles[np.where(starts, f1, -1).argmax()])

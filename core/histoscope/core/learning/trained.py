@@ -100,5 +100,5 @@ class ProbeFullFitter(FullFitter):
 
     def fit(self, draw: Draw) -> Fitted:
         """The probe; what is trained afterwards is not calibrated before."""
-        head, strength = self._probe.start(draw)
+        head, strength, _ = self._probe.start(draw)
         return Fitted(head, {**self.cut, "strength": strength})

@@ -43,6 +43,8 @@ class HeadInfo(Spec):
         calibration: ``{"kind": "temperature" or "none", "reason": ...}``.
         thresholds: one row a draw, from which probability on a class counts as present; None
             where classes are exclusive.
+        untold: one list a draw, classes whose scores told nothing of held-out labels; see
+            :func:`~histoscope.core.learning.thresholds.threshold_of`.
         evaluation: summary of the last recorded evaluation on held-out cases, or None.
     """
 
@@ -64,6 +66,7 @@ class HeadInfo(Spec):
     settings: Sequence[Mapping[str, Scalar]] = ()
     calibration: Mapping[str, Scalar]
     thresholds: Sequence[Sequence[float]] | None = None
+    untold: Sequence[Sequence[str]] | None = Field(None, exclude_if=lambda draws: draws is None)
     evaluation: Mapping[str, Any] | None = None
 
     @model_validator(mode="before")

@@ -184,6 +184,7 @@ def describe(
     task = one.train.task
     reasons = [answer.uncalibrated for answer in answers if answer.uncalibrated]
     reason = reasons[0] if reasons else "fitted inside each draw, all classes as frequent"
+    untold = [list(answer.untold) for answer in answers]
     return HeadInfo(
         task=task.name,
         level=task.level,
@@ -197,6 +198,7 @@ def describe(
         settings=[dict(answer.settings) for answer in answers],
         calibration={"kind": "none" if reasons else "temperature", "reason": reason},
         thresholds=None if task.exclusive else [answer.head.cut.tolist() for answer in answers],
+        untold=untold if any(untold) else None,
     )
 
 

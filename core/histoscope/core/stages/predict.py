@@ -162,6 +162,7 @@ def _answers(
             head.cut,
             0.0 if info.only_ranks else least,
             counted,
+            untold=info.untold[0] if info.untold else (),
         )
         for info, head, part, counted in zip(infos, heads, scores, weights, strict=True)
         if info.level == "sample" or len(part) > 1

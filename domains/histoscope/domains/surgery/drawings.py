@@ -27,7 +27,7 @@ from histoscope.domains.surgery.smoothing import merged_facts, smoothed
 from histoscope.domains.surgery.storyboard import draw_storyboard, longest
 from histoscope.domains.surgery.timeline import clock, interval_s, lasting_s, moments
 from histoscope.domains.surgery.timeline_picture import draw_timeline
-from histoscope.domains.surgery.totals import low_facts, write_totals, write_use
+from histoscope.domains.surgery.totals import low_facts, untold_facts, write_totals, write_use
 
 _NAMED = "What the model named, moment by moment. White: not recorded, or could not be read. "
 
@@ -70,7 +70,7 @@ def render(
         artefacts += write_storyboard(reader, results, segments, f"storyboard{ending}.jpg", out)
     if options.write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
-    told = _facts(reader, results) | low_facts(phases, each)
+    told = _facts(reader, results) | low_facts(phases, each) | untold_facts(results.answers)
     return Rendering(artefacts, told | merged_facts(phases, options.least_segment_s, each))
 
 

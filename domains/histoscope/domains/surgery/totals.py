@@ -52,6 +52,7 @@ def write_totals(answer: Answer, results: Results, step_s: float, out: Path) -> 
         heading = f"minutes with a best score below {low_below(answer):g}"
         columns[Column("low_min", "number", heading)] = low.round(3)
         said += " The last column says how much of it the model was not sure of."
+    said += _of_chance(answer)
     file = out / f"totals-{task.name}.csv"
     return write_typed_csv(file, task.name.capitalize(), said, columns, task.name)
 
@@ -83,7 +84,27 @@ def write_use(
     when = " and ".join(one.task.name for one in phases)
     title = f"{task.name.capitalize()} by {when}"
     said = "Seconds in which each was seen: in all, and while the model named each class."
+    said += _of_chance(answer)
     return [write_typed_csv(out / f"use-{task.name}.csv", title, said, columns, task.name)]
+
+
+def _of_chance(answer: Answer) -> str:
+    """A sentence about classes whose moments mean nothing, behind others; empty without any."""
+    if not answer.untold:
+        return ""
+    return (
+        f" {', '.join(answer.untold)}: when means nothing, as scores of labels that were held out "
+        "are not told from chance; the time in all follows from how often the labels show it."
+    )
+
+
+def untold_facts(answers: Sequence[Answer]) -> dict[str, str]:
+    """Which classes of each task the model cannot tell, in words."""
+    return {
+        f"Not told of {one.task.name}": f"{', '.join(one.untold)} (scores are not told from chance)"
+        for one in answers
+        if one.untold
+    }
 
 
 def low_facts(answers: Sequence[Answer], step_s: float) -> dict[str, str]:

@@ -1,0 +1,86 @@
+"""From which score on a class counts as present, chosen on rows that were held out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+from sklearn.metrics import roc_auc_score
+
+from histoscope.core.heads.contract import Labels
+
+CHANCE = 0.05  # how often scores by chance pass as telling
+
+
+class Threshold(NamedTuple):
+    """A threshold, and whether its class's scores tell anything.
+
+    Attributes:
+        at: score from which on the class counts as present.
+        told: whether held-out scores rank rows that show it above others, more than by chance.
+    """
+
+    at: float
+    told: bool
+
+
+def threshold_of(truth: Labels, scores: NDArray[np.floating], fold: NDArray[np.int64]) -> Threshold:
+    """The threshold with the best F1, or where scores tell nothing one that as many rows reach.
+
+    Where scores are by chance, the best F1 is nearly always had by saying that the class is always
+    there, however rare it is: right by the measure, and no answer. So where the areas under the ROC
+    curve of the folds are not told from 0.5 (one-sided t test over folds with both sides, 5 %),
+    how often the class is said to be present is taken from the labels. When, remains chance.
+
+    Args:
+        truth: 1 or 0, (rows,), at least one 1 and one 0.
+        scores: of a head that has not seen the row's fold, (rows,).
+        fold: of each row, (rows,).
+    """
+    told = ranks(truth, scores, fold)
+    cut = best_threshold if told else as_many_threshold
+    return Threshold(cut(truth, scores), told)
+
+
+def ranks(truth: Labels, scores: NDArray[np.floating], fold: NDArray[np.int64]) -> bool:
+    """Whether scores rank present rows above absent ones; see :func:`threshold_of`."""
+    held = [fold == one for one in np.unique(fold)]
+    areas = [
+        roc_auc_score(truth[rows], scores[rows]) for rows in held if len(set(truth[rows])) == 2
+    ]
+    if len(areas) < 2:
+        return False
+    error = np.std(areas, ddof=1) / np.sqrt(len(areas))
+    return bool(np.mean(areas) - 0.5 > stdtrit(len(areas) - 1, 1 - CHANCE) * error)
+
+
+def best_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:
+    """The cut, half way between two neighbouring scores, with the best F1 (the lowest if equal).
+
+    Args:
+        truth: 1 or 0, (rows,), at least one 1.
+        scores: (rows,); a row counts as present from the cut on.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked, hits = scores[order].astype(np.float64), truth[order]
+    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2]
+    starts = np.r_[True, np.diff(ranked) > 0]  # a cut between equal scores is none
+    above = np.cumsum(hits[::-1])[::-1]  # hits from this place on
+    f1 = 2 * above / (np.arange(len(hits), 0, -1) + hits.sum())
+    return float(middles[np.where(starts, f1, -1).argmax()])
+
+
+def as_many_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:
+    """The cut, half way between two neighbouring scores, that most nearly as many rows reach.
+
+    Args:
+        truth: 1 or 0, (rows,), at least one 1 and one 0.
+        scores: (rows,); of equal scores all reach it or none, and at least one row does.
+    """
+    ranked = np.sort(scores.astype(np.float64))
+    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2]
+    starts = np.flatnonzero(np.r_[True, np.diff(ranked) > 0])
+    reached = len(ranked) - starts
+    return float(middles[starts[np.abs(reached - int(truth.sum())).argmin()]])
