@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from histoscope.core.errors import UsageError
 from histoscope.core.runtime.threads import ranks
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # pretrain says it
 
 
 def make_fabric(device: torch.device, precision: str) -> Fabric:
