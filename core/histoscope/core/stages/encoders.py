@@ -18,11 +18,13 @@ from histoscope.core.encoders.making import (
     random_encoder,
     resampled_encoder,
 )
+from histoscope.core.encoders.timm import native_size
 from histoscope.core.errors import DataError, UsageError
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Progress, Silent
 from histoscope.core.stages.given import check_given, encoder_info, encoder_of, is_given
 
+SMALL = 2 / 3  # of the usual side, below which images are small for a network
 FOLDERS = "a run's or a package's folder, or what import-weights made"
 FORMS = f"{FOLDERS}, timm:NAME, random:NAME or colour"
 
@@ -66,6 +68,8 @@ def open_encoder(
         encoder = random_encoder(spec, size_px, seed)
     elif kind == "timm" and name:
         encoder = pretrained_encoder(name, size_px)
+        if small := _small(encoder.spec, size_px):
+            (progress or Silent()).say(f"{word}: {small}")
     elif word == "colour":
         encoder, provenance = ColourEncoder(), {"kind": kind}
     else:
@@ -96,9 +100,20 @@ def _taken_in(
         made = resampled_encoder(made, size_px)
         provenance["resampled_from_px"] = native_px
         said += f"; made for {native_px} px: positions are resampled, all else is unchanged"
-    progress.say(said)
+    progress.say("; ".join(filter(None, (said, _small(made.spec, size_px)))))
     return LoadedEncoder(
         cast(Encoder, made.eval()), info_of(made, store, provenance), frozenset(loaded.seen)
+    )
+
+
+def _small(spec: EncoderSpec, size_px: int) -> str:
+    """A warning where images are far smaller than those that weights of a network learn from."""
+    usual_px = native_size(spec)[0] if spec.kind == "timm" else 0
+    if size_px >= SMALL * usual_px:
+        return ""
+    return (
+        f"weights of {spec.name} usually learn from images of {usual_px} px, and may tell much "
+        f"less of smaller ones; prepare can make larger ones, --size-px {usual_px}"
     )
 
 
