@@ -20,7 +20,8 @@ SECONDS, RATE, FPS = 4, 25, 5
 SAMPLES = SECONDS * FPS
 STEP = RATE // FPS  # frames of the video from one picture of a folder to the next
 DAMAGED = 7  # number of the picture in the folder that is damaged
-HELD_BACK = 8  # packets that parsers look ahead, and frames that decoders lose with a damaged one
+SAYS_ENDS = (".mp4", ".mkv", ".avi")  # of each packet; elsewhere the next one tells
+NO_TIMES = (".avi", ".mpg")  # that do not write of each frame when it is shown
 PACKET, SYNC = 188, 0x47  # of a transport stream
 BOXES = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl")  # that hold boxes
 
@@ -49,13 +50,14 @@ class WholeOperation(Whole):
 
 def write_all(folder: Path) -> list[WholeOperation]:
     """One of each format, written below ``folder``."""
-    videos = [_video(write_clip(folder, name, SECONDS)[0]) for name in CLIPS]
+    videos = [as_video(write_clip(folder, name, SECONDS)[0]) for name in CLIPS]
     pictures = _folder_of_pictures("pictures")
     pictures.write(folder / pictures.name, pictures.data)
     return [*videos, pictures]
 
 
-def _video(path: Path) -> WholeOperation:
+def as_video(path: Path) -> WholeOperation:
+    """A video, and which of its bytes each frame needs."""
     data, needs, found = path.read_bytes(), dict[int, Range](), list[Any]()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -65,13 +67,26 @@ def _video(path: Path) -> WholeOperation:
         for place, packet in enumerate(packets):
             group = [key for key in keys if key <= place]
             open_too = group[-2:-1] if packet.pts < packets[group[-1]].pts else group[-1:]
-            behind = starts[place + HELD_BACK :]
-            stop = next((one for one in behind if one > starts[place]), len(data))
+            last = _last_needed(path.suffix, place, [one.pts for one in packets])
+            stop = next((one for one in starts if one > starts[last]), len(data))
             needs[packet.pts] = (starts[(open_too or group)[0]], stop)
             found.append((starts[place], bytes(packet)))
     pixels = list(_of_transport(data) if path.suffix == ".ts" else _pieces(data, found))
     sizes = list(_sizes(path.suffix, data))
     return WholeOperation(path.name, data, pixels, sizes, needs=needs)
+
+
+def _last_needed(suffix: str, place: int, shown: Sequence[int]) -> int:
+    """Place of the last packet that a frame needs: its own, or one behind that tells of it.
+
+    Where no time is written, that is the next one shown later, for which a decoder waits; where
+    no end is written, the packet behind.
+    """
+    last, final = place, len(shown) - 1
+    if suffix in NO_TIMES:
+        behind = range(place + 1, len(shown))
+        last = next((one for one in behind if shown[one] > shown[place]), final)
+    return last if suffix in SAYS_ENDS else min(last + 1, final)
 
 
 def _filled(places: Sequence[int | None]) -> list[int]:

@@ -6,9 +6,11 @@ What is promised of each, and checked, beside what :mod:`tests.faults.damaged` s
 - Done, its folder holds what the record names, no more and no less; tables, texts and pictures can
   be read.
 - Where only pixels were touched, or the end is missing or was moved, a frame of which nothing was
-  touched (its own bytes, all from the key frame before it on, and the few packets behind it that
-  decoders meet before they give it) has the answer that the whole operation gives. One behind the
-  damage may be marked as unreadable, one before it may not.
+  touched (its own bytes, all from the key frame before it on, and what tells where it ends and when
+  it is shown) has the answer that the whole operation gives. One behind the damage may be marked as
+  unreadable, one before it may not. MP4 and Matroska tell both beside each frame. In a transport or
+  program stream the next packet tells where one ends. AVI and program streams do not write each
+  time: the packets up to the next one that is shown later tell it.
 - What was touched in the structure (a size, a time, a head) may make another valid video, of which
   the last cannot be promised.
 """

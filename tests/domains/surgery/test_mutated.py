@@ -14,14 +14,20 @@ from av.video.reformatter import VideoReformatter
 from histoscope.core.contracts import Source
 from histoscope.core.errors import UnreadableSource
 from histoscope.core.work.outcome import Outcome
-from histoscope.domains.surgery.readers.decoding import before, read_in_one_pass, upright
+from histoscope.domains.surgery.readers.decoding import (
+    LATE,
+    MISSING,
+    before,
+    read_in_one_pass,
+    upright,
+)
 from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.listing import list_frames
 from histoscope.domains.surgery.readers.opening import Film, open_film
 from tests.domains.surgery.clips import cut_short, write_clip
 from tests.faults.damaged import Found, lines
 from tests.faults.mutations import Mutant
-from tests.faults.operation_files import WholeOperation
+from tests.faults.operation_files import WholeOperation, as_video
 from tests.faults.operations import broken, check
 
 FILE = Path("folder") / "mutant.mp4"
@@ -117,6 +123,93 @@ def test_damage_in_what_is_not_wanted_ends_the_first_pass(tmp_path: Path, monkey
     for number, one in read_in_one_pass(path, listing, range(0, 90, 20)):
         assert np.array_equal(one, truth[listing.pts[number]])
     assert passes == [None]
+
+
+def packets_of(path: Path) -> list[tuple[int, int]]:
+    """Where each packet of pictures lies, first byte and behind the last, in the file's order."""
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(container.streams.video[0]) if one.size]
+    return [(one.pos, one.pos + one.size) for one in packets]
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_frame_that_comes_behind_a_later_one_is_not_missing(tmp_path: Path, step: int):
+    path, _ = write_clip(tmp_path, "25", 4)
+    whole, data, packets = every_frame(path), bytearray(path.read_bytes()), packets_of(path)
+    start, stop = packets[60][0], packets[85][0]
+    data[start:stop] = bytes(stop - start)
+    path.write_bytes(data)
+    listing = list_frames(path)
+    with open_film(path) as film:
+        order = [int(np.searchsorted(listing.pts, frame.pts)) for frame in film.frames()]
+    assert order[order.index(60) - 1] > 60
+    answers = list(read_in_one_pass(path, listing, range(0, 100, step)))
+    assert [number for number, _ in answers] == [*range(0, 100, step)]
+    for number, one in answers:
+        if number < 59 or number == 60:
+            assert np.array_equal(one, whole[listing.pts[number]])
+    assert {one for number, one in answers if 60 < number < 85} == {MISSING}
+
+
+@pytest.mark.parametrize(("late", "found"), [(LATE - 1, True), (LATE, False)])
+def test_a_late_frame_is_waited_for_as_long_as_decoders_hold_frames_back(
+    tmp_path: Path, monkeypatch, late: int, found: bool
+):
+    path, _ = write_clip(tmp_path, "avi", 2)
+    listing, truth = list_frames(path), every_frame(path)
+    taken, frames = list[int](), Film.frames
+
+    def moved(film: Film, *told: Any) -> Iterator[Any]:
+        given = list(frames(film, *told))
+        given.insert(10 + late, given.pop(10))
+        for frame in given:
+            taken.append(int(np.searchsorted(listing.pts, frame.pts)))
+            yield frame
+
+    monkeypatch.setattr(Film, "frames", moved)
+    wanted = range(0, 50, 5)
+    answers = read_in_one_pass(path, listing, wanted)
+    assert next(answers)[0] == 0
+    assert next(answers)[0] == 5
+    assert taken == [*range(6)]  # nothing is held while nothing is late
+    number, answer = next(answers)
+    assert number == 10
+    assert len(taken) == 10 + LATE
+    assert np.array_equal(answer, truth[listing.pts[10]]) if found else answer == MISSING
+    for number, one in answers:
+        assert np.array_equal(one, truth[listing.pts[number]])
+    assert number == 45
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_of_a_damage_in_the_last_packets_only_their_frames_are_missing(tmp_path: Path, back: int):
+    path, _ = write_clip(tmp_path, "25", 4)
+    whole = every_frame(path)
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(container.streams.video[0]) if one.size]
+        damaged = sorted(one.pts for one in packets).index(packets[-back].pts)
+    spoil(path, damaged)
+    listing = list_frames(path)
+    answers = dict(read_in_one_pass(path, listing, range(90, 100)))
+    assert [number for number, one in answers.items() if isinstance(one, str)] == [damaged]
+    for number, one in answers.items():
+        assert number >= 98 or np.array_equal(one, whole[listing.pts[number]])  # those need it
+
+
+@pytest.mark.parametrize(("name", "stop"), [("25", 1), ("transport", 2), ("avi", 4)])
+def test_a_frame_needs_its_own_packet_and_what_tells_of_it(tmp_path: Path, name: str, stop: int):
+    """In files of which the fourth packet is shown behind the second and third, as the first is."""
+    operation = as_video(write_clip(tmp_path, name, 4)[0])
+    path = tmp_path / operation.name
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(container.streams.video[0]) if one.size]
+    first = next(
+        place
+        for place in range(20, 40)
+        if max(one.pts for one in packets[place + 1 : place + 3]) < packets[place].pts
+    )
+    assert packets[first + 3].pts > packets[first].pts
+    assert operation.needs[packets[first].pts][1] == packets[first + stop].pos
 
 
 @pytest.mark.parametrize(("number", "key"), [(0, None), (59, None), (60, 0), (89, 0), (90, 30)])

@@ -9,6 +9,7 @@ the order in which a sequential pass puts frames out.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ MISSING = "the decoder gives no picture for it"
 CUT = "the file ends before it"
 TELLS = frozenset({"h264"})  # codecs whose frames say whether another needs them
 DAMAGED = "its picture is damaged"
+LATE = 16  # frames that a decoder may give before an earlier one: H.264 holds back so many at most
 
 
 def upright(frame: Any, converter: VideoReformatter) -> Picture:
@@ -46,7 +48,9 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
     """Decode from the start what the wanted frames need, and convert only these.
 
     From the first damage on that the decoder tells of, what is left is read by another pass, which
-    decodes every frame from a few key frames earlier.
+    decodes every frame from a few key frames earlier. Where the last packets are damaged a decoder
+    of several frames at once drops what it holds back: these frames are asked of one that decodes
+    frame by frame.
 
     Args:
         path: the video.
@@ -69,42 +73,63 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
         since = before(listing, wanted[whole]) if whole else None
         with open_film(path) as film:
             frames = film.frames(listing.restarts, since)
+            for answer in _wanted_of(frames, listing, wanted[whole:]):
+                if answer[1] is CUT:
+                    break
+                whole += 1
+                yield answer
+    if whole < len(wanted):
+        with open_film(path) as film:
+            film.stream.thread_type = "SLICE"
+            frames = film.frames(listing.restarts, before(listing, wanted[whole]))
             yield from _wanted_of(frames, listing, wanted[whole:])
 
 
 def before(listing: Listing, number: int) -> int | None:
-    """Time of the third key frame before a frame; None where there are fewer.
+    """Time of the third key frame before a frame; None: there are fewer, or times tell no place.
 
     The first may begin an open group, whose frames need the one before.
     """
+    if listing.only_in_order or listing.decoded:
+        return None
     place = int(np.searchsorted(listing.keys, number, side="right")) - 3
     return int(listing.pts[listing.keys[place]]) if place >= 0 else None
 
 
 def _wanted_of(frames: Iterator[Any], listing: Listing, wanted: Sequence[int]) -> Iterator[Answer]:
-    """The wanted ones of decoded frames that come in order."""
-    number, count, converter = -1, len(listing.pts), VideoReformatter()
-    left = iter(wanted)
-    next_wanted = next(left, None)
-    for frame in frames:
-        if next_wanted is None:
+    """The wanted ones of decoded frames, each as soon as those before it are answered.
+
+    Behind a damage a decoder may give a later frame before an earlier one. One that is late is
+    waited for, until the last few frames are all of later times; wanted ones are held meanwhile.
+    """
+    left, asked, converter = deque(wanted), frozenset(wanted), VideoReformatter()
+    held, recent, furthest = dict[int, Picture | str](), deque[int](maxlen=LATE), -1
+    if not left:
+        return
+    for number, frame in _numbered(frames, listing):
+        if number in asked and number >= left[0] and number not in held:
+            held[number] = _answer(frame, listing, converter)
+        recent.append(number)
+        furthest = max(furthest, number)
+        while left and (left[0] in held or (len(recent) == LATE and left[0] < min(recent))):
+            yield left[0], held.pop(left[0], MISSING)
+            left.popleft()
+        if not left:
             return
+    for number in left:
+        yield number, held.get(number, MISSING if number < furthest else CUT)
+
+
+def _numbered(frames: Iterator[Any], listing: Listing) -> Iterator[tuple[int, Any]]:
+    """Decoded frames that are listed, and their numbers; of some that share a time, in turn."""
+    number, time = -1, None
+    for frame in frames:
         if frame.pts is None:
             continue
-        # of frames that share a time, the next one
-        found = max(number + 1, int(np.searchsorted(listing.pts, frame.pts)))
-        if found >= count or listing.pts[found] != frame.pts:
-            continue
-        number = found
-        while next_wanted is not None and next_wanted < number:
-            yield next_wanted, MISSING
-            next_wanted = next(left, None)
-        if number == next_wanted:
-            yield number, _answer(frame, listing, converter)
-            next_wanted = next(left, None)
-    while next_wanted is not None:
-        yield next_wanted, CUT
-        next_wanted = next(left, None)
+        found = number + 1 if frame.pts == time else int(np.searchsorted(listing.pts, frame.pts))
+        if found < len(listing.pts) and listing.pts[found] == frame.pts:
+            number, time = found, frame.pts
+            yield number, frame
 
 
 def _answer(frame: Any, listing: Listing, converter: VideoReformatter) -> Picture | str:
@@ -147,9 +172,8 @@ def _sought(film: Film, listing: Listing, number: int) -> Picture | str | None:
 
 
 def _from_start(path: Path, listing: Listing, number: int) -> Picture | str:
-    with open_film(path) as film:
-        found = _until(film, listing, number)
-    return MISSING if found is None else found
+    ((_, answer),) = read_in_one_pass(path, listing, [number])
+    return answer
 
 
 def _until(film: Film, listing: Listing, number: int) -> Picture | str | None:
