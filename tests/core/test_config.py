@@ -55,6 +55,14 @@ def test_merge_goes_into_mappings_only():
     }
 
 
+@pytest.mark.parametrize("base", [{"sigma": 0.5}, {"kind": "hed", "sigma": 0.5}])
+def test_merge_leaves_nothing_of_another_kind(base):
+    over = {"kind": "statistics", "p": 1.0}
+    assert merge({"stain": base}, {"stain": over}) == {"stain": over}
+    assert merge({"stain": over}, {"stain": {"p": 0.5}}) == {"stain": {**over, "p": 0.5}}
+    assert merge({"stain": over}, {"stain": {"kind": "statistics", "p": 0.5}})["stain"]["p"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [("a: 1\nb: 2\na: 3\n", "a stands twice"), ("a: [1\n", "not YAML"), ("- 1\n", "expected keys")],

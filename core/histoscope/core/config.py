@@ -121,12 +121,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two nested mappings; where both hold a mapping they are merged, else ``over`` wins."""
+    """Merge two nested mappings; where both hold a mapping they are merged, else ``over`` wins.
+
+    It wins as a whole where it names another ``kind``, as keys of one kind are none of another.
+    """
     out = dict(base)
     for key, value in over.items():
-        old = out.get(key)
-        out[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        old: Any = out.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        out[key] = merge(old, value) if both and _of_one_kind(old, value) else value
     return out
+
+
+def _of_one_kind(base: Any, over: Any) -> bool:
+    return "kind" not in over or over["kind"] == base.get("kind")
 
 
 def apply_sets(base: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def test_the_command_writes_what_pretrain_takes_as_it_is(store, space, tmp_path,
     assert run(words) == 0
     assert file.read_bytes() == first
     learn = ["--out", str(tmp_path / "run"), "--config", str(file), "--set", "encoder=test_resnet"]
+    learn += ["--preset", "simclr_pathology"]  # whose views stain in another way
     short = ["--steps", "1", "--workers", "0", "--set", "training.batch_size=8"]
     assert run(["pretrain", str(store), *learn, *short]) == 0
     resolved = load_yaml(tmp_path / "run" / "config.yaml")["views"]["domain"]
