@@ -55,15 +55,9 @@ def write_operations(given: Path, out: Path) -> None:
     write_runs(("pretrain", store, "--steps", 1, *small), OF_OPERATIONS, out)
     learn = ("--encoder", "colour", "--task", "phase", "--task", "tools", "--cases-per-class", 1)
     command(0, "finetune", store, *learn, "--draws", 1, "--out", package)
-    half = (
-        "--task",
-        "tools",
-        "--fraction",
-        0.5,
-        "--draws",
-        1,
-    )  # whose scores of hooks tell nothing
-    command(0, "finetune", store, *learn[:2], *half, "--out", out / "package-of-chance")
+    half = ("--task", "tools", "--fraction", 0.5, "--draws", 1)
+    of_chance = out / "package-of-chance"  # where scores of Hook tell nothing
+    command(0, "finetune", store, *learn[:2], *half, "--out", of_chance)
     write_in_order(command, given, store, out)
     scored = ("--out", out / "evaluation-of-operations", "--record")
     command(0, "evaluate", package, store, *scored)

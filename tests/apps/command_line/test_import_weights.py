@@ -64,7 +64,7 @@ def test_a_package_of_imported_weights_predicts(base, call, tmp_path):
     assert answer.code == 0, answer
     assert "weights from elsewhere, of no scale; they take 64 px at mpp 0.5" in answer.err
     assert "made for 224 px: positions are resampled, all else is unchanged" in answer.err
-    assert "usually learn from images of 224 px, and may tell much less of smaller" in answer.err
+    assert "is made for images of 224 px, and may tell much less of smaller ones" in answer.err
     encoder = json.loads((package / "package.json").read_text())["encoder"]
     assert encoder["network"]["input_px"] == 64
     assert encoder["domain"] == "pathology"

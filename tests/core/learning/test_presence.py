@@ -17,9 +17,9 @@ from histoscope.core.evaluation.units import Units
 from histoscope.core.heads.contract import Bags
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.draws import draw_labels
-from histoscope.core.learning.fit import untold_said
 from histoscope.core.learning.probe import Probe
 from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.thresholds import untold_cautions
 from histoscope.core.packages.package import open_package
 from histoscope.core.progress import Silent
 from histoscope.core.runtime.device import AUTO
@@ -98,10 +98,9 @@ def test_a_class_whose_scores_tell_nothing_is_named_and_as_frequent_as_in_the_la
     assert untold == [1]
     said = head.probabilities(Bags.of_samples(features)) >= head.cut
     assert said[:, 1].mean() == pytest.approx(truth[:, 1].mean(), abs=0.03)
-    assert untold_said("signs", [["b"], [], ["b", "c"]]).startswith(
-        "signs: held-out scores of b (2 of 3 draws), c (1 of 3 draws) are not told from chance"
-    )
-    assert untold_said("signs", [[], []]) == ""
+    (told,) = untold_cautions([["b"], [], ["b", "c"]])
+    assert told.startswith("held-out scores of b (2 of 3 draws), c (1 of 3 draws) were not told ")
+    assert untold_cautions([[], []]) == []
 
 
 def test_a_class_that_no_row_knows_of_is_never_said_to_be_present():

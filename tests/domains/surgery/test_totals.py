@@ -79,12 +79,13 @@ def test_what_the_scores_do_not_tell_is_said_beside_its_time(tmp_path: Path):
     guessed = replace(tools(), untold=("Clipper",))
     (told,) = write_use(guessed, [phase()], 2.0, tmp_path)
     (known,) = write_use(tools(), [phase()], 2.0, tmp_path)
-    assert told.caption.startswith(f"{known.caption} Clipper: when means nothing, ")
+    assert told.caption.startswith(f"{known.caption} Clipper: when may mean nothing, ")
     assert (
-        " Clipper: when means nothing, " in write_totals(guessed, results(), 2.0, tmp_path).caption
+        " Clipper: when may mean nothing, "
+        in write_totals(guessed, results(), 2.0, tmp_path).caption
     )
     assert untold_facts([phase(), guessed]) == {
-        "Not told of tools": "Clipper (scores are not told from chance)"
+        "Not told of tools": "Clipper (scores were not told from chance)"
     }
     assert untold_facts([phase(), tools()]) == {}
 

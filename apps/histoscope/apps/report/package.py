@@ -128,6 +128,10 @@ def _head_lines(head: Mapping[str, Any]) -> dict[str, str]:
             f"{kind['name']} {cut:.2g}"
             for kind, cut in zip(head["classes"], head["thresholds"][0], strict=True)
         )
+    if head.get("untold") and head["untold"][0]:
+        lines["Not told from chance"] = (
+            f"{', '.join(head['untold'][0])}: present about as often as in the labels"
+        )
     return lines
 
 

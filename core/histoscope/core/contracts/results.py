@@ -57,7 +57,7 @@ class Answer:
         settled: of exclusive classes, the class that its domain gave each row from all of them,
             (rows,), -1 of a corrupt one; None: the one with the highest probability.
         untold: classes, of which several may hold, whose scores told nothing of held-out labels:
-            as often there as in the labels, at moments or places that are chance.
+            about as often there as in the labels, when or where may be chance.
     """
 
     task: Task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -20,6 +19,7 @@ from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
 from histoscope.core.learning.calibration import why_not
 from histoscope.core.learning.contract import Draw, Fitted, Fitter
+from histoscope.core.learning.thresholds import untold_cautions
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
 
@@ -139,25 +139,9 @@ def fit_heads(
         progress.advance()
     progress.finish()
     for one, told in zip(asked, fitted.answers, strict=True):
-        if said := untold_said(one.train.task.name, [answer.untold for answer in told]):
-            progress.say(said)
+        for said in untold_cautions([answer.untold for answer in told]):
+            progress.say(f"{one.train.task.name}: {said}")
     return fitted
-
-
-def untold_said(task: str, draws: Sequence[Sequence[str]]) -> str:
-    """What a person should know of classes whose scores tell nothing; empty where there are none.
-
-    Args:
-        task: name of the task.
-        draws: which classes these are, in each draw.
-    """
-    counts = Counter(name for names in draws for name in names)
-    of = f"of {len(draws)} draw{'s' * (len(draws) > 1)}"
-    named = ", ".join(f"{name} ({count} {of})" for name, count in counts.items())
-    return bool(named) * (
-        f"{task}: held-out scores of {named} are not told from chance; there a class is said to be "
-        "present as often as in the labels, and when or where means nothing"
-    )
 
 
 def _seen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 from sklearn.metrics import roc_auc_score
 
-from histoscope.core.heads.contract import Labels
+from histoscope.core.heads.contract import NEVER, Labels
 
-CHANCE = 0.05  # how often scores by chance pass as telling
+CHANCE = 0.05  # nominal level of the test; folds share labels, and chance passes more often
 
 
 class Threshold(NamedTuple):
@@ -31,8 +33,9 @@ def threshold_of(truth: Labels, scores: NDArray[np.floating], fold: NDArray[np.i
 
     Where scores are by chance, the best F1 is nearly always had by saying that the class is always
     there, however rare it is: right by the measure, and no answer. So where the areas under the ROC
-    curve of the folds are not told from 0.5 (one-sided t test over folds with both sides, 5 %),
-    how often the class is said to be present is taken from the labels. When, remains chance.
+    curve of the folds are not told from 0.5 (one-sided t test over folds with both sides, nominally
+    5 %), about how often the class is said to be present is taken from the labels. When may be
+    chance. With two or three folds good scores may not be told from it, either.
 
     Args:
         truth: 1 or 0, (rows,), at least one 1 and one 0.
@@ -77,10 +80,27 @@ def as_many_threshold(truth: Labels, scores: NDArray[np.floating]) -> float:
 
     Args:
         truth: 1 or 0, (rows,), at least one 1 and one 0.
-        scores: (rows,); of equal scores all reach it or none, and at least one row does.
+        scores: (rows,), 0 to 1; of equal scores all reach it or none.
     """
     ranked = np.sort(scores.astype(np.float64))
-    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2]
-    starts = np.flatnonzero(np.r_[True, np.diff(ranked) > 0])
+    middles = np.r_[ranked[0], (ranked[1:] + ranked[:-1]) / 2, NEVER]
+    starts = np.flatnonzero(np.r_[True, np.diff(ranked) > 0, True])
     reached = len(ranked) - starts
     return float(middles[starts[np.abs(reached - int(truth.sum())).argmin()]])
+
+
+def untold_cautions(untold: Sequence[Sequence[str]]) -> list[str]:
+    """What a person should know of classes whose scores tell nothing; none where there are none.
+
+    Args:
+        untold: which classes these are, of each head.
+    """
+    counts = Counter(name for names in untold for name in names)
+    if not counts:
+        return []
+    of = f"of {len(untold)} draw{'s' * (len(untold) > 1)}"
+    named = ", ".join(f"{name} ({count} {of})" for name, count in counts.items())
+    return [
+        f"held-out scores of {named} were not told from chance; there a class is said to be "
+        "present about as often as in the labels, and when or where may mean nothing"
+    ]

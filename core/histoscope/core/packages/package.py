@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -254,11 +255,15 @@ def open_package(folder: Path) -> Package:
 
 def _check_head(head: HeadInfo, draws: int, folder: Path) -> None:
     """See that what a head says of itself agrees."""
-    cuts, classes = head.thresholds, len(head.classes)
+    cuts, classes, names = head.thresholds, len(head.classes), {one.name for one in head.classes}
     if len(head.labels) != draws:
         raise DataError(f"{folder}: package.json has heads of {draws} and {len(head.labels)} draws")
     if cuts is not None and len(cuts) != draws:
         raise DataError(f"{folder}: package.json has thresholds of {len(cuts)} draws")
+    if head.untold is not None and (
+        len(head.untold) != draws or not names.issuperset(chain.from_iterable(head.untold))
+    ):
+        raise DataError(f"{folder}: package.json has other draws or classes in 'untold'")
     for cut in cuts or ():
         if len(cut) != classes:
             raise DataError(

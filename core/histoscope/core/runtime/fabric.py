@@ -12,8 +12,6 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from histoscope.core.errors import UsageError
 from histoscope.core.runtime.threads import ranks
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # pretrain says it
-
 
 def make_fabric(device: torch.device, precision: str) -> Fabric:
     """One process, or those that torchrun started; launched.
@@ -24,6 +22,7 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     Raises:
         UsageError: one GPU is named for several processes.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells, pretrain says
     world, local = ranks()
     kind: Any = "bf16-mixed" if precision == "bf16" else "32-true"
     if world == 1:

@@ -68,7 +68,7 @@ def open_encoder(
         encoder = random_encoder(spec, size_px, seed)
     elif kind == "timm" and name:
         encoder = pretrained_encoder(name, size_px)
-        if small := _small(encoder.spec, size_px):
+        if small := _small(encoder.spec, native_size(encoder.spec)[0], size_px):
             (progress or Silent()).say(f"{word}: {small}")
     elif word == "colour":
         encoder, provenance = ColourEncoder(), {"kind": kind}
@@ -100,20 +100,21 @@ def _taken_in(
         made = resampled_encoder(made, size_px)
         provenance["resampled_from_px"] = native_px
         said += f"; made for {native_px} px: positions are resampled, all else is unchanged"
-    progress.say("; ".join(filter(None, (said, _small(made.spec, size_px)))))
+    if native_px is None and made.spec.kind == "timm":
+        native_px = native_size(made.spec)[0]
+    progress.say("; ".join(filter(None, (said, _small(made.spec, native_px or 0, size_px)))))
     return LoadedEncoder(
         cast(Encoder, made.eval()), info_of(made, store, provenance), frozenset(loaded.seen)
     )
 
 
-def _small(spec: EncoderSpec, size_px: int) -> str:
-    """A warning where images are far smaller than those that weights of a network learn from."""
-    usual_px = native_size(spec)[0] if spec.kind == "timm" else 0
+def _small(spec: EncoderSpec, usual_px: int, size_px: int) -> str:
+    """A warning where images are far smaller than those that a network is made for."""
     if size_px >= SMALL * usual_px:
         return ""
     return (
-        f"weights of {spec.name} usually learn from images of {usual_px} px, and may tell much "
-        f"less of smaller ones; prepare can make larger ones, --size-px {usual_px}"
+        f"{spec.name} is made for images of {usual_px} px, and may tell much less of smaller ones; "
+        f"prepare can make larger ones, --size-px {usual_px}"
     )
 
 

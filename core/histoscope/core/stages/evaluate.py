@@ -35,6 +35,7 @@ from histoscope.core.files import digest_of, write_json
 from histoscope.core.heads.contract import Bags, is_ordered
 from histoscope.core.inference.features import features_of
 from histoscope.core.inference.runner import Runner
+from histoscope.core.learning.thresholds import untold_cautions
 from histoscope.core.packages.info import HeadInfo
 from histoscope.core.packages.package import Package
 from histoscope.core.progress import Progress
@@ -100,6 +101,7 @@ def evaluate(
         place: [
             *seen_before(test, package.seen, str(package.folder), allow_seen),
             *cautions_of(test, len(package.info.heads[place].labels)),
+            *untold_cautions(package.info.heads[place].untold or ()),
         ]
         for place, test in tests.items()
     }

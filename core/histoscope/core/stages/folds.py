@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from histoscope.core.learning.contract import Fitter
 from histoscope.core.learning.fit import Asked, FittedHeads, fit_heads
 from histoscope.core.learning.folds import dealt
 from histoscope.core.learning.spec import FinetuneSpec
+from histoscope.core.learning.thresholds import untold_cautions
 from histoscope.core.packages.info import HeadInfo, PackageInfo
 from histoscope.core.progress import Progress
 from histoscope.core.randomness import generator
@@ -63,6 +64,7 @@ class _Pooled:
         labels: that each draw saw, the most of any fold.
         told: digests of each fold's draws.
         head: of the first fold, as a package would describe it.
+        untold: of each fold's draws, see :class:`Fitted`.
     """
 
     table: LabelTable
@@ -73,6 +75,7 @@ class _Pooled:
     labels: NDArray[np.int64]
     told: list[list[str]]
     head: HeadInfo | None = None
+    untold: list[Sequence[str]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -189,6 +192,7 @@ def cross_validate(
     body: dict[str, Any] = {"model": model, **runner.where, "tasks": {}}
     for one, told in zip(pooled, seen, strict=True):
         cautions = [*told, APPROXIMATE, POOLED, COPIES, *cautions_of(one.test, spec.draws)]
+        cautions += untold_cautions(one.untold)
         body["tasks"][one.test.task.name] = {
             **one.measured(),
             "folds": folds,
@@ -226,6 +230,7 @@ def _say_of(
             bags = Bags(shared[np.searchsorted(rows, seen.rows)], seen.starts)
             one.scores[draw][at] = head.probabilities(bags)[seen.places]
             one.thresholds[draw][at] = head.cut
+        one.untold += [answer.untold for answer in answers]
         told = digests(asked if fitter.trains else [its], len(draws))
         one.told.append(told)
         one.labels = np.maximum(one.labels, [len(drawn) for drawn in its.draws])

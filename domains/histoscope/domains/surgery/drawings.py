@@ -70,7 +70,8 @@ def render(
         artefacts += write_storyboard(reader, results, segments, f"storyboard{ending}.jpg", out)
     if options.write == "cholec80":
         artefacts += write_cholec80(reader.name, results, out)
-    told = _facts(reader, results) | low_facts(phases, each) | untold_facts(results.answers)
+    told = _facts(reader, results) | low_facts(phases, each)
+    told |= untold_facts([*results.answers, *results.of_source])
     return Rendering(artefacts, told | merged_facts(phases, options.least_segment_s, each))
 
 

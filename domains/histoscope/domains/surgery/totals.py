@@ -93,15 +93,16 @@ def _of_chance(answer: Answer) -> str:
     if not answer.untold:
         return ""
     return (
-        f" {', '.join(answer.untold)}: when means nothing, as scores of labels that were held out "
-        "are not told from chance; the time in all follows from how often the labels show it."
+        f" {', '.join(answer.untold)}: when may mean nothing, as scores of labels that were held "
+        "out were not told from chance; the time in all follows from how often the labels show it."
     )
 
 
 def untold_facts(answers: Sequence[Answer]) -> dict[str, str]:
     """Which classes of each task the model cannot tell, in words."""
+    why = "scores were not told from chance"
     return {
-        f"Not told of {one.task.name}": f"{', '.join(one.untold)} (scores are not told from chance)"
+        f"Not told of {one.task.name}": f"{', '.join(one.untold)} ({why})"
         for one in answers
         if one.untold
     }
