@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from histoscope.apps.report.package import package_lines
 from histoscope.core.config import build
 from histoscope.core.contracts import Task
 from histoscope.core.data.labels import LabelTable
@@ -99,7 +100,7 @@ def test_a_class_whose_scores_tell_nothing_is_named_and_as_frequent_as_in_the_la
     said = head.probabilities(Bags.of_samples(features)) >= head.cut
     assert said[:, 1].mean() == pytest.approx(truth[:, 1].mean(), abs=0.03)
     (told,) = untold_cautions([["b"], [], ["b", "c"]])
-    assert told.startswith("held-out scores of b (2 of 3 draws), c (1 of 3 draws) were not told ")
+    assert told.startswith("held-out scores of b (2 of 3 heads), c (1 of 3 heads) were not told ")
     assert untold_cautions([[], []]) == []
 
 
@@ -209,6 +210,21 @@ def test_two_heads_share_an_encoder_and_are_scored_apart(signs_store, tmp_path, 
     assert body["hue"]["balanced_accuracy"]["value"] is not None
     assert body["signs"]["average_precision"]["bright"]["value"] is None  # never known
     assert 0 < body["signs"]["mean_average_precision"]["value"] <= 1
+
+
+def test_what_is_not_told_from_chance_is_kept_and_cautioned_of(signs_store, tmp_path):
+    names = signs_store.index.column("id")
+    seen = np.random.default_rng(1).random(len(names)) < 0.5
+    table = LabelTable.make(Task("coin", ("heads",), exclusive=False), names, [seen], "a test")
+    table.write(tmp_path / "coin.parquet")
+    spec = build(FinetuneSpec, {"fraction": 1, "draws": 2, "strength": 1.0}, "test")
+    told = {"labels": tmp_path / "coin.parquet", "progress": Silent()}
+    package = finetune(signs_store, "colour", spec, tmp_path / "p", **told)
+    assert package.info.heads[0].untold == [["heads"], ["heads"]]
+    assert package_lines(package.info.model_dump())["Not told from chance"].startswith("heads: ")
+    body = evaluate(package, signs_store, tmp_path / "e", **told)
+    (said,) = (one for one in body["tasks"]["coin"]["cautions"] if "chance" in one)
+    assert said.startswith("held-out scores of heads (2 of 2 heads) were not told from chance")
 
 
 def test_marked_samples_are_left_out_of_pretraining_and_said(toy, tmp_path):

@@ -111,6 +111,19 @@ def test_weights_are_trained_anew_for_each_fold(cases_store, tmp_path):
     assert body["tasks"]["hue"]["balanced_accuracy"]["value"] > 0
 
 
+def test_classes_not_told_from_chance_are_counted_over_all_folds(cases_store, tmp_path):
+    names = cases_store.index.column("id")
+    seen = np.random.default_rng(1).random(len(names)) < 0.5
+    table = LabelTable.make(Task("coin", ("heads",), exclusive=False), names, [seen], "a test")
+    table.write(tmp_path / "coin.parquet")
+    spec, told = ProbeSpec(fraction=1, draws=2, strength=1.0), tmp_path / "coin.parquet"
+    body, _ = cross_validate(
+        cases_store, "colour", spec, 2, tmp_path / "cv", labels=told, progress=Silent()
+    )
+    (said,) = (one for one in body["tasks"]["coin"]["cautions"] if "from chance" in one)
+    assert said.startswith("held-out scores of heads (4 of 4 heads) were not told from chance")
+
+
 def test_cases_of_like_classes_are_dealt_to_different_folds():
     truth = [0, 1] * 4 + [0] * 2 + [1] * 2
     units = [f"case:{place}" for place in [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]]

@@ -98,7 +98,7 @@ def untold_cautions(untold: Sequence[Sequence[str]]) -> list[str]:
     counts = Counter(name for names in untold for name in names)
     if not counts:
         return []
-    of = f"of {len(untold)} draw{'s' * (len(untold) > 1)}"
+    of = f"of {len(untold)} head{'s' * (len(untold) > 1)}"
     named = ", ".join(f"{name} ({count} {of})" for name, count in counts.items())
     return [
         f"held-out scores of {named} were not told from chance; there a class is said to be "
