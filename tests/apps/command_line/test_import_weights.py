@@ -90,6 +90,8 @@ def test_pretraining_starts_from_imported_weights(base, call, tmp_path):
     answer = call(*words, "--init", base / "vit", "--out", tmp_path / "run")
     assert answer.code == 0, answer
     assert answer.err.count("weights from elsewhere") == 1
+    said = f"the network is vit_tiny_patch16_224 as of --init {base / 'vit'}, not resnet18"
+    assert said in answer.err
     body = json.loads((tmp_path / "run" / "encoder.json").read_text())
     assert body["network"] == {
         **{"kind": "timm", "name": "vit_tiny_patch16_224"},

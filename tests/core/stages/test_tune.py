@@ -70,7 +70,7 @@ def test_the_better_half_goes_on_and_the_best_on_valid_wins(toy_store, toy, ways
     asked = ways[found.best.name].model_dump()
     asked["training"]["steps"] = 4
     assert kept.model_dump() == asked
-    assert (tmp_path / "out" / "recipe.yaml").read_text().startswith(f"# {said(found)[0]}\n")
+    assert (tmp_path / "out" / "recipe.yaml").read_text().startswith(f"# {said(found, ways)[0]}\n")
 
 
 def test_the_test_part_is_never_read(toy_store, toy, ways, tmp_path, monkeypatch):
@@ -137,9 +137,10 @@ def test_what_diverges_is_last_and_ends_nothing(toy_store, toy, ways, tmp_path):
 
 
 def test_it_says_when_pretraining_gained_nothing(toy_store, toy, ways, tmp_path):
+    ways["tones"] = ways.pop("colour")
     found, _ = run(toy_store, toy, ways, tmp_path / "out", rounds=1)
     other, best = found.others[0], found.best
-    lines = "\n".join(said(found))
+    lines = "\n".join(said(found, ways))
     assert f"{other.score:.3f}" in lines
     assert (found.chosen is best) == (best.score > other.score)
     assert ("take --encoder colour" in lines) == (best.score <= other.score)
@@ -160,6 +161,8 @@ def test_both_parts_must_be_there(toy_store):
     check_parts(toy_store, ASKED)
     with pytest.raises(DataError, match="no such file"):
         check_parts(toy_store, Asked("hue", LEARN, "gone.csv"))
+    with pytest.raises(DataError, match="no task 'hues'; give --task with one of: hue"):
+        check_parts(toy_store, Asked("hues", LEARN))
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,18 @@ def test_labels_that_speak_of_no_operation_are_said(copied: Path):
 
 
 @pytest.mark.data
+def test_labels_are_held_against_folders_of_frames(real_data: Path):
+    place = real_data / "surgery" / "operations"
+    asked = [str(place / "frames"), "--labels", str(place), "--frame-base", "0"]
+    told = CliRunner().invoke(check_labels, [*asked, "--frame-step", "1"], standalone_mode=False)
+    assert told.return_value == 0
+    assert told.output.endswith("8 operations, 0 that cannot be used\n")
+    assert "ClippingCutting: 716 labelled moments" in told.output
+    unsaid = CliRunner().invoke(check_labels, asked[:3], standalone_mode=False)
+    assert unsaid.return_value == 1
+
+
+@pytest.mark.data
 def test_the_real_mini_set_joins_phases_by_frame(real_data: Path):
     place = real_data / "surgery" / "cholec80_mini"
     plan = labels_of(place)["video01"]

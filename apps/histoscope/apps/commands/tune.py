@@ -84,6 +84,7 @@ def command(
     asked = Asked(task, learn, split, compute_of(device, precision))
     check_parts(opened, asked)
     domain = load_domain(opened.domain)
+    progress.say("a few steps of each recipe tell how long all take")
     seconds, each = price(opened, domain, ways, spec.steps, spec.rounds, asked)
     slowest = max(each, key=lambda name: each[name])
     progress.say(
@@ -94,7 +95,7 @@ def command(
         return
     rest = (ways, spec.steps, spec.rounds, asked, out)
     found = tune(opened, domain, *rest, progress=progress)
-    for line in said(found):
+    for line in said(found, ways):
         click.echo(line)
     click.echo(f"{out / TABLE}: all arms; {out / RECIPE}: for pretrain --config")
 

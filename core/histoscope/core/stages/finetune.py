@@ -134,10 +134,11 @@ def _ask(
     note_mixed_cases(train, progress)
     for said in asked.without():
         progress.say(said)
-    if len({tuple(draw.tolist()) for draw in asked.draws}) < len(asked.draws):
+    if again := len(asked.draws) - len({tuple(draw.tolist()) for draw in asked.draws}):
         progress.say(
-            f"draws of {table.task.name} are of the same labels: they tell nothing of other "
-            "labels; --draws 1 is enough"
+            f"{again} of {len(asked.draws)} draws of {table.task.name} are of the same labels as "
+            f"another: they tell nothing of other labels; --draws {len(asked.draws) - again} tells "
+            "as much"
         )
     return asked
 

@@ -280,6 +280,11 @@ def _first(store: Store, spec: PretrainSpec, sizes_px: Sequence[int], progress: 
     if not any(True for _ in loaded.module.parameters()):
         raise UsageError(f"--init {spec.init}: has no weights to train")
     _check_asked(spec, loaded.info.network)
+    if spec.encoder.architecture != loaded.info.network.architecture:
+        progress.say(
+            f"the network is {loaded.info.network.name} as of --init {spec.init}, not "
+            f"{spec.encoder.name}"
+        )
     check_sizes(loaded.encoder, sizes_px)
     init = spec.init
     if Path(init).exists():  # a path may tell a name: the weights' digest stands for it

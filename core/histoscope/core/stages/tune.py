@@ -159,7 +159,7 @@ def tune(
     field = [name for name, way in ways.items() if not isinstance(way, str)]
     done = list[list[Tried]]()
     for number in range(rounds):
-        told = f"round {number + 1}: {len(field)} recipes of {steps} steps"
+        told = f"round {number + 1}: {_recipes(len(field))} of {steps} steps"
         progress.say(f"{told}: {', '.join(field)}")
         tried = [_learnt(store, domain, name, ways, steps, asked, out, progress) for name in field]
         done.append(_ranked(tried))
@@ -337,16 +337,21 @@ def _write(out: Path, found: Tuned, ways: Ways) -> None:
     recipe = ways[found.best.name]
     assert not isinstance(recipe, str)
     whole = with_steps(recipe, found.best.steps)
-    text = "".join(f"# {line}\n" for line in said(found))
+    text = "".join(f"# {line}\n" for line in said(found, ways))
     write_text(out / RECIPE, f"{text}{dump(whole)}")
 
 
-def said(found: Tuned) -> list[str]:
-    """What was found, in words."""
+def said(found: Tuned, ways: Ways) -> list[str]:
+    """What was found, in words.
+
+    Args:
+        found: by :func:`tune`.
+        ways: by name, as it had them.
+    """
     best, lines = found.best, list[str]()
     metric = best.metric.replace("_", " ")
     lines.append(
-        f"{best.name} won among {len(found.rounds[0])} recipes: {metric} {best.score:.3f} "
+        f"{best.name} won among {_recipes(len(found.rounds[0]))}: {metric} {best.score:.3f} "
         f"({_between(best)}) on valid after {best.steps} steps"
     )
     if found.gap is not None:
@@ -356,10 +361,14 @@ def said(found: Tuned) -> list[str]:
             f"{gap.mean:+.3f} ({gap.ends}), {found.gap.verdict}"
         )
     if found.chosen is not best:
-        lines.append(f"pretraining gained nothing here: take --encoder {found.chosen.name}")
+        lines.append(f"pretraining gained nothing here: take --encoder {ways[found.chosen.name]}")
     elif found.gap is not None and found.gap.verdict != "better":
         lines.append("whether it gains on other patients is not known from these cases")
     return lines
+
+
+def _recipes(count: int) -> str:
+    return f"{count} recipe{'s' * (count > 1)}"
 
 
 def _between(one: Tried) -> str:
@@ -369,11 +378,12 @@ def _between(one: Tried) -> str:
 
 
 def check_parts(store: Store, asked: Asked) -> None:
-    """See that there are samples to learn from, and others to judge by.
+    """See that there are samples to learn from, others to judge by, and labels of the task.
 
     Raises:
-        DataError: one of the parts is empty.
+        DataError: one of the parts is empty, or there is no such task.
     """
+    store.labels(asked.task)
     for name in ("train", "valid"):
         if asked.split is None and name not in store.index.column("split").to_pylist():
             raise DataError(f"{store.path}: the store has no split; give --split FILE")

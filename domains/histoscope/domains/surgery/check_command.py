@@ -34,6 +34,9 @@ COLUMNS = (
     "--fps", default=1.0, show_default=True, help="moments a second that are held against"
 )
 @click.option("--label-rate", type=float, help="numbers a second in label files  [default: frames]")
+@click.option("--frame-base", type=int, help="of folders of frames, as in prepare")
+@click.option("--frame-step", type=int, help="of folders of frames, as in prepare")
+@click.option("--frame-rate", type=float, default=25.0, show_default=True, help="as in prepare")
 @click.option("--part-regex", help="joins parts of a recording, as in prepare")
 def command(folder: Path, fps: float, **told: Any) -> int:
     """Hold the annotations of FOLDER against its videos, before anything is prepared.

@@ -18,6 +18,7 @@ from histoscope.domains.surgery.readers.decoding import Answer, read_by_seeking,
 from histoscope.domains.surgery.readers.decord_path import read_by_decord
 from histoscope.domains.surgery.readers.frame_folder import FrameFolder
 from histoscope.domains.surgery.readers.listing import Listing, list_frames
+from histoscope.domains.surgery.readers.whole import said_bytes
 from histoscope.domains.surgery.timeline import interval_s
 
 NEARLY = 1.01  # a second of 25 frames is a second in spite of rounding
@@ -90,7 +91,7 @@ class VideoFile:
         }
         if self._listing.tracks > 1:
             self.facts = {**self.facts, "track": self._listing.track}
-        self.note = "; ".join(_notes(self._listing))
+        self.note = "; ".join([*_cut_off(path), *_notes(self._listing)])
 
     def read(self, places: Sequence[int]) -> Iterator[Answer]:
         """See :class:`Movie`."""
@@ -100,6 +101,16 @@ class VideoFile:
         """See :class:`Movie`."""
         glance = read_in_one_pass if self._listing.only_in_order else read_by_seeking
         return glance(self._path, self._listing, places)
+
+
+def _cut_off(path: Path) -> Iterator[str]:
+    """What the user should know of a file whose end is missing."""
+    said, there = said_bytes(path), path.stat().st_size
+    if there < said:
+        yield (
+            f"the file is cut off: {there} of at least {said} bytes are there, what is behind is "
+            "not read"
+        )
 
 
 def _notes(listing: Listing) -> Iterator[str]:
