@@ -4,6 +4,7 @@ import pytest
 
 from histoscope.core.config import apply_sets, build, dump, load_yaml, merge
 from histoscope.core.errors import ConfigError
+from histoscope.core.training.arms import TuneSpec
 from histoscope.core.training.spec import PretrainSpec
 
 
@@ -13,6 +14,14 @@ from histoscope.core.training.spec import PretrainSpec
         (
             {"objective": {"temprature": 1}},
             "objective.temprature: unknown key, did you mean 'temperature'?",
+        ),
+        (
+            {"training": {"monitor": {"evry": 1, "whatever": 2}}},
+            "training.monitor.evry: unknown key, did you mean 'every'?",
+        ),
+        (
+            {"training": {"optimiser": {"qqq": 1}}},
+            "training.optimiser.qqq: unknown key, known: kind, momentum, learning_rate, ",
         ),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
         ({"training": {"steps": 0}}, "training.steps: input should be greater than or equal to 1"),
@@ -76,3 +85,8 @@ def test_bad_yaml_is_refused(tmp_path, text, line):
 def test_a_set_without_a_value_is_refused():
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         apply_sets({}, ["seed"])
+
+
+def test_a_fault_below_a_name_that_the_user_gave_has_the_near_word():
+    with pytest.raises(ConfigError, match=r"mine\.preste: unknown key, did you mean 'preset'"):
+        build(TuneSpec, {"arms": {"mine": {"preste": "simclr"}}}, "test")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import IO, Any, Self, TypeVar, get_args
+from typing import IO, Any, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic import (
 from histoscope.core.errors import ConfigError, UsageError, near_word
 
 S = TypeVar("S", bound="Spec")
+MOST = 15  # known keys that are told where none is near to an unknown one
 
 
 class Spec(BaseModel):
@@ -185,7 +186,8 @@ def _fault_line(spec: type[Spec], body: Any, error: Mapping[str, Any]) -> str:
     place, known = _place_in(spec, body, [str(part) for part in error["loc"]])
     key = ".".join(place) or "the whole"
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key{near_word(place[-1], known)}"
+        listed = f", known: {', '.join(known)}" if 0 < len(known) <= MOST else ""
+        return f"{key}: unknown key{near_word(place[-1], known) or listed}"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = f" (given {given!r})" if isinstance(given, str | int | float | bool) else ""
@@ -195,8 +197,12 @@ def _fault_line(spec: type[Spec], body: Any, error: Mapping[str, Any]) -> str:
 def _place_in(spec: type[Spec], body: Any, place: Iterable[str]) -> tuple[list[str], list[str]]:
     """The keys of a fault's place without tags of unions, and the field names beside the last."""
     keys, models = list[str](), [spec]
-    beside = models
+    beside, named = models, False
     for part in place:
+        if named:  # a name that the user gave, of a mapping of models
+            keys.append(part)
+            body, named = body.get(part) if isinstance(body, Mapping) else None, False
+            continue
         if tagged := [model for model in models if part in _kinds_of(model)]:
             models = tagged
             continue
@@ -205,6 +211,7 @@ def _place_in(spec: type[Spec], body: Any, place: Iterable[str]) -> tuple[list[s
         body = body.get(part) if isinstance(body, Mapping) else None
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         models = [_chosen(kind, body) for field in fields for kind in _models_in(field.annotation)]
+        named = any(get_origin(field.annotation) is Mapping for field in fields)
     return keys, [name for model in beside for name in model.model_fields]
 
 

@@ -32,6 +32,12 @@ def test_those_that_the_store_does_not_have_are_counted(chosen):
     assert "(1 of its 2 ids are not in the store: nobody): 1 samples" in found.said
 
 
+def test_where_none_is_there_it_is_told_what_is(chosen):
+    said = r"no sample in train of split.csv \(2 of its 2 ids are not in the store: nobody, else; "
+    with pytest.raises(DataError, match=said + f"the store has {sorted(chosen.ids)[0]}, "):
+        chosen("nobody,train", "else,train", f"{chosen.ids[0]},test")
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [

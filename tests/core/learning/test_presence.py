@@ -280,6 +280,8 @@ def test_a_published_split_is_used_by_name(toy, toy_folder, tmp_path):
         progress=Silent(),
     )
     store = Store(tmp_path / "store")
-    assert len(select(store, "test", "by-name:valid").rows) == 12
+    found = select(store, "test", "by-name:valid")
+    assert len(found.rows) == 12
+    assert found.said == "valid of by-name: 12 samples"
     with pytest.raises(DataError, match=r"no such file \(published splits: by-name\)"):
         select(store, "test", "by-nam:valid")

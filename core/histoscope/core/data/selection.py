@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,9 @@ def select(
         if name in published:
             cases = [case for case, its_part in published[name].items() if its_part == part]
             values = pa.array(cases, pa.string())
-            wanted = pc.is_in(index.column("case").combine_chunks(), value_set=values)
+            column = index.column("case").combine_chunks()
+            wanted = pc.is_in(column, value_set=values)
+            absent = _absent(cases, column, "case")
         else:
             wanted, absent = _by_file(store, Path(name), part, published)
         said = f"{part} of {Path(name).name}{absent}"
@@ -91,7 +93,8 @@ def select(
     rows = np.flatnonzero(chosen)
     if not len(rows):
         out = f"; {way}" if left_out and way else ""
-        raise DataError(f"{store.path}: no readable sample in {said}{left_out}{out}")
+        none = "readable sample" if pc.any(wanted).as_py() else "sample"
+        raise DataError(f"{store.path}: no {none} in {said}{left_out}{out}")
     return Selection(rows.astype(np.int64), f"{said}: {len(rows)} samples{left_out}")
 
 
@@ -108,10 +111,27 @@ def _by_file(store: Store, file: Path, part: str, published: Iterable[str]) -> t
         parts = _by_id(parts, store, file)
     wanted = [name for name, word in parts.items() if word == part]
     column = store.index.column(key).combine_chunks()
+    said = _absent(wanted, column, key)
+    return pc.is_in(column, value_set=pa.array(wanted, pa.string())), said
+
+
+def _absent(wanted: Sequence[str], column: pa.Array, key: str) -> str:
+    """Which names of a split are not in the store, in words; empty where all are.
+
+    Args:
+        wanted: names of one part.
+        column: those of the store's samples.
+        key: what is named.
+    """
     known = pc.is_in(pa.array(wanted, pa.string()), value_set=column).to_pylist()
     absent = [name for name, there in zip(wanted, known, strict=True) if not there]
-    said = f" ({len(absent)} of its {len(wanted)} {key}s are not in the store: {listed(absent)})"
-    return pc.is_in(column, value_set=pa.array(wanted, pa.string())), said if absent else ""
+    if not absent:
+        return ""
+    said = f"{len(absent)} of its {len(wanted)} {key}s are not in the store: {listed(absent)}"
+    if len(absent) == len(wanted):
+        names = sorted(name for name in column.unique().to_pylist() if name is not None)
+        said += f"; the store has {listed(names)}" if names else f"; the store knows no {key}s"
+    return f" ({said})"
 
 
 def _by_id(parts: dict[str, str], store: Store, file: Path) -> dict[str, str]:
