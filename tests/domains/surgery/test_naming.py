@@ -102,6 +102,14 @@ def test_a_transport_stream_whose_start_is_lost_is_a_film(tmp_path: Path):
     assert list(open_all(tmp_path)) == ["a.ts", "b.ts"]
 
 
+@pytest.mark.parametrize("left", range(8))
+def test_a_transport_stream_of_a_few_bytes_is_a_film_that_cannot_be_read(tmp_path: Path, left: int):
+    encode_some(tmp_path / "a.ts", [*numbered(5)], "libx264", FAST, container_format="mpegts")
+    (tmp_path / "a.ts").write_bytes((tmp_path / "a.ts").read_bytes()[:left])
+    (found,) = DOMAIN.find({"input": tmp_path}, PrepareOptions())
+    assert found.path == "a.ts"
+
+
 def write_dicom(path: Path, data: bytes, syntax: str, frames: int = 50, parts: int = 1) -> Path:
     """A DICOM file whose pixel data are ``data`` in fragments."""
     from pydicom.dataset import Dataset, FileMetaDataset

@@ -29,6 +29,9 @@ FEWEST_FRAMES = 2
 STARTS: Mapping[str, bytes] = {".mod": b"\0\0\1"}
 OF_TEXTS = frozenset({".ts"})
 LOOKED_AT = 1024  # bytes, by which a text is told
+FEW = (
+    5  # bytes, below which nothing tells it; a packet of a transport stream has a zero among these
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,8 @@ def _is_video(path: Path) -> bool:
             return True
         with path.open("rb") as handle:
             start = handle.read(LOOKED_AT)
-        return not start or (not _is_text(start) and start.startswith(STARTS.get(suffix, b"")))
+        is_text = len(start) >= FEW and _is_text(start)
+        return not start or (not is_text and start.startswith(STARTS.get(suffix, b"")))
     except OSError:
         return suffix in VIDEO_SUFFIXES  # a source all the same, so that its reason is reported
 
