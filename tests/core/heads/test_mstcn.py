@@ -10,7 +10,7 @@ from histoscope.core.contracts import Task
 from histoscope.core.heads.contract import Bags
 from histoscope.core.heads.dilated import logits_of
 from histoscope.core.heads.mstcn import StagesHead, scaled
-from tests.core.stages import BOTH, DIM, head_of, reach, rows_of, stage_by_hand, stages
+from tests.core.dilated_stages import BOTH, DIM, head_of, reach, rows_of, stage_by_hand, stages
 
 
 @BOTH

@@ -23,7 +23,7 @@ from histoscope.core.learning.mstcn import (
 )
 from histoscope.core.learning.probe import ProbeFitter
 from histoscope.core.learning.spec import FinetuneSpec, ProbeSpec, StagesSpec
-from tests.core.stages import BOTH, CLASSES, DIM, reach, rows_of, stages
+from tests.core.dilated_stages import BOTH, CLASSES, DIM, reach, rows_of, stages
 from tests.made import examples
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.mstcn import StagesFitter, class_weights, loss_of, unsteadiness
 from histoscope.core.learning.probe import ProbeFitter
 from histoscope.core.learning.spec import ProbeSpec, StagesSpec
-from tests.core.stages import BOTH, DIM, reach, rows_of, stage_by_hand, stages
+from tests.core.dilated_stages import BOTH, DIM, reach, rows_of, stage_by_hand, stages
 from tests.made import examples
 
 CLASSES = 3

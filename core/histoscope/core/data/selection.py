@@ -64,10 +64,7 @@ def select(
         published, absent = load_domain(store.domain).splits, ""
         if name in published:
             cases = [case for case, its_part in published[name].items() if its_part == part]
-            values = pa.array(cases, pa.string())
-            column = index.column("case").combine_chunks()
-            wanted = pc.is_in(column, value_set=values)
-            absent = _absent(cases, column, "case")
+            wanted, absent = _named(store, cases, "case")
         else:
             wanted, absent = _by_file(store, Path(name), part, published)
         said = f"{part} of {Path(name).name}{absent}"
@@ -110,28 +107,27 @@ def _by_file(store: Store, file: Path, part: str, published: Iterable[str]) -> t
     if key == "source":
         parts = _by_id(parts, store, file)
     wanted = [name for name, word in parts.items() if word == part]
-    column = store.index.column(key).combine_chunks()
-    said = _absent(wanted, column, key)
-    return pc.is_in(column, value_set=pa.array(wanted, pa.string())), said
+    return _named(store, wanted, key)
 
 
-def _absent(wanted: Sequence[str], column: pa.Array, key: str) -> str:
-    """Which names of a split are not in the store, in words; empty where all are.
+def _named(store: Store, wanted: Sequence[str], key: str) -> tuple[pa.Array, str]:
+    """Which samples have one of the names, and which names none has, in words; empty where all do.
 
     Args:
-        wanted: names of one part.
-        column: those of the store's samples.
-        key: what is named.
+        store: of the samples.
+        wanted: names of one part of a split.
+        key: what is named: ``id``, ``source`` or ``case``.
     """
-    known = pc.is_in(pa.array(wanted, pa.string()), value_set=column).to_pylist()
-    absent = [name for name, there in zip(wanted, known, strict=True) if not there]
+    column, names = store.index.column(key).combine_chunks(), pa.array(wanted, pa.string())
+    chosen, known = pc.is_in(column, value_set=names), pc.is_in(names, value_set=column)
+    absent = names.filter(pc.invert(known)).to_pylist()
     if not absent:
-        return ""
+        return chosen, ""
     said = f"{len(absent)} of its {len(wanted)} {key}s are not in the store: {listed(absent)}"
     if len(absent) == len(wanted):
-        names = sorted(name for name in column.unique().to_pylist() if name is not None)
-        said += f"; the store has {listed(names)}" if names else f"; the store knows no {key}s"
-    return f" ({said})"
+        there = sorted(name for name in column.unique().to_pylist() if name is not None)
+        said += f"; the store has {listed(there)}" if there else f"; the store knows no {key}s"
+    return chosen, f" ({said})"
 
 
 def _by_id(parts: dict[str, str], store: Store, file: Path) -> dict[str, str]:

@@ -139,6 +139,11 @@ def cut_of(thresholds: Rows | None, classes: int) -> Rows:
     return np.full(classes, EVEN, np.float32) if thresholds is None else thresholds
 
 
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Probabilities of classes that may be present together, without overflow; of the same kind."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+
+
 def unit_rows(features: Numbers, centre: Numbers) -> Numbers:
     """Features seen from a centre, at unit length (Wang et al. 2019, "SimpleShot", CL2N).
 

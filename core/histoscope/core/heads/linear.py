@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Level, Task
-from histoscope.core.heads.contract import Bags, Rows, Tensors, check_tensors, cut_of, unit_rows
+from histoscope.core.heads.contract import (
+    Bags,
+    Rows,
+    Tensors,
+    check_tensors,
+    cut_of,
+    sigmoid,
+    unit_rows,
+)
 
 
 def linear(rows: Any, weight: Any, bias: Any) -> Any:
@@ -64,7 +72,7 @@ class LinearHead:
     def scores(self, logits: NDArray[np.float64]) -> Rows:
         """Softmax, or sigmoids, (rows, classes)."""
         if not self.exclusive:
-            return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+            return sigmoid(logits).astype(np.float32)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 

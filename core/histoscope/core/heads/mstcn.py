@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoscope.core.contracts import Level, Task
-from histoscope.core.heads.contract import Bags, Rows, Tensors, check_tensors, cut_of, unit_rows
+from histoscope.core.heads.contract import (
+    Bags,
+    Rows,
+    Tensors,
+    check_tensors,
+    cut_of,
+    sigmoid,
+    unit_rows,
+)
 from histoscope.core.heads.dilated import logits_of, shapes_of
 
 
@@ -75,7 +83,7 @@ class StagesHead:
         for start, end in pairwise(bags.starts.tolist()):
             logits = self.logits(bags.features[start:end])
             if not self.exclusive:
-                told[start:end] = 0.5 * (1 + np.tanh(0.5 * logits))
+                told[start:end] = sigmoid(logits)
                 continue
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             told[start:end] = powers / powers.sum(axis=1, keepdims=True)

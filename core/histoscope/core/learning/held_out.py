@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from histoscope.core.data.truth import Truth
-from histoscope.core.heads.contract import EVEN, NEVER, Rows
+from histoscope.core.heads.contract import EVEN, NEVER, Rows, sigmoid
 from histoscope.core.learning.calibration import why_not
 from histoscope.core.learning.contract import Draw
 from histoscope.core.learning.folds import FOLDS, SHUFFLES, dealt
@@ -174,7 +174,7 @@ def chosen_cut(folds: CaseFolds, logits: NDArray[np.float64]) -> tuple[Rows, Seq
     cut, truth, untold = unfitted_cut(folds.truth), folds.truth.values, list[str]()
     for place in np.flatnonzero(folds.choosable).tolist():
         known = truth[:, place] >= 0
-        scores = 0.5 * (1 + np.tanh(0.5 * logits[known, place]))
+        scores = sigmoid(logits[known, place])
         cut[place], told = threshold_of(truth[known, place], scores, folds.fold[known])
         untold += [folds.truth.task.classes[place]] * (not told)
     return cut, untold

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from histoscope.core.contracts import Level, Scalar
 from histoscope.core.data.examples import Examples, unit_name
 from histoscope.core.encoders.contract import USUAL
-from histoscope.core.heads.contract import NEVER, Labels, Rows, unit_rows
+from histoscope.core.heads.contract import NEVER, Labels, Rows, sigmoid, unit_rows
 from histoscope.core.heads.layer import LayerHead
 from histoscope.core.heads.linear import LinearHead
 from histoscope.core.heads.mean import MeanHead
@@ -178,7 +178,7 @@ class Probe:
                 fixed = replace(self, strength=strength)
                 own = _among(units, known)
                 logits = fixed.held_out(features[known], truth[:, None], 1, own)[:, 0]
-                scores, fold = 0.5 * (1 + np.tanh(0.5 * logits)), folds_of(truth, own).places
+                scores, fold = sigmoid(logits), folds_of(truth, own).places
                 cut[place], told = threshold_of(truth, scores, fold)
                 untold += [place] * (not told)
         return replace(head, thresholds=cut), strength, untold

@@ -68,8 +68,8 @@ def open_encoder(
         encoder = random_encoder(spec, size_px, seed)
     elif kind == "timm" and name:
         encoder = pretrained_encoder(name, size_px)
-        if small := _small(encoder.spec, native_size(encoder.spec)[0], size_px):
-            (progress or Silent()).say(f"{word}: {small}")
+        if why := _too_small_for(encoder.spec, None, size_px):
+            (progress or Silent()).say(f"{word}: {why}")
     elif word == "colour":
         encoder, provenance = ColourEncoder(), {"kind": kind}
     else:
@@ -100,16 +100,23 @@ def _taken_in(
         made = resampled_encoder(made, size_px)
         provenance["resampled_from_px"] = native_px
         said += f"; made for {native_px} px: positions are resampled, all else is unchanged"
-    if native_px is None and made.spec.kind == "timm":
-        native_px = native_size(made.spec)[0]
-    progress.say("; ".join(filter(None, (said, _small(made.spec, native_px or 0, size_px)))))
+    why = _too_small_for(made.spec, native_px, size_px)
+    progress.say(f"{said}; {why}" if why else said)
     return LoadedEncoder(
         cast(Encoder, made.eval()), info_of(made, store, provenance), frozenset(loaded.seen)
     )
 
 
-def _small(spec: EncoderSpec, usual_px: int, size_px: int) -> str:
-    """A warning where images are far smaller than those that a network is made for."""
+def _too_small_for(spec: EncoderSpec, native_px: int | None, size_px: int) -> str:
+    """A warning where images are far smaller than those that a network is made for, else empty.
+
+    Args:
+        spec: of the network.
+        native_px: side of the images that its weights are made for, where they say so; else what
+            timm says of its own.
+        size_px: side of the images that it gets.
+    """
+    usual_px = native_px or (native_size(spec)[0] if spec.kind == "timm" else 0)
     if size_px >= SMALL * usual_px:
         return ""
     return (

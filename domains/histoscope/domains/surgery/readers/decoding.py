@@ -60,9 +60,10 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
     Yields:
         One answer for each wanted number, in order.
     """
-    whole, begun = 0, False
-    if listing.codec in TELLS and not listing.only_in_order and not listing.decoded:
-        begun, times = True, frozenset(listing.pts[np.asarray(wanted, np.int64)].tolist())
+    whole = 0
+    tells = listing.codec in TELLS and not listing.only_in_order and not listing.decoded
+    if tells:
+        times = frozenset(listing.pts[np.asarray(wanted, np.int64)].tolist())
         with open_film(path) as film, suppress(FFmpegError):
             for answer in _wanted_of(film.needed(times), listing, wanted):
                 if isinstance(answer[1], str):
@@ -70,7 +71,7 @@ def read_in_one_pass(path: Path, listing: Listing, wanted: Sequence[int]) -> Ite
                 whole += 1
                 yield answer
     if whole < len(wanted):
-        since = before(listing, wanted[whole]) if begun else None
+        since = before(listing, wanted[whole]) if tells else None
         with open_film(path) as film:
             frames = film.frames(listing.restarts, since)
             for answer in _wanted_of(frames, listing, wanted[whole:]):

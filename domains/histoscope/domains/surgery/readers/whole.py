@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import IO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_BOXES = (
+    *(b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"uuid", b"meta", b"udta", b"pnot"),
+    *(b"styp", b"sidx", b"moof", b"mfra", b"emsg", b"prft"),  # of files in fragments
+)
 _HEAD = 16  # bytes of a head, at most
 
 
@@ -23,7 +26,7 @@ def said_bytes(path: Path) -> int:
     length = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-        if head[4:8] in _FIRST_BOXES:
+        if head[4:8] in _BOXES:
             return _of_boxes(file, length)
         if head[:4] == _EBML:
             return _of_segment(file, length)
@@ -38,8 +41,8 @@ def _of_boxes(file: IO[bytes], length: int) -> int:
         file.seek(place)
         head = file.read(_HEAD)
         size = int.from_bytes(head[:4], "big")
-        if not head[4:8].isalnum() and head[4:8] not in _FIRST_BOXES:
-            return length  # no box: other bytes stand behind the last one
+        if head[4:8] not in _BOXES:
+            return length  # recorders and others write something of their own behind the last box
         if size == 1:  # the size stands behind the name
             size = int.from_bytes(head[8:16], "big")
         if size < 8:  # 0: to the end; the others are no sizes
